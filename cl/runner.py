@@ -1,0 +1,122 @@
+"""Execute the nodes of a graph that the store does not have, parents first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from cl.node import Node
+from cl.results import Point
+from cl.store import Store
+
+
+class Listener(Protocol):
+    """Who follows the execution of a graph."""
+
+    def started(self, node: Node) -> None:
+        """A node's computation begins."""
+
+    def progress(self, node: Node, done: int, total: int) -> None:
+        """`done` of `total` steps of the node are finished."""
+
+    def point(self, node: Node, point: Point) -> None:
+        """A train node recorded a point of its curve."""
+
+    def finished(self, node: Node, seconds: float) -> None:
+        """The node is stored."""
+
+
+def pending(wanted: Iterable[Node], store: Store) -> list[Node]:
+    """Nodes to execute so that all `wanted` are stored, parents first; what only led to stored nodes is left out."""
+    found: dict[str, Node] = {}
+    seen: set[str] = set()
+
+    def visit(node: Node) -> None:
+        if node.key in seen:
+            return
+        seen.add(node.key)
+        if not store.has(node):
+            for parent in (*node.parents.values(), *node.uses.values()):
+                visit(parent)
+            found[node.key] = node
+
+    for node in wanted:
+        visit(node)
+    return list(found.values())
+
+
+def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
+    """Execute nodes in the given order and publish each. Raises what a node raises; finished ones stay stored."""
+    for node in nodes:
+        with store.work(node) as work:
+            if store.has(node):  # another process was faster
+                continue
+            listener.started(node)
+            started = time.monotonic()
+            result = _EXECUTE[node.kind](node, store, work, listener)
+            seconds = time.monotonic() - started
+            store.publish(node, work, {"seconds_in_all": seconds, **result})
+            listener.finished(node, seconds)
+
+
+class _Watcher:
+    """Binds a listener to the node that is being executed."""
+
+    def __init__(self, node: Node, listener: Listener) -> None:
+        self.node, self.listener = node, listener
+
+    def progress(self, done: int, total: int) -> None:
+        self.listener.progress(self.node, done, total)
+
+    def point(self, point: Point) -> None:
+        self.listener.point(self.node, point)
+
+
+def _inputs(node: Node, store: Store) -> dict[str, Path]:
+    return {role: store.path(parent) for role, parent in node.parents.items()}
+
+
+def _tokenizer(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    from cl import data
+
+    return data.tokenizer(dict(node.spec), dict(node.local), work / "out")
+
+
+def _data(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    from cl import data
+
+    return data.data(dict(node.spec), dict(node.local), _inputs(node, store), work / "out")
+
+
+def _base(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    from cl import models
+
+    return models.base(dict(node.spec), dict(node.local), _inputs(node, store), work / "out")
+
+
+def _train(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    from cl import strategy, training
+
+    methods = [
+        strategy.build_part(name, settings, f"{node.name}.{name}").method
+        for entry in node.spec["methods"] for name, settings in entry.items()
+    ]
+    uses = {name: store.path(used) for name, used in node.uses.items()}
+    return training.train(
+        node.spec, node.local, _inputs(node, store), uses, methods, work, _Watcher(node, listener)
+    )
+
+
+def _evaluate(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    from cl import evaluation
+
+    return evaluation.evaluate(dict(node.spec), _inputs(node, store), _Watcher(node, listener).progress)
+
+
+Execute = Callable[[Node, Store, Path, Listener], dict[str, Any]]
+_EXECUTE: dict[str, Execute] = {
+    "tokenizer": _tokenizer, "data": _data, "base": _base, "train": _train, "evaluate": _evaluate,
+}
+

@@ -1,0 +1,229 @@
+"""A scenario: an ordered stream of tasks, the sets that are only measured, and how each is split.
+
+Where text comes from is the sources' affair (`scenarios/`), how it is split that of `cl.splitting`: a document
+lands in the same split in every task and every retain set, so that the test text of one is never the training
+text of another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cl import catalog
+from cl.errors import UserError
+from cl.splitting import Report, Shares, Splits, split_texts
+
+__all__ = ["Part", "Report", "Scenario", "Source", "Splits", "Task", "load", "size", "split"]
+
+KINDS = ("text",)
+UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+class Source(Protocol):
+    """Where documents come from. Any class with these members is a source; its settings are its constructor's.
+
+    licence and about are one line each, for people. A class that takes relative paths names a parameter
+    `folder: str = "."`: it is given the folder of the scenario's file.
+    """
+
+    licence: str
+    about: str
+
+    def documents(self) -> Iterator[str]:
+        """Yield the documents, always in the same order."""
+
+    def fingerprint(self) -> str:
+        """Return text that changes whenever the documents may change, without reading a whole packaged corpus."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source of a task, and how many of its bytes are used at most (None: all)."""
+
+    source: Source
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to learn, or, in `retain`, to measure only. limit: bytes of UTF-8 text over all its splits."""
+
+    name: str
+    sources: tuple[Part, ...]
+    kind: str = "text"
+    limit: int | None = None
+
+    def fingerprint(self) -> str:
+        """Hash of what the documents are before they are split; `Scenario.fingerprint` adds the split."""
+        parts = [[type(part.source).__qualname__, part.source.fingerprint(), part.limit] for part in self.sources]
+        return _hash([self.kind, self.limit, parts])
+
+    def modules(self) -> tuple[str, ...]:
+        """Names of the modules whose code reads the sources, for keys that cover code."""
+        return tuple(sorted({type(part.source).__module__ for part in self.sources}))
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """An ordered stream of tasks with its retain sets. validation and test are shares of the documents."""
+
+    name: str
+    version: int
+    summary: str
+    tasks: dict[str, Task]
+    retain: dict[str, Task]
+    validation: float
+    test: float
+    seed: int
+
+    def task(self, name: str) -> Task:
+        """Return the task or retain set of that name; raises UserError for an unknown one."""
+        everything = self.tasks | self.retain
+        if name not in everything:
+            raise UserError(catalog.unknown(f"scenario {self.name}: task", name, everything))
+        return everything[name]
+
+    def fingerprint(self, name: str) -> str:
+        """Hash of all that decides which documents are in which split of a task or retain set."""
+        return _hash([self.task(name).fingerprint(), self.validation, self.test, self.seed, name in self.retain])
+
+
+def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """Read a scenario, given by name or by the path of its YAML file.
+
+    overrides: values that replace the file's, as nested mappings or with dotted keys, e.g.
+    {"tasks.german.limit": "1MB"}. Raises UserError, naming the key, for anything that is not understood.
+    """
+    path = catalog.path_of("scenarios", name)
+    content = _merge(catalog.read("scenarios", name), overrides or {})
+    _check_keys(content, f"scenario {name}", required=("summary", "version", "tasks"), optional=("retain", "split"))
+    tasks = _tasks(content["tasks"], "tasks", path.parent)
+    retain = _tasks(content.get("retain", {}), "retain", path.parent)
+    if not tasks:
+        raise UserError(f"scenario {name}: tasks: there is none")
+    if both := sorted(tasks.keys() & retain.keys()):
+        raise UserError(f"retain: {both[0]!r} is also a task; give the retain set another name")
+    shares = _shares(content.get("split", {}))
+    version = _whole(content["version"], "version")
+    summary = str(content["summary"])
+    return Scenario(path.stem, version, summary, tasks, retain, shares.validation, shares.test, shares.seed)
+
+
+def split(task: Task, scenario: Scenario) -> Splits:
+    """De-duplicate, cap, split and shuffle the documents of a task or retain set of the scenario.
+
+    A retain set keeps only what belongs to validation and test, and its limits count only that: its training
+    split is empty. Raises UserError for a source that cannot be read and for a split that turns out empty.
+    """
+    measured_only = task.name in scenario.retain
+    streams = [(part.source.documents(), part.limit) for part in task.sources]
+    shares = Shares(scenario.validation, scenario.test, scenario.seed)
+    try:
+        splits = split_texts(streams, shares, task.limit, measured_only)
+    except UserError as error:
+        raise UserError(f"{task.name}: {error}") from error
+    report = splits.report
+    for name, documents in report.documents.items():
+        if documents == 0 and not (measured_only and name == "train"):
+            kept = f"{sum(report.documents.values())} documents, {sum(report.bytes.values())} bytes"
+            raise UserError(f"{task.name}: the {name} split is empty ({report.seen} documents read, kept {kept}): "
+                            "give more text, a larger limit or a larger share in `split`")
+    return splits
+
+
+def size(value: object, where: str) -> int:
+    """Return bytes from a whole number or from text such as "6MB" or "500 kB" (powers of 1,000)."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *(B|kB|MB|GB)?", str(value))
+    number = float(match[1]) * UNITS[match[2] or "B"] if match and not isinstance(value, bool) else 0.0
+    if number < 1:
+        raise UserError(f"{where}: {value!r} is not a size such as 500kB or 6MB")
+    return round(number)
+
+
+def _tasks(group: object, where: str, folder: Path) -> dict[str, Task]:
+    tasks = {}
+    for name, content in _mapping(group, where).items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
+            raise UserError(f"{where}: the name {name!r} may hold letters, digits, _ and - only")
+        tasks[name] = _task(name, _mapping(content, f"{where}.{name}"), f"{where}.{name}", folder)
+    return tasks
+
+
+def _task(name: str, content: dict[str, Any], where: str, folder: Path) -> Task:
+    _check_keys(content, where, required=("sources",), optional=("kind", "limit"))
+    kind = content.get("kind", "text")
+    if kind not in KINDS:
+        raise UserError(catalog.unknown(f"{where}.kind", kind, KINDS))
+    sources = content["sources"]
+    if not isinstance(sources, list) or not sources:
+        raise UserError(f"{where}.sources: must be a list with at least one `- source: NAME`")
+    parts = tuple(_part(entry, f"{where}.sources[{index}]", folder) for index, entry in enumerate(sources))
+    return Task(name, parts, kind, _limit(content, where))
+
+
+def _part(entry: object, where: str, folder: Path) -> Part:
+    settings = _mapping(entry, where)
+    limit = _limit(settings, where)
+    settings.pop("limit", None)
+    reader = settings.pop("source", None)
+    if not isinstance(reader, str):
+        raise UserError(f"{where}: names no source; write for example {{source: files, path: my_text/*.txt}}")
+    return Part(catalog.build("sources", reader, settings, where, folder=str(folder)), limit)
+
+
+def _limit(content: Mapping[str, Any], where: str) -> int | None:
+    return size(content["limit"], f"{where}.limit") if "limit" in content else None
+
+
+def _shares(content: object) -> Shares:
+    """Check the `split` block: shares strictly between 0 and 1 that leave something to train on."""
+    rule = {"validation": 0.02, "test": 0.05, "seed": 0} | _mapping(content, "split")
+    _check_keys(rule, "split", required=("validation", "test", "seed"))
+    for key in ("validation", "test"):
+        if not isinstance(rule[key], float) or not 0 < rule[key] < 1:
+            raise UserError(f"split.{key}: {rule[key]!r} is not a share between 0 and 1, such as 0.05")
+    if rule["validation"] + rule["test"] >= 1:
+        raise UserError("split: validation and test together leave no documents to train on")
+    return Shares(rule["validation"], rule["test"], _whole(rule["seed"], "split.seed"))
+
+
+def _whole(value: object, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise UserError(f"{where}: {value!r} is not a whole number of at least 0")
+    return value
+
+
+def _mapping(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: must hold `key: value` lines, not {value!r}")
+    return dict(value)
+
+
+def _check_keys(content: Mapping[str, Any], where: str, required: Sequence[str], optional: Sequence[str] = ()) -> None:
+    for key in content:
+        if key not in (*required, *optional):
+            raise UserError(catalog.unknown(f"{where}: key", key, (*required, *optional)))
+    for key in required:
+        if key not in content:
+            raise UserError(f"{where}: key {key!r} is missing")
+
+
+def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay overrides over `base`: mappings key by key, anything else as a whole; "a.b" means b inside a."""
+    merged = dict(base)
+    for key, value in overrides.items():
+        head, _, rest = key.partition(".")
+        value = {rest: value} if rest else value
+        inner = merged.get(head)
+        merged[head] = _merge(inner if isinstance(inner, dict) else {}, value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def _hash(data: object) -> str:
+    return hashlib.blake2b(json.dumps(data).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,120 @@
+"""Settings of an experiment's parts, as frozen dataclasses that check themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which causal language model learns.
+
+    Args:
+        name: a fresh configuration or a packaged model (`cl list models`), a local directory, or a hub id.
+        revision: commit or tag of a hub model.
+        tokenizer: name of a model whose tokenizer to use; by default the model's own, and for a fresh model
+            one that is trained on the scenario's training text.
+        vocabulary: size of a tokenizer that is trained; an error where none is.
+        knows: leading tasks of the scenario that a pretrained model has learned already. They are not
+            trained; their data stand in for what it was pretrained on (a proxy, and reported as such).
+        trust_remote_code: run code that comes with a hub model.
+    """
+
+    name: str
+    revision: str | None = None
+    tokenizer: str | None = None
+    vocabulary: int | None = None
+    knows: list[str] = field(default_factory=list)
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Train:
+    """How every stage is trained. Schedules and other methods multiply or add to this.
+
+    Args:
+        lr: peak learning rate; schedules are factors on it.
+        weight_decay: of AdamW, on matrices only (norms and biases are not decayed).
+        betas: of AdamW (arXiv 2403.08763, section 3: 0.9, 0.95).
+        eps: of AdamW.
+        clip: largest global gradient norm.
+        sequence: tokens per row.
+        batch: rows per optimizer step.
+        micro_batch: rows per forward pass; by default the whole batch. It cannot change the loss beyond rounding.
+        boundaries: keep attention and positions inside documents; false = documents only separated by a token.
+        precision: `fp32`, `bf16` (autocast) or `auto`: bf16 where the processor has bf16 matrix units.
+        compile: torch.compile; `auto`: where it pays (see `cl.models.resolve`).
+        device: `cpu`, `cuda` or `auto`.
+        gradient_checkpointing: recompute activations in the backward pass to save memory.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    clip: float = 1.0
+    sequence: int = 256
+    batch: int = 8
+    micro_batch: int | None = None
+    boundaries: bool = True
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.micro_batch is not None and (self.micro_batch < 1 or self.batch % self.micro_batch):
+            raise UserError(f"train.micro_batch: {self.micro_batch} does not divide train.batch = {self.batch}")
+        for name in ("lr", "clip", "sequence", "batch"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"train.{name}: {getattr(self, name)} must be positive")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is measured, and when.
+
+    Args:
+        tokens: largest number of test tokens per data set in a full evaluation (a row of R).
+        batch: rows per forward pass; fixed, so that scores cannot move with it.
+        probe_tokens: validation tokens per data set of an in-task evaluation.
+        points: in-task evaluations per stage, if they fit into `share`.
+        share: largest share of a stage's time that in-task evaluation may take.
+    """
+
+    tokens: int = 65536
+    batch: int = 8
+    probe_tokens: int = 4096
+    points: int = 20
+    share: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise UserError(f"evaluation.share: {self.share} must be in [0, 1): it is a share of the time")
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """When the state of an unfinished node is saved. Only the newest is kept, and none once it is finished.
+
+    Args:
+        seconds: at most this long between checkpoints.
+        steps: also every so many optimizer steps.
+    """
+
+    seconds: float = 60.0
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where runs are logged.
+
+    Args:
+        uri: MLflow tracking URI; by default a SQLite file in the store; `none` switches tracking off.
+    """
+
+    uri: str | None = None

@@ -1,0 +1,99 @@
+"""Strategies: named, ordered lists of methods, read from YAML and changed by an experiment's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cl import catalog
+from cl.errors import UserError
+from cl.method import Method
+
+# Hooks that act while a node is trained. A method that overrides none of them acts on the graph alone, and
+# its effect (shares, parents, carried state) is in the key instead of the method itself.
+TRAINING_HOOKS = ("schedule", "prepare", "loss_terms", "after_backward", "finish", "tensors", "load")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A method of a strategy with the name and settings it was built from."""
+
+    name: str
+    settings: dict[str, Any]
+    method: Method
+
+    @property
+    def trains(self) -> bool:
+        """Whether the method acts inside a train node, and so belongs to its key."""
+        return any(getattr(type(self.method), hook) is not getattr(Method, hook) for hook in TRAINING_HOOKS)
+
+    def spec(self) -> dict[str, Any]:
+        """The part as JSON data, for keys and records."""
+        return {self.name: self.settings}
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """An ordered list of methods under one label."""
+
+    label: str
+    summary: str
+    paper: str
+    parts: list[Part]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about degenerate settings."""
+        return [f"{self.label}: {part.name}: {text}" for part in self.parts for text in part.method.warnings()]
+
+    def active(self, t: int) -> list[Part]:
+        """The parts that act inside the train node of stage t."""
+        return [part for part in self.parts if part.trains and part.method.active(t)]
+
+
+def build_part(name: str, settings: Mapping[str, Any] | None, where: str) -> Part:
+    """A method by name with its settings. Raises UserError for an unknown name, setting or type."""
+    method = catalog.build("methods", name, dict(settings or {}), where)
+    if not isinstance(method, Method):
+        raise UserError(f"{where}: {name} is not a cl.method.Method")
+    return Part(name, dict(settings or {}), method)
+
+
+def build(label: str, changes: Mapping[str, Any] | None = None, shared: Mapping[str, Any] | None = None) -> Strategy:
+    """The strategy that an experiment lists under `label`.
+
+    changes: `from: NAME` and settings by method name, replacing single settings of the named strategy;
+    shared: settings by method name for all strategies that have the method. Raises UserError for a method
+    that the strategy does not have.
+    """
+    changes = dict(changes or {})
+    name = changes.pop("from", label)
+    raw = catalog.read("strategies", name)
+    unknown = set(raw) - {"summary", "paper", "keeps", "methods"}
+    if unknown:
+        raise UserError(f"strategy {name}: unknown key {sorted(unknown)}; known are summary, paper, keeps, methods")
+    listed = [_single(entry, name) for entry in raw.get("methods") or []]
+    absent = set(changes) - {method for method, _ in listed}
+    if absent:
+        raise UserError(
+            f"strategies.{label}: strategy {name} has no method {sorted(absent)}; it has {[method for method, _ in listed]}"
+        )
+    parts = []
+    seen: set[str] = set()
+    for method, settings in listed:
+        # A method may be listed twice (first task, later tasks): changes go to its last entry.
+        is_last = method not in [other for other, _ in listed[len(parts) + 1 :]]
+        extra = {**dict((shared or {}).get(method, {})), **dict(changes.get(method) or {})} if is_last else {}
+        parts.append(build_part(method, {**settings, **extra}, f"strategies.{label}.{method}"))
+        seen.add(method)
+    return Strategy(label, str(raw.get("summary", "")), str(raw.get("paper", "")), parts)
+
+
+def _single(entry: Any, strategy: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(entry, str):
+        return entry, {}
+    if isinstance(entry, dict) and len(entry) == 1:
+        ((name, settings),) = entry.items()
+        return str(name), dict(settings or {})
+    raise UserError(f"strategy {strategy}: methods: {entry!r} must be a name or one `name: settings` pair")

@@ -1,0 +1,242 @@
+"""Metrics: the worked example, a public TRACE run, losses, stability gap, and what is undefined."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from cl.errors import UserError
+from cl.metrics import (
+    Metric,
+    adaptation,
+    as_matrix,
+    reject_zero_padded,
+    stability_gap,
+    summary,
+    windowed_forgetting,
+    windowed_plasticity,
+)
+
+NAN = math.nan
+EXAMPLE = np.array(
+    [
+        [0.02, 0.06, 0.08, 0.03],
+        [0.90, 0.10, 0.05, 0.05],
+        [0.70, 0.80, 0.10, 0.05],
+        [0.95, 0.60, 0.86, 0.10],
+        [0.78, 0.84, 0.70, 0.84],
+    ]
+)
+VALUES = {
+    "op_final": 0.7900,
+    "op_t/1": 0.90,
+    "op_t/2": 0.75,
+    "op_t/3": 0.8033,
+    "op_t/4": 0.79,
+    "op_mean": 0.8108,
+    "mft": 0.8500,
+    "bwt/T-1": -0.0800,
+    "bwt/T": -0.0600,
+    "bwt/pairs": -0.0983,
+    "bwt/libcontinual": -0.0050,
+    "forgetting/first": 0.0800,
+    "forgetting/chaudhry": 0.0967,
+    "forgetting/any_past": 0.0967,
+    "forgetting/incl_last": 0.1100,
+    "forgetting/libcontinual": 0.0267,
+    "fwt/gem": 0.0433,
+    "fwt/no_baseline": 0.1000,
+    "fwt/single": 0.0500,  # .85 - mean(.9, .8, .8, .7)
+    "min_acc/rows": 0.6667,
+    "wc_acc/rows": 0.7100,
+}
+
+
+@pytest.mark.parametrize(("key", "value"), VALUES.items())
+def test_worked_example(key: str, value: float) -> None:
+    metric = summary(EXAMPLE, single=[0.9, 0.8, 0.8, 0.7])[key]
+    assert metric.key == key
+    assert metric.value == pytest.approx(value, abs=5e-5)
+    assert not metric.reason
+
+
+def test_no_formula_is_left_untested() -> None:
+    found = summary(EXAMPLE, single=[0.9, 0.8, 0.8, 0.7])
+    assert set(found) == {*VALUES, "x_delta"}
+    assert found["x_delta"].reason == "there are no retained sets"
+
+
+def test_any_past_sees_peaks_before_a_task_was_learned() -> None:
+    matrix = np.array([[0.0, 0.0, 0.0], [0.5, 0.9, 0.0], [0.5, 0.6, 0.0], [0.5, 0.6, 0.7]])
+    found = summary(matrix)
+    assert found["forgetting/chaudhry"].value == 0
+    assert found["forgetting/any_past"].value == pytest.approx(0.15)  # (0 + .9 - .6) / 2
+
+
+def test_public_trace_run() -> None:
+    diagonal = [50.10, 66.33, 39.73, 57.98, 86.30, 34.57, 57.54, 40.03]
+    overall = [50.10, 56.84, 49.93, 50.76, 57.52, 53.37, 51.88, 24.10]
+    matrix = np.full((9, 8), NAN)
+    for t, (own, mean) in enumerate(zip(diagonal, overall, strict=True), start=1):
+        matrix[t, : t - 1] = (t * mean - own) / max(1, t - 1)  # the published means fix the sum, not the cells
+        matrix[t, t - 1] = own
+    matrix[8] = [42.95, 22.58, 18.85, 6.83, 61.60, 0, 0, 40.03]
+    expected = {"mft": 54.07, "op_final": 24.10, "op_mean": 49.31, "bwt/T-1": -34.25, "bwt/T": -29.97}
+    found = summary(matrix)
+    for key, value in expected.items():
+        assert found[key].value == pytest.approx(value, abs=0.0051), key
+    assert found["fwt/gem"].reason == "R[1,2] was not evaluated"
+
+
+LOSSES = np.array([[5.0, 6.0, 4.0], [2.0, 5.5, 3.9], [2.6, 3.0, 4.1]])  # two tasks, one retained set
+
+
+def test_losses() -> None:
+    found = summary(LOSSES, higher_is_better=False)
+    expected = {
+        "op_final_nll": 2.8,
+        "op_t_nll/1": 2.0,
+        "op_t_nll/2": 2.8,
+        "op_mean_nll": 2.4,
+        "mft_nll": 2.5,
+        "bwt_nll": -0.6,
+        "forgetting/first_nll": 0.6,
+        "forgetting/chaudhry_nll": 0.6,
+        "fwt/gem_nll": 0.5,
+        "x_delta_nll": -0.1,
+        "adaptation/nll/1": 3.0,
+        "adaptation/nll/2": 2.5,
+        "adaptation/nll": 2.75,
+    }
+    assert {key: metric.value for key, metric in found.items()} == pytest.approx(expected)
+
+
+def test_chaudhry_on_losses_measures_from_the_lowest_loss() -> None:
+    losses = np.array([[9.0, 9.0, 9.0], [2.0, 9.0, 9.0], [1.5, 3.0, 9.0], [2.4, 3.2, 1.0]])
+    found = summary(losses, higher_is_better=False)
+    assert found["forgetting/first_nll"].value == pytest.approx((0.4 + 0.2) / 2)
+    assert found["forgetting/chaudhry_nll"].value == pytest.approx((0.9 + 0.2) / 2)
+
+
+def test_retained_sets_enter_x_delta_only() -> None:
+    with_retain = np.hstack([EXAMPLE, np.array([[0.5, 0.6], [0, 0], [0, 0], [0, 0], [0.4, 0.2]])])
+    found, without = summary(with_retain), summary(EXAMPLE)
+    assert found.pop("x_delta").value == pytest.approx(-0.25)
+    assert found == {key: metric for key, metric in without.items() if key != "x_delta"}
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in VALUES if key.startswith(("bwt", "forgetting", "fwt/g", "fwt/n", "wc"))]
+)
+def test_one_task_has_no_transfer(key: str) -> None:
+    metric = summary(np.array([[0.1], [0.9]]))[key]
+    assert math.isnan(metric.value)
+    assert metric.reason.endswith("tasks, there are 1")
+
+
+def test_one_task_has_a_final_score_and_an_adaptation() -> None:
+    assert summary(np.array([[0.1], [0.9]]))["op_final"].value == 0.9
+    assert summary(np.array([[5.0], [2.0]]), higher_is_better=False)["adaptation/nll"].value == 3.0
+
+
+@pytest.mark.parametrize("key", ["bwt/libcontinual", "forgetting/libcontinual"])
+def test_distant_pairs_need_three_tasks(key: str) -> None:
+    assert summary(LOSSES)[key].reason == "needs at least 3 tasks, there are 2"
+
+
+def without(*cells: tuple[int, int | slice]) -> np.ndarray:
+    matrix = EXAMPLE.copy()
+    for cell in cells:
+        matrix[cell] = NAN
+    return matrix
+
+
+ROW = slice(None)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "key", "reason"),
+    [
+        (without((0, ROW)), "fwt/gem", "row 0 was not evaluated"),
+        (without((2, 0)), "forgetting/chaudhry", "R[2,1] was not evaluated"),  # never a max over the others
+        (without((2, 0)), "op_mean", "R[2,1] was not evaluated"),
+        (without((2, 0)), "min_acc/rows", "R[2,1] was not evaluated"),
+        (without((2, 0)), "forgetting/first", ""),
+        (without((4, 3)), "op_final", "R[4,4] was not evaluated"),
+        (without((0, ROW), (1, ROW), (2, ROW), (3, ROW)), "op_final", ""),  # joint training: row T only
+        (without((0, ROW), (1, ROW), (2, ROW), (3, ROW)), "bwt/T-1", "row 1 was not evaluated"),
+        (without((0, ROW), (1, ROW), (2, ROW), (3, ROW)), "mft", "row 1 was not evaluated"),
+        (without((0, ROW)), "bwt/T-1", ""),  # a pretrained model that knows task 1
+    ],
+)
+def test_a_missing_cell_makes_exactly_its_formulas_undefined(matrix: np.ndarray, key: str, reason: str) -> None:
+    metric = summary(matrix)[key]
+    assert metric.reason == reason
+    assert math.isnan(metric.value) == bool(reason)
+
+
+def test_every_undefined_value_has_a_reason_and_no_defined_one_has() -> None:
+    for matrix in (EXAMPLE, without((2, 0)), np.full((5, 4), NAN), EXAMPLE[:2]):
+        for higher in (True, False):
+            for metric in summary(matrix, higher).values():
+                assert math.isnan(metric.value) == bool(metric.reason), metric
+
+
+def test_a_pretrained_model_adapts_only_to_what_the_run_taught() -> None:
+    losses = LOSSES.copy()
+    losses[0] = NAN
+    assert adaptation(losses, known=1) == [Metric("adaptation/nll/2", 2.5), Metric("adaptation/nll", 2.5)]
+    assert adaptation(losses, known=2)[0].reason == "there is nothing to average"
+    assert [metric.reason for metric in adaptation(losses)] == [
+        "row 0 was not evaluated",
+        "",
+        "row 0 was not evaluated",
+    ]
+
+
+def test_windows() -> None:
+    curve = [0.5, 0.3, 0.9]
+    wf, wp = windowed_forgetting(curve, 3), windowed_plasticity(curve, 3)
+    assert (wf.key, wp.key) == ("wf/3", "wp/3")
+    assert [wf.value, wp.value] == pytest.approx([0.2, 0.6])  # the authors' code: WP .4
+    assert windowed_forgetting([0.9, 0.8, 0.7], 2).value == pytest.approx(0.1)  # the fall of .2 takes 3 evaluations
+    assert windowed_forgetting([0.9, 0.8, 0.7], 9).value == pytest.approx(0.2)
+    assert windowed_plasticity([0.9, 0.8, 0.7], 3).value == pytest.approx(-0.1)
+    assert windowed_forgetting([0.9], 3).reason == "needs 2 evaluations in a window, has 1"
+    assert windowed_plasticity([0.9, NAN], 3).reason == "an evaluation is missing"
+
+
+def test_stability_gap_from_curves() -> None:
+    low, worst = stability_gap([[0.9, 0.4, 0.8], [0.7, 0.6]], current=0.8, every=50)
+    assert (low.key, worst.key) == ("min_acc/every_50", "wc_acc/every_50")
+    assert [low.value, worst.value] == pytest.approx([0.5, 0.8 / 3 + 2 / 3 * 0.5])
+    assert [m.reason for m in stability_gap([], 0.8, 50)] == ["there is no earlier task"] * 2
+    assert [m.reason for m in stability_gap([[0.9, NAN]], 0.8, 50)] == ["an evaluation is missing"] * 2
+    assert [m.reason for m in stability_gap([[0.9]], NAN, 50)] == ["", "the current task was not evaluated"]
+
+
+def test_as_matrix_leaves_absent_cells_undefined() -> None:
+    rows = {2: {"a": 0.5, "b": 0.6, "held": 0.7}, 0: {"a": 0.1}}
+    matrix = as_matrix(rows, tasks=["a", "b"], retain=["held"])
+    np.testing.assert_array_equal(matrix, [[0.1, NAN, NAN], [NAN, NAN, NAN], [0.5, 0.6, 0.7]])
+
+
+def test_zero_padded_imports_are_rejected() -> None:
+    with pytest.raises(UserError, match=r"run 7: .* import them as NaN"):
+        reject_zero_padded(np.array([[0.0, 0.0], [0.9, 0.0], [0.8, 0.7]]), "run 7")
+    reject_zero_padded(EXAMPLE, "run 7")
+    reject_zero_padded(np.array([[0.0], [0.0]]), "one task")
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (4, 2), (3,)])
+def test_a_matrix_needs_a_column_for_each_task(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="result matrix: shape"):
+        summary(np.zeros(shape))
+
+
+def test_single_needs_one_score_for_each_task() -> None:
+    with pytest.raises(UserError, match="single: has 1 scores for 4 tasks"):
+        summary(EXAMPLE, single=[0.9])
+    assert summary(EXAMPLE, single=[0.9, NAN, 0.8, 0.7])["fwt/single"].reason == "a single-task score is missing"
