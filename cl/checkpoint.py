@@ -25,7 +25,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
     return {
         f"{index}/{name}": value.contiguous() if isinstance(value, Tensor) else torch.tensor(value)
-        for index, values in state.items() for name, value in values.items()
+        for index, values in state.items()
+        for name, value in values.items()
     }
 
 
@@ -40,7 +41,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 
 def method_tensors(methods: Sequence[Method]) -> dict[str, Tensor]:
     """State of all methods: `POSITION.CLASS/NAME`; a class that occurs twice keeps its states apart."""
-    return {f"{_place(methods, method)}/{name}": value for method in methods for name, value in method.tensors().items()}
+    return {
+        f"{_place(methods, method)}/{name}": value for method in methods for name, value in method.tensors().items()
+    }
 
 
 def load_methods(methods: Sequence[Method], tensors: Mapping[str, Tensor]) -> None:
@@ -74,7 +77,11 @@ def restore_random(state: Mapping[str, Tensor]) -> None:
 
 
 def save(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, methods: Sequence[Method],
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    methods: Sequence[Method],
     extra: dict[str, Any],
 ) -> None:
     """Write a checkpoint after `step` optimizer steps; it replaces the older ones once it is complete."""

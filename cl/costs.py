@@ -77,7 +77,7 @@ def _calibrated(graph: Graph, precision: str) -> float:
     import torch
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    device = str(models.resolve(graph.experiment.train)["device"])
+    device = str(graph.runs[0].stages[0].node.spec["device"])
     left = torch.randn(768, 768, device=device).to(dtype)
     started, count = time.monotonic(), 0
     while time.monotonic() - started < 0.3:

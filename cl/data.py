@@ -49,7 +49,7 @@ def tokenizer(spec: dict[str, Any], local: dict[str, Any], out: Path) -> dict[st
         found = models.load_tokenizer(model)
     found.save_pretrained(out)
     separator = _separator(found)
-    return {"vocabulary": len(found), "separator": separator, "separator_id": found.convert_tokens_to_ids(separator)}
+    return {"vocabulary": len(found), "separator": separator, "separator_id": found.get_vocab()[separator]}
 
 
 def _training_text(tasks: dict[str, str], local: dict[str, Any]) -> Iterator[str]:
@@ -95,7 +95,7 @@ def data(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], o
     task = defined.task(spec["task"])
     splits = scenario.split(task, defined)
     found = AutoTokenizer.from_pretrained(inputs["tokenizer"])
-    separator = found.convert_tokens_to_ids(_separator(found))
+    separator: int = found.get_vocab()[_separator(found)]
     arrays = {name: encode(getattr(splits, name), found, separator) for name in SPLITS}
     save_file(arrays, out / "tokens.safetensors")
     return {

@@ -15,8 +15,8 @@ import torch
 
 from cl import models
 from cl.data import Rows, rows
-from cl.settings import Train
 from cl.learner import TokenLoss
+from cl.settings import Train
 
 
 def score(loss: TokenLoss, windows: Rows, count: int, batch: int, device: str, precision: str) -> tuple[float, int]:
@@ -59,7 +59,11 @@ def evaluate(
         windows = rows(inputs[f"data/{name}"], "test", train.sequence)
         count = window_rows(windows, spec["tokens"], train.sequence)
         nll, tokens = score(loss, windows, count, spec["batch"], device, precision)
-        cells[name] = {"nll": nll, "tokens": tokens, "bytes": tokens * bytes_per_token(result_of(inputs[f"data/{name}"]))}
+        cells[name] = {
+            "nll": nll,
+            "tokens": tokens,
+            "bytes": tokens * bytes_per_token(result_of(inputs[f"data/{name}"])),
+        }
     return {"cells": cells}
 
 
@@ -95,4 +99,3 @@ class Probe:
             }
         loss.model.train(training)
         return {name: nll / tokens for name, (nll, tokens) in pairs.items()}
-

@@ -85,14 +85,14 @@ def build(experiment: Experiment) -> Graph:
     """Plan all runs. Raises UserError for anything in the experiment that cannot be meant."""
     defined = scenario.load(experiment.scenario)
     check(experiment, defined)
-    strategies = [strategy.build(label, changes, experiment.strategy) for label, changes in experiment.strategies.items()]
+    strategies = [
+        strategy.build(label, changes, experiment.strategy) for label, changes in experiment.strategies.items()
+    ]
     if unused := set(experiment.strategy) - {part.name for s in strategies for part in s.parts}:
         raise UserError(f"strategy.{min(unused)}: no strategy of this experiment has that method; remove the setting")
     builder = _Builder(experiment, defined)
     orders = experiment.orders or [list(defined.tasks)]
-    runs = [
-        builder.run(chosen, seed, order) for order in orders for seed in experiment.seeds for chosen in strategies
-    ]
+    runs = [builder.run(chosen, seed, order) for order in orders for seed in experiment.seeds for chosen in strategies]
     return Graph(experiment, defined, runs, builder.data, builder.base(experiment.seeds[0]))
 
 
@@ -109,7 +109,9 @@ def check(experiment: Experiment, defined: Scenario) -> None:
         raise UserError(f"model.knows: {experiment.model.name} is a fresh model and knows nothing; remove the key")
     if len(experiment.model.knows) == len(defined.tasks):
         raise UserError("model.knows: names every task; leave at least one to train")
-    budget = experiment.tokens if isinstance(experiment.tokens, dict) else dict.fromkeys(defined.tasks, experiment.tokens)
+    budget = (
+        experiment.tokens if isinstance(experiment.tokens, dict) else dict.fromkeys(defined.tasks, experiment.tokens)
+    )
     for task, tokens in budget.items():
         if task not in defined.tasks:
             raise UserError(unknown("tokens: task", task, defined.tasks))
@@ -124,7 +126,7 @@ class _Builder:
 
     def __init__(self, experiment: Experiment, defined: Scenario) -> None:
         self.experiment, self.scenario = experiment, defined
-        self.resolved = models.resolve(experiment.train)
+        self.resolved = models.resolve(experiment.train, _flops(experiment, defined))
         self.train = dataclasses.asdict(experiment.train)
         for name in ("precision", "compile", "device"):
             del self.train[name]  # in the key as resolved
@@ -135,11 +137,14 @@ class _Builder:
         model = self.experiment.model
         trained = models.origin(model.name) == "fresh" and model.tokenizer is None
         if model.vocabulary and not trained:
-            raise UserError(f"model.vocabulary: {model.vocabulary} has no effect: the tokenizer is not trained; remove it")
+            raise UserError(
+                f"model.vocabulary: {model.vocabulary} has no effect: the tokenizer is not trained; remove it"
+            )
         content = {name: self.scenario.fingerprint(name) for name in self.scenario.tasks} if trained else {}
         named = Model(name=model.tokenizer, revision=None) if model.tokenizer else model
         spec = {
-            "train_on": content, "vocabulary": (model.vocabulary or DEFAULT_VOCABULARY) if trained else None,
+            "train_on": content,
+            "vocabulary": (model.vocabulary or DEFAULT_VOCABULARY) if trained else None,
             "source": None if trained else models.fingerprint(named),
         }
         name = f"tokenizer trained on {' + '.join(content)}" if trained else f"tokenizer of {named.name}"
@@ -158,7 +163,8 @@ class _Builder:
         """The model before any training; only a fresh one depends on the seed."""
         fresh = models.origin(self.experiment.model.name) == "fresh"
         spec = {
-            "source": models.fingerprint(self.experiment.model), "seed": seed if fresh else None,
+            "source": models.fingerprint(self.experiment.model),
+            "seed": seed if fresh else None,
             "sequence": self.experiment.train.sequence,
         }
         return Node("base", self.experiment.model.name, spec, {"tokenizer": self.tokenizer}, local=self._local())
@@ -180,7 +186,8 @@ class _Builder:
     def _stages(self, chosen: Strategy, order: list[str], known: int) -> list[Stage]:
         stages = [
             Stage(task, {task: 1.0}, t, self._tokens(task), None if t == known + 1 else t - known - 2, t)
-            for t, task in enumerate(order, 1) if t > known
+            for t, task in enumerate(order, 1)
+            if t > known
         ]
         for part in chosen.parts:
             stages = part.method.stages(stages)
@@ -209,20 +216,34 @@ class _Builder:
         sources = sorted({Reading.parse(key).source for key in shares})
         active = chosen.active(stage.t)
         spec = {
-            "t": stage.t, "steps": steps, "first": first, "last": last, "shares": shares, "seed": seed,
-            "continues": stage.continues, "optimizer": "keep" if self._keeps(chosen, stage) else "reset",
+            "t": stage.t,
+            "steps": steps,
+            "first": first,
+            "last": last,
+            "shares": shares,
+            "seed": seed,
+            "continues": stage.continues,
+            "optimizer": "keep" if self._keeps(chosen, stage) else "reset",
             "known": {task: self._known_tokens(task) for task in self.experiment.model.knows},
-            "train": self.train, "methods": [part.spec() for part in active], **self.resolved,
+            "train": self.train,
+            "methods": [part.spec() for part in active],
+            **self.resolved,
         }
         state = self.base(seed) if parent is None else parent.node
         node = Node(
-            "train", stage.name, spec,
+            "train",
+            stage.name,
+            spec,
             {"state": state, "tokenizer": self.tokenizer, **{f"data/{name}": self.data[name] for name in sources}},
-            tuple(type(part.method).__module__ for part in active), cost=(last - first) * row,
-            needs=frozenset({"optimizer.safetensors"} if keep else ()), uses=self.data,
+            tuple(type(part.method).__module__ for part in active),
+            cost=(last - first) * row,
+            needs=frozenset({"optimizer.safetensors"} if keep else ()),
+            uses=self.data,
             local={
-                "evaluation": dataclasses.asdict(self.experiment.evaluation), "keep_optimizer": keep,
-                "checkpoints": dataclasses.asdict(self.experiment.checkpoints), **self._local(),
+                "evaluation": dataclasses.asdict(self.experiment.evaluation),
+                "keep_optimizer": keep,
+                "checkpoints": dataclasses.asdict(self.experiment.checkpoints),
+                **self._local(),
             },
         )
         offset = 0 if parent is None else parent.offset + parent.node.cost
@@ -245,12 +266,22 @@ class _Builder:
         train, evaluation = self.experiment.train, self.experiment.evaluation
         sets = list(self.data)
         spec = {
-            "sets": sets, "tokens": evaluation.tokens, "batch": evaluation.batch,
+            "sets": sets,
+            "tokens": evaluation.tokens,
+            "batch": evaluation.batch,
             "train": {"sequence": train.sequence, "boundaries": train.boundaries},
-            "device": self.resolved["device"], "precision": self.resolved["precision"],
+            "device": self.resolved["device"],
+            "precision": self.resolved["precision"],
         }
         parents = {"state": state, "tokenizer": self.tokenizer, **{f"data/{n}": node for n, node in self.data.items()}}
         return Node("evaluate", f"row {t} after {state.name}", spec, parents, cost=evaluation.tokens * len(sets))
+
+
+def _flops(experiment: Experiment, defined: Scenario) -> float:
+    """Floating-point operations of training one run: 6 per parameter and token."""
+    budget = experiment.tokens
+    tokens = sum(budget.values()) if isinstance(budget, dict) else budget * len(defined.tasks)
+    return 6.0 * models.parameters(experiment.model) * tokens
 
 
 def _forecast(shares: Mapping[str, float], before: Ledger, rows: int, sequence: int) -> Ledger:

@@ -11,28 +11,20 @@ AdamW under mixed precision (Lightning's own clipping refuses the pair).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from cl import data, losses
 from cl.errors import UserError
+from cl.method import Method, MicroBatch, Progress
 from cl.settings import Train
-from cl.method import Method, Progress
 
 # Attributes of a transformers configuration by which some architectures change logits after the output layer.
 LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
-
-
-@dataclass
-class MicroBatch:
-    """What a method's `loss_terms` sees: the model, the ids [B, T+1], segments and positions [B, T]."""
-
-    model: nn.Module
-    batch: dict[str, Tensor]
 
 
 class TokenLoss:
@@ -69,7 +61,8 @@ class TokenLoss:
             return losses.nll(logits.reshape(-1, logits.shape[-1]), targets)
         hidden = self.model.get_decoder()(**inputs, use_cache=False).last_hidden_state
         weight = self.model.get_output_embeddings().weight
-        return losses.linear_nll(hidden.reshape(-1, hidden.shape[-1]), weight, targets, chunk)
+        total: Tensor = losses.linear_nll(hidden.reshape(-1, hidden.shape[-1]), weight, targets, chunk)
+        return total
 
 
 class Learner(pl.LightningModule):
@@ -83,8 +76,16 @@ class Learner(pl.LightningModule):
     """
 
     def __init__(
-        self, model: Any, train: Train, methods: Sequence[Method] = (), *, separator: int, total: int,
-        start: int = 0, t: int = 1, compiled: bool = False,
+        self,
+        model: Any,
+        train: Train,
+        methods: Sequence[Method] = (),
+        *,
+        separator: int,
+        total: int,
+        start: int = 0,
+        t: int = 1,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -93,7 +94,7 @@ class Learner(pl.LightningModule):
         self.token_loss = TokenLoss(model, separator, train.boundaries)
         total_loss: Callable[[Tensor], Tensor] = self.token_loss.total
         self._loss = torch.compile(total_loss, dynamic=False) if compiled else total_loss
-        self.last: dict[str, Any] = {}
+        self.last: dict[str, Any] = {}  # of the last step: loss, terms, grad_norm, lr, tokens
         if train.gradient_checkpointing:
             model.gradient_checkpointing_enable()
 
@@ -112,6 +113,7 @@ class Learner(pl.LightningModule):
     def training_step(self, batch: Tensor, batch_index: int) -> None:
         """One optimizer step on ids [batch, T+1]. What happened is left in `last`, as tensors."""
         optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
         rate = self.learning_rate(self.step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("lr_factor", 1.0)  # multiplied, never overwritten
@@ -143,7 +145,7 @@ class Learner(pl.LightningModule):
     def _terms(self, rows: Tensor) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for method in self.methods:
-            terms = method.loss_terms(MicroBatch(self.model, {"tokens": rows}))
+            terms = method.loss_terms(MicroBatch(self.model, rows))
             if twice := found.keys() & terms.keys():
                 raise UserError(f"strategy: two methods name a loss term {sorted(twice)}; give one another name")
             found |= terms

@@ -25,7 +25,7 @@ def chunk_size(vocabulary: int) -> int:
     return max(64, CHUNK_BYTES // (4 * vocabulary))
 
 
-@torch.compiler.disable  # a loop over chunks gains nothing from being traced
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # a loop over chunks gains nothing from being traced
 def linear_nll(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, chunk: int) -> Tensor:
     """Summed cross-entropy of `hidden @ weight.T` in nats without ever holding N x V logits.
 
@@ -45,7 +45,11 @@ class _LinearNLL(torch.autograd.Function):
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
-        compute = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else hidden.dtype
+        compute = (
+            torch.get_autocast_dtype(hidden.device.type)
+            if torch.is_autocast_enabled(hidden.device.type)
+            else hidden.dtype
+        )
         cast_weight = weight.to(compute)
         for start in range(0, hidden.shape[0], chunk):
             piece, wanted = hidden[start : start + chunk].to(compute), targets[start : start + chunk]

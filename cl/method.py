@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from cl.errors import UserError
 
@@ -64,11 +64,12 @@ class Progress:
     t: int
 
 
-class Forward(Protocol):
-    """What `loss_terms` sees of a micro-batch: the tensors of the batch, and the model to call."""
+@dataclass(frozen=True)
+class MicroBatch:
+    """What `loss_terms` sees: the model, and the token ids [B, T+1] of a micro-batch (inputs and targets)."""
 
     model: torch.nn.Module
-    batch: Mapping[str, torch.Tensor]
+    tokens: torch.Tensor
 
 
 class Method:
@@ -109,7 +110,7 @@ class Method:
     def prepare(self, model: torch.nn.Module, t: int) -> None:
         """Change the model, or take what the method needs of it, before the first step of stage t."""
 
-    def loss_terms(self, forward: Forward) -> dict[str, torch.Tensor]:
+    def loss_terms(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Return further loss terms: scalars, already weighted, *means* over an optimizer step.
 
         A term is added once per micro-batch with that micro-batch's share of the step's tokens as weight,

@@ -15,6 +15,9 @@ import yaml
 from cl.errors import UserError
 from cl.settings import Model, Train
 
+# Compiling costs 35 s once and then saves some 30 % (llama-1m, 2 cores at 0.1 Tflop/s): even at about 1e13.
+WORTH_COMPILING = 1e13
+
 Origin = Literal["fresh", "packaged", "directory", "hub"]
 
 
@@ -29,7 +32,7 @@ def origin(name: str) -> Origin:
     """Where a model of this name comes from. Raises UserError for a name that cannot be one."""
     for kind in ("fresh", "packaged"):
         if name in table()[kind]:
-            return kind  # type: ignore[return-value]  # a literal of the loop above
+            return kind
     if Path(name).is_dir():
         return "directory"
     if name.startswith((".", "/")) or name.count("/") != 1:
@@ -100,8 +103,14 @@ def create(model: Model, vocabulary: int, separator: int, seed: int | None, sequ
     if origin(model.name) == "fresh":
         settings = dict(table()["fresh"][model.name]["config"])
         config = AutoConfig.for_model(
-            settings.pop("model_type"), **settings, vocab_size=vocabulary, max_position_embeddings=max(sequence, 512),
-            bos_token_id=separator, eos_token_id=separator, pad_token_id=separator, tie_word_embeddings=False,
+            settings.pop("model_type"),
+            **settings,
+            vocab_size=vocabulary,
+            max_position_embeddings=max(sequence, 512),
+            bos_token_id=separator,
+            eos_token_id=separator,
+            pad_token_id=separator,
+            tie_word_embeddings=False,
         )
         torch.manual_seed(seed or 0)
         return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").float()
@@ -169,31 +178,26 @@ def parameters(model: Model) -> int:
     return sum(p.numel() for p in empty.parameters())
 
 
-@lru_cache
-def resolve(train: Train) -> dict[str, str | bool]:
+def resolve(train: Train, flops: float) -> dict[str, str | bool]:
     """Replace `auto` by what this machine can do: device, precision, compile, and why.
 
-    bf16: on a GPU that has it, and on a CPU with AVX512-BF16 or AMX. compile: where a C++ compiler (CPU) or
-    Triton (GPU) is present. Both enter the key as resolved, so a result never hides which one it had.
+    bf16: on a GPU that has it, and on a CPU with bf16 matrix units (AMX); AVX512-BF16 alone makes small models
+    slower than fp32 (benchmarks/throughput.py). compile: where a C++ compiler (CPU) or Triton (GPU) is present
+    and a run of so many floating-point operations is long enough to win back the compilation. All enter the
+    key as resolved, so a result never hides which one it had.
     """
     import torch
 
     device = train.device if train.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("train.device: cuda is not available here; use cpu or auto")
-    fast = torch.cuda.is_bf16_supported() if device == "cuda" else _cpu_has_bf16()
+    fast = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_amx_tile_supported()
     precision = train.precision if train.precision != "auto" else ("bf16" if fast else "fp32")
     compiler = device == "cuda" or bool(shutil.which("g++") or shutil.which("clang++"))
     if train.compile is True and not compiler:
         raise UserError("train.compile: true needs a C++ compiler (g++) on this machine; use false or auto")
-    compiled = compiler if train.compile == "auto" else train.compile
+    compiled = compiler and flops >= WORTH_COMPILING if train.compile == "auto" else train.compile
     return {"device": device, "precision": precision, "compile": compiled}
-
-
-def _cpu_has_bf16() -> bool:
-    import torch
-
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 @lru_cache

@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from cl import sources
@@ -49,7 +49,7 @@ class Node:
     can change the result; parents: by role; extra_sources: our modules that this node executes beyond those
     that its kind imports (its methods).
     Not in the key: cost (training or evaluation tokens); needs (artifacts that children read, e.g.
-    "optimizer"); uses (nodes that are read for looking only); local (settings that cannot change the result).
+    "optimizer.safetensors"); uses (nodes that are read for looking only); local (settings that cannot change the result).
     """
 
     kind: str
@@ -69,7 +69,7 @@ class Node:
             "kind": self.kind,
             "spec": self.spec,
             "parents": {role: parent.key for role, parent in sorted(self.parents.items())},
-            "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES[self.kind]},
+            "libraries": {name: _version(name) for name in LIBRARIES[self.kind]},
             "code": code_version((MODULES[self.kind], *self.extra_sources)),
         }
 
@@ -86,17 +86,24 @@ def digest(data: Any) -> str:
 
 
 def code_version(modules: Iterable[str]) -> str:
-    """What stands for our code in a key.
+    """What stands for the code of `modules` in a key.
 
-    In a development checkout the hash of the sources that the modules execute; in an installed release its
-    version. The environment variable CL_CODE_VERSION overrides both; the override is stored with each node.
+    In a development checkout the hash of all sources that they execute; in an installed release its version
+    and the hash of the user's own modules. The environment variable CL_CODE_VERSION overrides both; the
+    override is stored with each node.
     """
     override = os.environ.get("CL_CODE_VERSION")
     if override:
         return f"override:{override}"
     if sources.is_checkout():
-        return sources.fingerprint(tuple(sorted(set(modules))))
-    return f"release:{importlib.metadata.version('cl')}"
+        return sources.fingerprint(modules)
+    users = [name for name in modules if name.split(".")[0] not in sources.PACKAGES]
+    return f"release:{_version('cl')}" + (f"+{sources.fingerprint(users)}" if users else "")
+
+
+@lru_cache
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 def ancestors(nodes: Iterable[Node]) -> list[Node]:

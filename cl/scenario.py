@@ -132,8 +132,10 @@ def split(task: Task, scenario: Scenario) -> Splits:
     for name, documents in report.documents.items():
         if documents == 0 and not (measured_only and name == "train"):
             kept = f"{sum(report.documents.values())} documents, {sum(report.bytes.values())} bytes"
-            raise UserError(f"{task.name}: the {name} split is empty ({report.seen} documents read, kept {kept}): "
-                            "give more text, a larger limit or a larger share in `split`")
+            raise UserError(
+                f"{task.name}: the {name} split is empty ({report.seen} documents read, kept {kept}): "
+                "give more text, a larger limit or a larger share in `split`"
+            )
     return splits
 
 

@@ -1,7 +1,9 @@
-"""Which of our own source files a module executes, and their hash.
+"""Which source files of ours and of the user's a module executes, and their hash.
 
-The hash is taken over syntax trees without docstrings, so that a comment or a docstring never trains a model
-again, and over the transitive imports inside our packages, so that a change anywhere below does.
+Ours is what no package manager installed: this checkout and the user's own modules. The hash is taken over
+syntax trees without comments and docstrings, so that explaining code never trains a model again, and over the
+imports of all our modules, direct or not, so that a change anywhere below does. Modules are found by their
+path: none is imported to be hashed. What it cannot see: imports by a computed name, and data files.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,62 +26,98 @@ def is_checkout() -> bool:
     return (Path(__file__).parents[1] / "pyproject.toml").is_file()
 
 
-@lru_cache
-def fingerprint(modules: tuple[str, ...]) -> str:
+def fingerprint(modules: Iterable[str]) -> str:
     """Hash of the sources of `modules` and of all modules of ours that they import, directly or not."""
     total = hashlib.sha256()
     for name in sorted(closure(modules)):
-        total.update(f"{name}:{_tree_hash(_path(name))}\n".encode())
+        total.update(f"{name}:{_read(path_of(name), name)[0]}\n".encode())
     return total.hexdigest()[:16]
 
 
-def closure(modules: tuple[str, ...]) -> set[str]:
+def closure(modules: Iterable[str]) -> set[str]:
     """Names of `modules` and of everything of ours that they import; lazy imports in functions count too."""
     seen: set[str] = set()
     todo = list(modules)
+    asked = {name.split(".")[0] for name in todo}
     while todo:
         name = todo.pop()
         if name not in seen and name not in NEUTRAL:
             seen.add(name)
-            todo.extend(_imports(_path(name)))
+            todo += [other for other in _read(path_of(name), name)[1] if _is_ours(other, asked)]
     return seen
 
 
-def _path(module: str) -> Path:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
+def path_of(module: str) -> Path:
+    """Source file of a module. Raises ModuleNotFoundError where there is none."""
+    found = _find(module)
+    if found is None:
         raise ModuleNotFoundError(f"no source file for module {module}")
-    return Path(spec.origin)
+    return found
 
 
-def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
+@lru_cache
+def _find(module: str) -> Path | None:
+    """Source file of a module, found without importing its packages; None for what is no Python module."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    stems = [Path(folder, *rest) for folder in spec.submodule_search_locations or []]
+    files = [file for stem in stems for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py")]
+    return next((file for file in files if file.is_file()), None)
+
+
+def _is_ours(module: str, asked: set[str]) -> bool:
+    """Whether a module belongs to a package that was asked for, or was installed by nobody."""
+    top = module.split(".")[0]
+    if top in asked:
+        return True
+    file = None if top in sys.stdlib_module_names else _find(module)
+    return file is not None and not {"site-packages", "dist-packages"} & set(file.parts)
+
+
+@lru_cache
+def _read(path: Path, module: str) -> tuple[str, tuple[str, ...]]:
+    """Hash of a source file without comments and docstrings, and the modules that it imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    imports = tuple(dict.fromkeys(_imports(tree, package)))
+    return hashlib.sha256(ast.unparse(_Bare().visit(tree)).encode()).hexdigest(), imports
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+    for node in _executed(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if _is_ours(alias.name))
-        elif isinstance(node, ast.ImportFrom) and node.module and _is_ours(node.module):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*parents, *([node.module] if node.module else [])])
             for alias in node.names:
-                full = f"{node.module}.{alias.name}"
-                yield full if importlib.util.find_spec(node.module) and _is_module(full) else node.module
-
-
-def _is_ours(module: str) -> bool:
-    return module.split(".")[0] in PACKAGES
+                name = f"{source}.{alias.name}"
+                yield name if _is_module(name) else source
 
 
 def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # the parent is a module, so `name` is one of its attributes
-        return False
+    """Whether `from package import name` names a module; anything installed is as good as its package."""
+    return name.split(".")[0] not in sys.stdlib_module_names and _find(name) is not None
 
 
-def _tree_hash(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-                node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+def _executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a syntax tree except what only a type checker reads."""
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            todo += node.orelse
+        else:
+            todo += ast.iter_child_nodes(node)
+
+
+class _Bare(ast.NodeTransformer):
+    """Drops statements that are a constant and nothing else: docstrings and `...`."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node

@@ -9,6 +9,7 @@ of a node that was not trained in this call appears in the run all the same.
 from __future__ import annotations
 
 import json
+import math
 import queue
 import re
 import threading
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl import collect, metrics
+from cl import collect, measures
 from cl.graph import Graph, RunPlan
 from cl.node import Node
 from cl.results import ExperimentResult, Point, RunResult
@@ -65,7 +66,7 @@ def point_metrics(point: Point) -> dict[str, float]:
     return {re.sub(r"[^\w\-. /]", "_", name): value for name, value in found.items()}
 
 
-def final_metrics(run: RunResult, tasks: list[str], retain: list[str]) -> list[tuple[str, float, int]]:
+def final_metrics(run: RunResult, retain: list[str]) -> list[tuple[str, float, int]]:
     """R and the formulas over it as (name, value, tokens of the stream)."""
     ends = {stage.row: stage.offset + stage.tokens for stage in run.stages if stage.row is not None}
     found = []
@@ -74,13 +75,13 @@ def final_metrics(run: RunResult, tasks: list[str], retain: list[str]) -> list[t
             for measure in ("loss", "bits_per_byte", "perplexity"):
                 found.append((f"R/{name}/{measure}", getattr(cell, measure), ends.get(t, 0)))
     last = max(ends.values(), default=0)
-    return [*found, *((key, value, last) for key, value in metrics_of(run).items())]
+    return [*found, *((key, value, last) for key, value in metrics_of(run, retain).items())]
 
 
-def metrics_of(run: RunResult) -> dict[str, float]:
-    """Named formulas over the run's loss matrix, without those that are undefined for it."""
-    values = metrics.of_run(run)
-    return {metric.key: metric.value for metric in values if metric.value == metric.value}
+def metrics_of(run: RunResult, retain: list[str]) -> dict[str, float]:
+    """Named formulas over the run's loss matrix; MLflow cannot hold a reason, so undefined ones are left out."""
+    found = [*measures.every(run, retain).values(), measures.peak(run)]
+    return {metric.key: metric.value for metric in found if not math.isnan(metric.value)}
 
 
 class Tracker:
@@ -193,7 +194,7 @@ class Tracker:
         if delivered.steps.get("complete"):
             return
         now = int(time.time() * 1000)
-        rows = [Metric(name, value, now, tokens) for name, value, tokens in final_metrics(run, result.tasks, result.retain)]
+        rows = [Metric(name, value, now, tokens) for name, value, tokens in final_metrics(run, result.retain)]
         self._log(delivered.run_id, rows)
         self._describe(delivered.run_id, run, result)
         self.client.set_terminated(delivered.run_id)
@@ -203,19 +204,32 @@ class Tracker:
     def _describe(self, run_id: str, run: RunResult, result: ExperimentResult) -> None:
         from mlflow.entities import Param, RunTag
 
-        settings = flat({"methods": {name: s for entry in run.settings for name, s in entry.items()},
-                         "train": result.config["train"], "model": result.config["model"], "tokens": result.config["tokens"]})
-        params = {"strategy": run.strategy, "seed": run.seed, "order": ",".join(run.order),
-                  "scenario": result.scenario, **settings}
+        settings = flat(
+            {
+                "methods": {name: s for entry in run.settings for name, s in entry.items()},
+                "train": result.config["train"],
+                "model": result.config["model"],
+                "tokens": result.config["tokens"],
+            }
+        )
+        params = {
+            "strategy": run.strategy,
+            "seed": run.seed,
+            "order": ",".join(run.order),
+            "scenario": result.scenario,
+            **settings,
+        }
         tags = {
-            "cl.scenario_version": result.scenario_version, "cl.command": result.command,
+            "cl.scenario_version": result.scenario_version,
+            "cl.command": result.command,
             **{f"cl.node.{i}.{s.name}": s.key for i, s in enumerate(run.stages)},
             **{f"cl.row.{t}": key for t, key in run.matrix_keys.items()},
             **{f"cl.data.{name}": entry["fingerprint"] for name, entry in result.data.items()},
             **{f"cl.version.{name}": value for name, value in result.environment.items()},
         }
         self.client.log_batch(
-            run_id, params=[Param(key, str(value)) for key, value in params.items()],
+            run_id,
+            params=[Param(key, str(value)) for key, value in params.items()],
             tags=[RunTag(re.sub(r"[^\w\-. /]", "_", key), str(value)) for key, value in tags.items()],
         )
         self.client.log_text(run_id, collect.matrix_csv(run), "R.csv")
@@ -229,8 +243,11 @@ class Tracker:
         for name, entry in result.data.items():
             profile = json.dumps({key: entry[key] for key in ("documents", "bytes", "tokens", "overlap")})
             dataset = Dataset(
-                name=name, digest=entry["fingerprint"][:36], source_type="cl",
-                source=json.dumps({"sources": entry["sources"], "licence": entry["licence"]}), profile=profile,
+                name=name,
+                digest=entry["fingerprint"][:36],
+                source_type="cl",
+                source=json.dumps({"sources": entry["sources"], "licence": entry["licence"]}),
+                profile=profile,
             )
             context = "training" if name in result.tasks else "evaluation"
             inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
@@ -243,4 +260,3 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in nested.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found
-

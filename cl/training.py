@@ -58,8 +58,13 @@ class Job:
 
 
 def train(
-    spec: Mapping[str, Any], local: Mapping[str, Any], inputs: Mapping[str, Path], uses: Mapping[str, Path],
-    methods: Sequence[Method], work: Path, watcher: Watcher,
+    spec: Mapping[str, Any],
+    local: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    uses: Mapping[str, Path],
+    methods: Sequence[Method],
+    work: Path,
+    watcher: Watcher,
 ) -> dict[str, Any]:
     """Train the stage that `spec` describes, and store model, method states and, if asked, optimizer state.
 
@@ -81,17 +86,28 @@ def train(
 
 
 def _prepare(
-    spec: Mapping[str, Any], local: Mapping[str, Any], inputs: Mapping[str, Path], uses: Mapping[str, Path],
-    methods: Sequence[Method], work: Path, watcher: Watcher,
+    spec: Mapping[str, Any],
+    local: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    uses: Mapping[str, Path],
+    methods: Sequence[Method],
+    work: Path,
+    watcher: Watcher,
 ) -> Job:
     settings, evaluation = Train(**spec["train"]), Evaluation(**local["evaluation"])
     sources = {
         role.removeprefix("data/"): rows(folder, "train", settings.sequence)
-        for role, folder in inputs.items() if role.startswith("data/")
+        for role, folder in inputs.items()
+        if role.startswith("data/")
     }
     plan = Plan.build(
-        spec["shares"], starting_ledger(spec, inputs, sources), {name: len(found) for name, found in sources.items()},
-        batch_rows=settings.batch, steps=spec["steps"], seed=spec["seed"], row_tokens=settings.sequence,
+        spec["shares"],
+        starting_ledger(spec, inputs, sources),
+        {name: len(found) for name, found in sources.items()},
+        batch_rows=settings.batch,
+        steps=spec["steps"],
+        seed=spec["seed"],
+        row_tokens=settings.sequence,
     )
     torch.manual_seed(spec["seed"] * 1_000_003 + spec["t"])
     model = models.load(inputs["state"])
@@ -100,13 +116,29 @@ def _prepare(
     if (inputs["state"] / "methods.safetensors").exists():
         checkpoint.load_methods(methods, load_file(inputs["state"] / "methods.safetensors"))
     learner = Learner(
-        model.to(spec["device"]), settings, methods, separator=result_of(inputs["tokenizer"])["separator_id"],
-        total=spec["steps"], start=spec["first"], t=spec["t"], compiled=spec["compile"],
+        model.to(spec["device"]),
+        settings,
+        methods,
+        separator=result_of(inputs["tokenizer"])["separator_id"],
+        total=spec["steps"],
+        start=spec["first"],
+        t=spec["t"],
+        compiled=spec["compile"],
     )
     probe = Probe(uses, settings, evaluation.probe_tokens, evaluation.batch)
     return Job(
-        learner, plan, sources, spec["first"], spec["last"], probe, spec["device"], spec["precision"], work,
-        evaluation, Checkpoints(**local["checkpoints"]), watcher,
+        learner,
+        plan,
+        sources,
+        spec["first"],
+        spec["last"],
+        probe,
+        spec["device"],
+        spec["precision"],
+        work,
+        evaluation,
+        Checkpoints(**local["checkpoints"]),
+        watcher,
     )
 
 
@@ -146,10 +178,16 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
     """Run the loop with a fresh Trainer, from the newest checkpoint if there is one."""
     recorder = Recorder(job, optimizer_state)
     trainer = pl.Trainer(
-        accelerator="gpu" if job.device == "cuda" else "cpu", devices=1, max_epochs=1,
+        accelerator="gpu" if job.device == "cuda" else "cpu",
+        devices=1,
+        max_epochs=1,
         precision="bf16-mixed" if job.precision == "bf16" else "32-true",
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[recorder], use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[recorder],
+        use_distributed_sampler=False,
     )
     resumed = checkpoint.newest(job.work / "checkpoint")
     first = int(resumed.name) if resumed else job.first
@@ -192,9 +230,9 @@ class Recorder(pl.Callback):
         learner = self.job.learner
         self.restore(learner, trainer.optimizers[0])
         learner.train()
+        self.clock = self.saved = time.monotonic()
         if not self.job.points:
             self._record(learner)
-        self.clock = self.saved = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -214,8 +252,12 @@ class Recorder(pl.Callback):
         self.clock = time.monotonic()
         self.job.eval_seconds += self.clock - now
         point = Point(
-            step=learner.step, tokens=(learner.step - self.job.first) * self.job.plan.batch_rows * self.job.plan.row_tokens,
-            seconds=self.job.seconds, seen=self._seen(learner.step), scores=scores, **summarise(self.losses),
+            step=learner.step,
+            tokens=(learner.step - self.job.first) * self.job.plan.batch_rows * self.job.plan.row_tokens,
+            seconds=self.job.seconds,
+            seen=self._seen(learner.step),
+            scores=scores,
+            **summarise(self.losses),
         )
         self.losses = []
         self.job.points.append(point)
@@ -251,7 +293,8 @@ class Recorder(pl.Callback):
         now = time.monotonic()
         extra = {
             "points": [asdict(point) for point in self.job.points],
-            "seconds": self.job.seconds, "eval_seconds": self.job.eval_seconds,
+            "seconds": self.job.seconds,
+            "eval_seconds": self.job.eval_seconds,
         }
         assert self.optimizer is not None
         checkpoint.save(self.job.work / "checkpoint", step, learner.model, self.optimizer, learner.methods, extra)
@@ -282,10 +325,16 @@ def _result(job: Job) -> dict[str, Any]:
     final = job.plan.ledger_after(job.last)
     tokens = (job.last - job.first) * job.plan.batch_rows * job.plan.row_tokens
     return {
-        "points": [asdict(point) for point in job.points], "tokens": tokens, "steps": job.last - job.first,
-        "seconds": job.seconds, "eval_seconds": job.eval_seconds,
+        "points": [asdict(point) for point in job.points],
+        "tokens": tokens,
+        "steps": job.last - job.first,
+        "seconds": job.seconds,
+        "eval_seconds": job.eval_seconds,
         "tokens_per_second": tokens / max(job.seconds, 1e-9),
         "parameters": sum(p.numel() for p in job.learner.model.parameters()),
-        "seen": job.points[-1].seen, "ledger": final.to_json(), "ledger_before": job.plan.ledger.to_json(),
-        "warnings": job.plan.warnings(), "threads": torch.get_num_threads(),
+        "seen": job.points[-1].seen,
+        "ledger": final.to_json(),
+        "ledger_before": job.plan.ledger.to_json(),
+        "warnings": job.plan.warnings(),
+        "threads": torch.get_num_threads(),
     }

@@ -13,12 +13,12 @@ from cl.errors import UserError
 
 
 class Files:
-    """Documents from a file, from all files of a folder and its sub-folders, or from the files of a glob.
+    r"""Documents from a file, from all files of a folder and its sub-folders, or from the files of a glob.
 
     path: relative to the folder of the scenario's file; `**` in a glob stands for any sub-folders. Hidden files
     and folders are left out, the rest is read in the order of the names.
     column: which field of a `.jsonl` or `.parquet` file is the document; required there and only allowed there.
-    separator: text between two documents of a plain text file, e.g. "\\n\\n"; without it a file is one document.
+    separator: text between two documents of a plain text file, e.g. "\n\n"; without it a file is one document.
     licence, about: one line each, shown by `cl scenario show`.
     Raises UserError for a missing file, a wrong column and anything that is not UTF-8.
     """

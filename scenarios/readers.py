@@ -33,9 +33,10 @@ def texts(paths: Iterable[Path]) -> Iterator[str]:
 
 
 def speeches(paths: Iterable[Path]) -> Iterator[str]:
-    """Column `text` of a zipped CSV of speeches, some of which have blanks around punctuation and _ for a dash."""
+    """Column `text` of a zipped CSV of speeches, which may have blanks before punctuation and _ for a dash."""
     for text in _zipped_column(paths):
-        yield re.sub(r" ([.,;:!?)])", r"\1", text).replace("( ", "(").replace(" _ ", " - ")
+        text = re.sub(r"(?: \.)+", ".", text)
+        yield re.sub(r" ([,;:!?)])", r"\1", text).replace("( ", "(").replace(" _ ", " - ")
 
 
 def articles(paths: Iterable[Path]) -> Iterator[str]:

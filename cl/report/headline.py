@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cl.report.groups import Group, final_row, groups, loss_at, mean
-from cl.report.measures import forgetting
+from cl.measures import forgetting
 from cl.results import ExperimentResult
 
 NOTHING = 0.005  # a difference that prints as 0.00

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cl.metrics import Metric
 from cl.report.groups import Group, final_row, groups, mean
-from cl.report.measures import adaptation, forgetting, peak
+from cl.measures import adaptation, forgetting, peak
 from cl.results import Cell, ExperimentResult, RunResult
 
 Better = Literal["lower", "higher", "neither"]

@@ -1,13 +1,14 @@
-"""Metrics of a run as the report shows them: formulas from `cl.metrics`, fed with losses in nats per token."""
+"""Metrics of a run: formulas from `cl.metrics`, fed with the losses of its matrix in nats per token."""
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from itertools import pairwise
 
 from cl import metrics
 from cl.metrics import Metric
-from cl.report.groups import mean
 from cl.results import RunResult
 
 FORGETTING, ADAPTATION = "forgetting/first_nll", "adaptation/nll"
@@ -15,9 +16,14 @@ FORGETTING, ADAPTATION = "forgetting/first_nll", "adaptation/nll"
 
 def measure(run: RunResult, key: str) -> Metric:
     """The metric `key` of the run's loss matrix; NaN with a reason where a row that it needs is absent."""
+    return every(run)[key]
+
+
+def every(run: RunResult, retain: Sequence[str] = ()) -> dict[str, Metric]:
+    """All metrics of the run's loss matrix by key, with those over the retain sets where they are named."""
     losses = {t: {name: cell.loss for name, cell in row.items()} for t, row in run.matrix.items()}
-    matrix = metrics.as_matrix(losses, run.order)
-    return metrics.summary(matrix, higher_is_better=False, known=run.known)[key]
+    matrix = metrics.as_matrix(losses, run.order, retain)
+    return metrics.summary(matrix, higher_is_better=False, known=run.known)
 
 
 def forgetting(run: RunResult) -> Metric:
@@ -48,7 +54,7 @@ def peak(run: RunResult) -> Metric:
     found = metrics.stability_gap(curves, math.nan, _cadence(run))[0]
     if math.isnan(found.value):
         return Metric(found.key, math.nan, found.reason)
-    return Metric(found.key, mean([curve[0] for curve in curves]) - found.value)
+    return Metric(found.key, statistics.fmean(curve[0] for curve in curves) - found.value)
 
 
 def _cadence(run: RunResult) -> int:
