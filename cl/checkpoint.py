@@ -42,7 +42,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 def method_tensors(methods: Sequence[Method]) -> dict[str, Tensor]:
     """State of all methods: `POSITION.CLASS/NAME`; a class that occurs twice keeps its states apart."""
     return {
-        f"{_place(methods, method)}/{name}": value for method in methods for name, value in method.tensors().items()
+        f"{_place(methods, method)}/{name}": value.detach().contiguous()
+        for method in methods
+        for name, value in method.tensors().items()
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import textwrap
+from argparse import RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING, Any
 
 from cl.errors import UserError
@@ -16,73 +18,97 @@ COMMANDS = {
     "report": "draw the report of an experiment again from its results.json",
     "scenario": "show a scenario: tasks, sizes, overlap, one example each",
     "list": "list strategies, scenarios, models or experiments",
-    "store": "manage the node store",
+    "store": "manage the node store: ls, gc (delete what no experiment stands on), verify (checksums)",
 }
-EXAMPLES = """
+EPILOG = """
 examples:
   cl plan quickstart
   cl run quickstart --strategy.replay.share=0.1 --tracking.uri=http://localhost:5000
+  cl run --help                 (all settings of an experiment)
   cl scenario show english_german
-  cl store gc
+  cl store gc --drop old_experiment --dry-run
+
+exit codes: 0 done; 2 bad input, told in one line; 130 interrupted; 1 a defect, with its traceback
+"""
+SETTINGS = """
+settings, each as --KEY=VALUE in place of what the experiment's file says:
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, or 2 after one line about bad input."""
+    """Run one command; returns the exit code: 0, 2 after one line about bad input, 130 after an interruption."""
     from jsonargparse import ArgumentError
 
     arguments = sys.argv[1:] if argv is None else argv
-    parser = build_parser()
     settings: list[str] = []
     if arguments and arguments[0] in ("run", "plan"):
-        settings = [a for a in arguments if a.startswith("--") and "=" in a]
+        settings = [a for a in arguments if a.startswith("--") and a != "--help" and not a.startswith("--help=")]
         arguments = [a for a in arguments if a not in settings]
     try:
+        if bare := [setting for setting in settings if "=" not in setting]:
+            raise UserError(f"{bare[0]}: has no value; write {bare[0]}=VALUE, with the equals sign")
+        parser = build_parser(arguments)
         if not arguments:
             parser.print_help()
             return 0
-        chosen = parser.parse_args(arguments)
-        _dispatch(chosen, settings)
+        _dispatch(parser.parse_args(arguments), settings)
     except (UserError, ArgumentError) as error:
         print(f"cl: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("cl: interrupted; finished nodes and the newest checkpoint are kept: run the same command to go on", file=sys.stderr)
+        print(
+            "cl: interrupted; finished nodes and the newest checkpoint are kept: run it again to go on", file=sys.stderr
+        )
         return 130
     return 0
 
 
-def build_parser() -> ArgumentParser:
-    """The parser of all commands."""
+def build_parser(arguments: list[str]) -> ArgumentParser:
+    """The parser of all commands; the settings of an experiment are described only where help is asked for."""
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(prog="cl", description=__import__("cl").__doc__, exit_on_error=False, epilog=EXAMPLES)
+    formatter: Any = RawDescriptionHelpFormatter
+    about = "Continual-learning experiments on language models, as a graph of content-addressed nodes."
+    parser = ArgumentParser(prog="cl", description=about, epilog=EPILOG, formatter_class=formatter, exit_on_error=False)
     commands = parser.add_subcommands(required=True)
     for name, text in COMMANDS.items():
-        commands.add_subcommand(name, _parser_of(name, text), help=text)
+        wants_settings = name in ("run", "plan") and {"-h", "--help"} & set(arguments)
+        epilog = SETTINGS + describe_settings() if wants_settings else None
+        command = ArgumentParser(description=text, epilog=epilog, formatter_class=formatter, exit_on_error=False)
+        _add_arguments(command, name)
+        commands.add_subcommand(name, command, help=text)
     return parser
 
 
-def _parser_of(name: str, text: str) -> ArgumentParser:
-    from jsonargparse import ArgumentParser
+def describe_settings(width: int = 80) -> str:
+    """All settings of an experiment with type, default and meaning, as text of at most `width` columns."""
+    from cl.experiment import settings
 
-    parser = ArgumentParser(description=text, exit_on_error=False)
-    if name in ("run", "plan"):
-        parser.add_argument("experiment", type=str, help="name or YAML path; any setting: --train.lr=1e-3, --strategy.replay.share=0.1")
-    elif name == "report":
+    lines = []
+    for setting in settings():
+        default = "" if setting.default is None else f"; default: {setting.default or 'empty'}"
+        lines.append(f"  --{setting.key}  {setting.type}{default}")
+        lines += textwrap.wrap(setting.about, width, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return "\n".join(lines)
+
+
+def _add_arguments(parser: ArgumentParser, command: str) -> None:
+    if command in ("run", "plan"):
+        text = "name or YAML path; any setting: --train.lr=1e-3, --strategy.replay.share=0.1"
+        parser.add_argument("experiment", type=str, help=text)
+    elif command == "report":
         parser.add_argument("results", type=str, help="a results.json that `cl run` wrote")
-    elif name == "scenario":
+    elif command == "scenario":
         parser.add_argument("action", choices=["show"])
         parser.add_argument("name", type=str, help="name or YAML path of a scenario")
         parser.add_argument("--model", type=str | None, default=None, help="count tokens with this model's tokenizer")
-    elif name == "list":
+    elif command == "list":
         parser.add_argument("kind", choices=["strategies", "scenarios", "models", "experiments"])
     else:
         parser.add_argument("action", choices=["ls", "gc", "verify"])
         parser.add_argument("--store", type=str, default="store", help="folder or fsspec URL")
-        parser.add_argument("--drop", type=list[str], default=[], help="gc: experiments whose nodes may go")
+        parser.add_argument("--drop", type=str, nargs="+", default=[], help="gc: experiments whose nodes may go too")
         parser.add_argument("--dry-run", action="store_true", help="gc: only say what would go")
-    return parser
 
 
 def _dispatch(chosen: Any, settings: list[str]) -> None:

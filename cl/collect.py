@@ -24,22 +24,35 @@ def collect(graph: Graph, store: Store, executed: set[str], seconds: float, comm
     experiment = graph.experiment
     stages = {stage.node.key for run in graph.runs for stage in run.stages}
     return ExperimentResult(
-        name=experiment.name, question=experiment.question, command=command,
-        scenario=graph.scenario.name, scenario_version=graph.scenario.version,
-        model=experiment.model.name, parameters=store.result(graph.base)["parameters"],
-        tasks=list(graph.scenario.tasks), retain=list(graph.scenario.retain),
+        name=experiment.name,
+        question=experiment.question,
+        command=command,
+        scenario=graph.scenario.name,
+        scenario_version=graph.scenario.version,
+        model=experiment.model.name,
+        parameters=store.result(graph.base)["parameters"],
+        tasks=list(graph.scenario.tasks),
+        retain=list(graph.scenario.retain),
         data={name: _data(graph, name, store.result(node)) for name, node in graph.data.items()},
         runs=[_run(run, store, executed) for run in graph.runs],
-        asked=graph.asked, executed=len(stages & executed), seconds=seconds,
-        environment=environment(graph), config=dataclasses.asdict(experiment),
+        asked=graph.asked,
+        executed=len(stages & executed),
+        seconds=seconds,
+        environment=environment(graph),
+        config=dataclasses.asdict(experiment),
     )
 
 
 def _run(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
     return RunResult(
-        strategy=run.strategy.label, summary=run.strategy.summary,
-        settings=[part.spec() for part in run.strategy.parts], seed=run.seed, order=run.order, known=run.known,
-        key=run.key, stages=[_stage(stage, store, executed) for stage in run.stages],
+        strategy=run.strategy.label,
+        summary=run.strategy.summary,
+        settings=[part.spec() for part in run.strategy.parts],
+        seed=run.seed,
+        order=run.order,
+        known=run.known,
+        key=run.key,
+        stages=[_stage(stage, store, executed) for stage in run.stages],
         matrix={t: _row(node, store) for t, node in run.rows.items()},
         matrix_keys={t: node.key for t, node in run.rows.items()},
     )
@@ -48,9 +61,17 @@ def _run(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
 def _stage(plan: StagePlan, store: Store, executed: set[str]) -> StageResult:
     result = store.result(plan.node)
     return StageResult(
-        name=plan.stage.name, key=plan.node.key, row=plan.stage.row, offset=plan.offset, tokens=result["tokens"],
-        seconds=result["seconds"], eval_seconds=result["eval_seconds"], reused=plan.node.key not in executed,
-        points=[Point(**point) for point in result["points"]], seen=result["seen"],
+        name=plan.stage.name,
+        key=plan.node.key,
+        row=plan.stage.row,
+        offset=plan.offset,
+        tokens=result["tokens"],
+        seconds=result["seconds"],
+        eval_seconds=result["eval_seconds"],
+        reused=plan.node.key not in executed,
+        points=[Point(**point) for point in result["points"]],
+        seen=result["seen"],
+        warnings=result["warnings"],
     )
 
 
@@ -62,11 +83,15 @@ def _data(graph: Graph, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
     sources = [part.source for part in graph.scenario.task(name).sources]
     report = result["report"]
     return {
-        "documents": report["documents"], "bytes": report["bytes"], "tokens": result["tokens"],
-        "overlap": report["overlap"], "duplicates": report["duplicates"],
+        "documents": report["documents"],
+        "bytes": report["bytes"],
+        "tokens": result["tokens"],
+        "overlap": report["overlap"],
+        "duplicates": report["duplicates"],
         "sources": [source.about for source in sources],
         "licence": "; ".join(dict.fromkeys(source.licence for source in sources)),
-        "fingerprint": graph.data[name].spec["content"], "example": result["example"],
+        "fingerprint": graph.data[name].spec["content"],
+        "example": result["example"],
     }
 
 
@@ -75,8 +100,13 @@ def environment(graph: Graph) -> dict[str, str]:
     train = graph.runs[0].stages[0].node.spec
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
-        **versions, "python": platform.python_version(), "commit": commit(), "processor": _processor(),
-        "device": train["device"], "precision": train["precision"], "compile": str(train["compile"]),
+        **versions,
+        "python": platform.python_version(),
+        "commit": commit(),
+        "processor": _processor(),
+        "device": train["device"],
+        "precision": train["precision"],
+        "compile": str(train["compile"]),
     }
 
 
@@ -96,7 +126,11 @@ def commit() -> str:
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        if info.exists()
+        else []
+    )
     return f"{names[0] if names else platform.processor() or platform.machine()} x {len(names) or 1}"
 
 
@@ -106,8 +140,10 @@ def results_folder(graph: Graph) -> Path:
 
 
 def save(result: ExperimentResult, folder: Path) -> None:
-    """Write results.json and, per run, R as CSV."""
+    """Write results.json and, per run, R as CSV, in place of those of an earlier call."""
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("R-*.csv"):
+        old.unlink()
     result.save(folder / "results.json")
     for run in result.runs:
         (folder / f"R-{run_name(run)}.csv").write_text(matrix_csv(run), encoding="utf-8")
@@ -131,4 +167,6 @@ def matrix_csv(run: RunResult) -> str:
 
 def matrix_json(run: RunResult) -> str:
     """R as JSON: row -> set -> cell."""
-    return json.dumps({t: {n: dataclasses.asdict(c) for n, c in row.items()} for t, row in run.matrix.items()}, indent=1)
+    return json.dumps(
+        {t: {n: dataclasses.asdict(c) for n, c in row.items()} for t, row in run.matrix.items()}, indent=1
+    )

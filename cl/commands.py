@@ -9,9 +9,10 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cl import catalog
@@ -19,9 +20,10 @@ from cl.errors import UserError
 from cl.store import Store
 
 if TYPE_CHECKING:
+    from cl.costs import Estimate
     from cl.graph import Graph
     from cl.node import Node
-    from cl.results import ExperimentResult, Point
+    from cl.results import ExperimentResult
     from cl.tracking import Tracker
 
 console = Console()
@@ -29,21 +31,20 @@ console = Console()
 
 def plan(name: str, settings: list[str]) -> None:
     """Print the graph of an experiment and what executing it would cost."""
-    _planned(name, settings)
+    _planned(name, settings, protect=False)
 
 
 def run(name: str, settings: list[str]) -> None:
     """Execute what is missing of an experiment, then report: terminal table, HTML, results.json, MLflow."""
-    from cl import collect, report
+    from cl import collect, report, runner
     from cl.console import ProgressListener
 
-    graph, store, todo, cost = _planned(name, settings)
-    store.protect(graph.experiment.name, [node.key for node in graph.nodes])
+    graph, store, todo, cost = _planned(name, settings, protect=True)
     started = time.monotonic()
-    listener = ProgressListener(console, todo, cost)
     with _tracker(graph, store) as tracker:
+        listener = ProgressListener(console, todo, cost, tracker.point if tracker else None)
         with _quiet(), listener.bars if todo else contextlib.nullcontext():
-            _execute(todo, store, listener, tracker)
+            runner.run(todo, store, listener)
         command = " ".join(["cl run", shlex.quote(name), *map(shlex.quote, settings)])
         result = collect.collect(graph, store, listener.executed, time.monotonic() - started, command)
         folder = collect.results_folder(graph)
@@ -53,35 +54,21 @@ def run(name: str, settings: list[str]) -> None:
     _show_outcome(result, folder, tracker)
 
 
-def _planned(name: str, settings: list[str]) -> tuple[Graph, Store, list[Node], Any]:
+def _planned(name: str, settings: list[str], protect: bool) -> tuple[Graph, Store, list[Node], Estimate]:
+    """Plan an experiment and print it. protect: before looking at what is stored, so that no `gc` deletes it."""
     from cl import costs, experiment, graph, runner
     from cl.console import show_plan
 
     with _quiet():
         planned = graph.build(experiment.load(name, settings))
         store = Store(planned.experiment.store)
+        if protect:
+            store.protect(planned.experiment.name, [node.key for node in planned.nodes])
         wanted = [node for r in planned.runs for node in (*(s.node for s in r.stages), *r.rows.values())]
         todo = runner.pending([planned.base, *planned.data.values(), *wanted], store)
         cost = costs.estimate(planned, todo, store)
     show_plan(console, planned, store, todo, cost)
     return planned, store, todo, cost
-
-
-def _execute(todo: list[Node], store: Store, listener: Any, tracker: Tracker | None) -> None:
-    from cl import runner
-
-    class Both:
-        """The progress bars, and the tracker for points."""
-
-        started, progress, finished = listener.started, listener.progress, listener.finished
-
-        @staticmethod
-        def point(node: Node, point: Point) -> None:
-            listener.point(node, point)
-            if tracker is not None:
-                tracker.point(node, point)
-
-    runner.run(todo, store, Both)
 
 
 @contextlib.contextmanager
@@ -119,17 +106,19 @@ def _show_outcome(result: ExperimentResult, folder: Path, tracker: Tracker | Non
     from cl import report
 
     console.print()
-    console.print(f"[bold]{report.headline(result)}[/]")
+    console.print(f"[bold]{escape(report.headline(result))}[/]")
     console.print(report.terminal_table(result))
     distinct = len({stage.key for r in result.runs for stage in r.stages})
     console.print(
         f"train nodes: {result.asked} asked for, {distinct} distinct, {result.executed} executed in this call"
     )
-    console.print(f"report   {folder / 'report.html'}\nresults  {folder / 'results.json'}")
+    console.print(f"report   {escape(str(folder / 'report.html'))}\nresults  {escape(str(folder / 'results.json'))}")
     if tracker is None:
         console.print("mlflow   switched off (tracking.uri: none)")
     elif tracker.problem:
-        console.print(f"[yellow]mlflow   not delivered to {tracker.uri}: {tracker.problem}; run the same command again[/]")
+        console.print(
+            f"[yellow]mlflow   not delivered to {tracker.uri}: {tracker.problem}; run the same command again[/]"
+        )
     else:
         console.print(f"mlflow   mlflow ui --backend-store-uri {tracker.uri}")
 
@@ -142,8 +131,12 @@ def report(path: str) -> None:
     file = Path(path)
     if not file.is_file():
         raise UserError(f"results: there is no file {path!r}; `cl run` writes results/NAME/results.json")
-    room.write(ExperimentResult.load(file), file.with_name("report.html"))
-    console.print(f"report   {file.with_name('report.html')}")
+    try:
+        result = ExperimentResult.load(file)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"results: {path} is no results.json of this version: {error}; write it by `cl run`") from error
+    room.write(result, file.with_name("report.html"))
+    console.print(f"report   {escape(str(file.with_name('report.html')))}")
 
 
 def scenario_show(name: str, model: str | None) -> None:
@@ -159,27 +152,29 @@ def scenario_show(name: str, model: str | None) -> None:
 
 
 def list_names(kind: str) -> None:
-    """Print what there is of a kind, a line each."""
+    """Print what there is of a kind: name, what it is, and below it where it comes from."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    for row in _rows(kind):
-        table.add_row(*row)
+    table.add_column(no_wrap=True)
+    for name, text, note in _models() if kind == "models" else _definitions(kind):
+        table.add_row(escape(name), escape(text) + (f"\n[dim]{escape(note)}[/]" if note else ""))
     console.print(table)
 
 
-def _rows(kind: str) -> Iterator[tuple[str, ...]]:
-    if kind == "models":
-        from cl import models
+def _models() -> Iterator[tuple[str, str, str]]:
+    from cl import models
 
-        for group, entries in models.table().items():
-            for name, entry in entries.items():
-                yield name, group, entry["about"]
-        yield "DIRECTORY", "local", "any transformers causal LM saved with save_pretrained"
-        yield "OWNER/NAME", "hub", "any transformers causal LM on the hub (needs a network)"
-        return
+    for group, entries in models.table().items():
+        for name, entry in entries.items():
+            yield name, f"{entry['about']} ({group})", ""
+    yield "DIRECTORY", "any transformers causal LM saved with save_pretrained", ""
+    yield "OWNER/NAME", "any transformers causal LM on the hub (needs a network)", ""
+
+
+def _definitions(kind: str) -> Iterator[tuple[str, str, str]]:
     for name in catalog.names(kind):  # type: ignore[arg-type]  # the parser admits only the known kinds
         found = catalog.read(kind, name)  # type: ignore[arg-type]
-        text = str(found.get("summary") or found.get("question") or "")
-        yield (name, text, str(found.get("paper", "")), str(found.get("keeps", ""))) if kind == "strategies" else (name, text)
+        notes = [f"keeps {found['keeps']}" if "keeps" in found else "", str(found.get("paper", ""))]
+        yield name, str(found.get("summary") or found.get("question") or ""), "; ".join(filter(None, notes))
 
 
 def store(action: str, url: str, drop: list[str], dry_run: bool) -> None:
@@ -187,20 +182,27 @@ def store(action: str, url: str, drop: list[str], dry_run: bool) -> None:
     found = Store(url)
     if not found.fs.exists(found.root):
         raise UserError(f"store: there is no store at {url!r}; `cl run` makes one, --store=FOLDER names another")
+    if action != "gc" and (drop or dry_run):
+        raise UserError(f"store {action}: --drop and --dry-run are for `cl store gc` only; leave them out")
     if action == "ls":
         _list_store(found)
     elif action == "verify":
-        bad = {key: files for key in found.keys() if (files := found.verify(key))}
-        for key, files in bad.items():
-            console.print(f"[red]damaged[/] {key}: {', '.join(files)}")
-        if bad:
-            raise UserError(f"store: {len(bad)} damaged nodes; delete their folders under {url}/nodes and run again")
-        console.print(f"{len(found.keys())} nodes are whole")
-    elif dry_run:
-        keys = found.garbage(drop)
-        console.print(f"{len(keys)} nodes, {sum(map(found.size, keys)) / 1e6:.1f} MB would be deleted")
+        _verify_store(found)
     else:
-        console.print(f"{found.collect(drop) / 1e6:.1f} MB freed")
+        keys = found.garbage(drop)
+        size = sum(map(found.size, keys)) if dry_run else found.collect(drop)
+        done = "would be deleted" if dry_run else "deleted, unfinished work that nobody needs included"
+        console.print(f"{len(keys)} nodes, {size / 1e6:.1f} MB {done}")
+
+
+def _verify_store(found: Store) -> None:
+    keys = found.keys()
+    bad = {key: files for key in keys if (files := found.verify(key))}
+    for key, files in bad.items():
+        console.print(f"[red]damaged[/] {key}: {', '.join(files)}")
+    if bad:
+        raise UserError(f"store: {len(bad)} damaged nodes; delete their folders in {found.url}/nodes and run again")
+    console.print(f"{len(keys)} nodes are whole")
 
 
 def _list_store(found: Store) -> None:
@@ -208,16 +210,20 @@ def _list_store(found: Store) -> None:
     for name, keys in found.roots().items():
         for key in keys:
             users.setdefault(key, []).append(name)
-    table = Table("key", "kind", "name", "MB", "seconds", "created", "used by", box=None, header_style="dim", pad_edge=False)
-    total = 0
-    for record in sorted((found.read(key) for key in found.keys()), key=lambda record: str(record["created"])):
-        size = found.size(record["key"])
-        total += size
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("key", "kind", "name", "MB", "seconds", "created (UTC)", "used by"):
+        words, figures = column in ("name", "used by"), column in ("MB", "seconds")
+        table.add_column(column, no_wrap=not words, overflow="fold", justify="right" if figures else "left")
+    records = sorted(found.records(), key=lambda record: str(record["created"]))
+    sizes = [found.size(record["key"]) for record in records]
+    for record, size in zip(records, sizes, strict=True):
+        key, created = record["key"], str(record["created"])[:16].replace("T", " ")
+        used = escape(", ".join(users.get(key, []))) or "[dim]nobody[/]"
         seconds = f"{record['result']['seconds_in_all']:.1f}"
-        used = ", ".join(users.get(record["key"], [])) or "[dim]nobody[/]"
-        table.add_row(record["key"], record["identity"]["kind"], record["name"], f"{size / 1e6:.1f}", seconds, record["created"], used)
+        kind, name = record["identity"]["kind"], escape(record["name"])
+        table.add_row(key[:8], kind, name, f"{size / 1e6:.1f}", seconds, created, used)
     console.print(table)
-    console.print(f"{len(found.keys())} nodes, {total / 1e6:.1f} MB")
+    console.print(f"{len(records)} nodes, {sum(sizes) / 1e6:.1f} MB")
 
 
 @contextlib.contextmanager

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
+
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from cl.costs import Estimate
-from cl.graph import Graph
+from cl.graph import Graph, RunPlan
 from cl.node import Node
 from cl.results import Point
 from cl.store import Store
@@ -17,12 +20,12 @@ from cl.store import Store
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f} s" if seconds >= 1 else "<1 s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def number(count: float) -> str:
-    """A count with a unit prefix: 1.03 M."""
+    """A count in three digits with a unit prefix: 1.03 M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -30,58 +33,99 @@ def number(count: float) -> str:
 
 
 def show_plan(console: Console, graph: Graph, store: Store, todo: list[Node], cost: Estimate) -> None:
-    """Print the graph: every run with its nodes, what is stored, and what the rest will cost."""
+    """Print every run with its train nodes, what is stored or shared with a run above, and what the rest costs."""
     experiment = graph.experiment
     console.print(f"[bold]{escape(experiment.name)}[/]  {escape(experiment.question)}")
     spec = graph.runs[0].stages[0].node.spec
     console.print(
-        f"scenario {graph.scenario.name} v{graph.scenario.version}, model {experiment.model.name}, "
-        f"{spec['device']}, {spec['precision']}, {'compiled' if spec['compile'] else 'eager'}, store {store.url}"
+        f"scenario {graph.scenario.name} v{graph.scenario.version}, model {escape(experiment.model.name)}, "
+        f"{spec['device']}, {spec['precision']}, {'compiled' if spec['compile'] else 'eager'}, "
+        f"store {escape(store.url)}"
     )
-    waiting = {node.key for node in todo}
-    table = Table("run", "train node", "key", "steps", "tokens", "reads", "state", box=None, header_style="dim", pad_edge=False)
-    for run in graph.runs:
-        label = f"{run.strategy.label}, seed {run.seed}"
-        for plan in run.stages:
-            node = plan.node
-            reads = ", ".join(f"{share:.3g} {name}" for name, share in node.spec["shares"].items())
-            state = f"to train, {duration(cost.seconds[node.key])}" if node.key in waiting else "[green]stored[/]"
-            steps = str(node.spec["last"] - node.spec["first"])
-            table.add_row(label, plan.stage.name, node.key[:8], steps, number(node.cost), reads, state)
-            label = ""
-    console.print(table)
+    waiting, listed = {node.key for node in todo}, set[str]()
+    for (order, seed), runs in groupby(graph.runs, key=lambda run: (run.order, run.seed)):
+        parts = [" > ".join(order)] if len(experiment.orders or []) > 1 else []
+        parts += [f"seed {seed}"] if len(experiment.seeds) > 1 else []
+        if parts:
+            console.print(f"\n[bold]{', '.join(parts)}[/]")
+        console.print(_stages(runs, waiting, listed, cost))
     for text in graph.warnings:
         console.print(f"[yellow]warning[/] {escape(text)}")
     console.print(totals(graph, todo, cost))
 
 
+def _stages(runs: Iterable[RunPlan], waiting: set[str], listed: set[str], cost: Estimate) -> Table:
+    """A line per train node; only what a node reads may wrap. `listed` grows by the keys that are shown."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in ("run", "train node", "key"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("reads", overflow="fold")
+    table.add_column("to train", no_wrap=True)
+    for run in runs:
+        label = escape(run.strategy.label)
+        for plan in run.stages:
+            key = plan.node.key
+            state = "shared" if key in listed else duration(cost.seconds[key]) if key in waiting else "[green]stored[/]"
+            listed.add(key)
+            reads = _reads(plan.node.spec["shares"])
+            table.add_row(label, plan.stage.name, key[:8], number(plan.node.cost), reads, state)
+            label = ""
+    return table
+
+
+def _reads(shares: Mapping[str, float]) -> str:
+    """Sources of a stage with their shares; a single one needs no figure."""
+    if len(shares) == 1:
+        return next(iter(shares))
+    return "\n".join(f"{100 * share:.3g}% {name}" for name, share in shares.items())
+
+
 def totals(graph: Graph, todo: list[Node], cost: Estimate) -> str:
-    """One line: nodes asked for, distinct, to execute, tokens and time."""
+    """Two lines: nodes asked for, distinct and shared; tokens and time of what is missing."""
     distinct = {stage.node.key for run in graph.runs for stage in run.stages}
-    train = [node for node in todo if node.kind == "train"]
-    line = (
-        f"{len(graph.runs)} runs ask for {graph.asked} train nodes, {len(distinct)} of them distinct; "
-        f"to execute: {len(train)} train nodes of {number(sum(n.cost for n in train))} tokens and "
-        f"{len(todo) - len(train)} others"
-    )
+    asked = f"{len(graph.runs)} runs ask for {graph.asked} train nodes, of which {len(distinct)} are distinct."
     if not todo:
-        return f"{line}. Everything is stored."
-    basis = "as measured in this store" if cost.measured else "a rough guess from a short calibration"
-    return f"{line}: about [bold]{duration(cost.total)}[/] at {cost.tokens_per_second:,.0f} tokens/s ({basis})."
+        return f"{asked}\nEverything is stored."
+    train = [node for node in todo if node.kind == "train"]
+    basis = "as measured in this store" if cost.measured else "guessed from a short calibration"
+    return (
+        f"{asked}\nTo execute: {len(train)} train nodes of {number(sum(n.cost for n in train))} tokens, "
+        f"{len(todo) - len(train)} others.\nAbout [bold]{duration(cost.total)}[/] at "
+        f"{number(float(f'{cost.tokens_per_second:.2g}'))} tokens/s, {basis}."
+    )
 
 
 class ProgressListener:
-    """A bar for the whole graph and one for the node in progress, with the newest loss."""
+    """A bar for the whole graph and one for the node in progress, with the newest loss.
 
-    def __init__(self, console: Console, todo: list[Node], cost: Estimate) -> None:
+    also: who else wants each point. executed: keys of the nodes that were computed.
+    """
+
+    def __init__(
+        self, console: Console, todo: list[Node], cost: Estimate, also: Callable[[Node, Point], None] | None = None
+    ) -> None:
+        self.also = also
         self.cost, self.executed = cost, set[str]()
         self.bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"), console=console,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
         )
         self.whole = self.bars.add_task("all", total=max(1.0, sum(cost.seconds.values())), note="")
         self.current: TaskID | None = None
         self.done = 0.0
+
+    def waiting(self, node: Node) -> None:
+        """Say why nothing happens."""
+        self._line("[yellow]wait[/]", node, "another process")
+
+    def found(self, node: Node) -> None:
+        """Count a node that another process computed."""
+        self._count(node)
 
     def started(self, node: Node) -> None:
         """Show a bar for the node."""
@@ -94,7 +138,9 @@ class ProgressListener:
         self.bars.update(self.whole, completed=self.done + self.cost.seconds[node.key] * done / total)
 
     def point(self, node: Node, point: Point) -> None:
-        """Show the newest figures."""
+        """Show the newest figures, and hand the point on."""
+        if self.also is not None:
+            self.also(node, point)
         if self.current is None:
             return
         parts = [f"loss {point.loss:.3f}"] if point.loss is not None else []
@@ -105,9 +151,15 @@ class ProgressListener:
     def finished(self, node: Node, seconds: float) -> None:
         """Leave one line about the node and drop its bar."""
         self.executed.add(node.key)
-        self.done += self.cost.seconds[node.key]
-        self.bars.update(self.whole, completed=self.done)
+        self._count(node)
         if self.current is not None:
             self.bars.remove_task(self.current)
             self.current = None
-        self.bars.console.print(f"  [green]done[/] {node.kind:9} {escape(node.name):40} {duration(seconds):>7}  {node.key[:8]}")
+        self._line("[green]done[/]", node, f"{duration(seconds):>7}  {node.key[:8]}")
+
+    def _count(self, node: Node) -> None:
+        self.done += self.cost.seconds[node.key]
+        self.bars.update(self.whole, completed=self.done)
+
+    def _line(self, word: str, node: Node, note: str) -> None:
+        self.bars.console.print(f"  {word} {node.kind:9} {escape(node.name):40} {note}")

@@ -12,42 +12,50 @@ from cl.graph import Graph
 from cl.node import Node
 from cl.store import Store
 
-# Share of the processor's measured matrix rate that training reaches, and what evaluation saves (no backward
-# pass): rough on purpose, replaced by measurements as soon as one train node is stored.
+# Rough on purpose, and replaced by measurements as soon as one train node is stored: the share of the
+# processor's measured matrix rate that training reaches, and what evaluation saves (no backward pass).
 EFFICIENCY = 0.5
 EVALUATION_SPEED = 3.0
-FIXED = {"tokenizer": 8.0, "data": 8.0, "base": 3.0, "evaluate": 2.0, "train": 5.0}
-COMPILING = 45.0  # once per process
+# Seconds of a node whatever its size (benchmarked on two cores with a model of 0.2 M parameters).
+FIXED = {"tokenizer": 2.0, "data": 1.0, "base": 1.0, "evaluate": 0.5, "train": 1.0}
+# Seconds per call: importing torch, transformers and Lightning; compiling.
+STARTING = 10.0
+COMPILING = 45.0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds by node key; `measured`: from this store's own train nodes, else from a calibration."""
+    """Seconds by node key, and `once`, of starting and compiling.
+
+    measured: the rate is that of this store's own train nodes, else from a calibration.
+    """
 
     seconds: dict[str, float]
+    once: float
     tokens_per_second: float
     measured: bool
-    compiling: float
 
     @property
     def total(self) -> float:
-        """Seconds of all nodes, compilation included."""
-        return sum(self.seconds.values()) + self.compiling
+        """Seconds of everything."""
+        return sum(self.seconds.values()) + self.once
 
 
 def estimate(graph: Graph, nodes: Iterable[Node], store: Store) -> Estimate:
     """Estimate the seconds of `nodes`, one after another on this machine."""
     nodes = list(nodes)
+    if not nodes:
+        return Estimate({}, 0.0, 0.0, False)
     example = graph.runs[0].stages[0].node
     known = _measured(example, store)
-    rate = known or _calibrated(graph, str(example.spec["precision"])) if any(n.cost for n in nodes) else 1.0
+    rate = known or _calibrated(graph, str(example.spec["precision"]))
     seconds = {}
     for node in nodes:
         speed = rate * (EVALUATION_SPEED if node.kind == "evaluate" else 1.0)
         overhead = 1 + graph.experiment.evaluation.share if node.kind == "train" else 1.0
         seconds[node.key] = FIXED[node.kind] + node.cost / speed * overhead
     compiles = bool(example.spec["compile"]) and any(node.kind == "train" for node in nodes)
-    return Estimate(seconds, rate, known is not None, COMPILING if compiles else 0.0)
+    return Estimate(seconds, STARTING + (COMPILING if compiles else 0.0), rate, known is not None)
 
 
 def _measured(example: Node, store: Store) -> float | None:
@@ -57,10 +65,12 @@ def _measured(example: Node, store: Store) -> float | None:
         return None
     wanted = (store.result(base)["parameters"], *_shape(example.spec))
     found = []
-    for key in store.keys():
-        record = store.read(key)
+    for record in store.records():
         result = record["result"]
-        if record["identity"]["kind"] == "train" and (result["parameters"], *_shape(record["identity"]["spec"])) == wanted:
+        if (
+            record["identity"]["kind"] == "train"
+            and (result["parameters"], *_shape(record["identity"]["spec"])) == wanted
+        ):
             found.append((record["created"], float(result["tokens_per_second"])))
     return max(found)[1] if found else None
 

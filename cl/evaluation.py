@@ -15,6 +15,7 @@ import torch
 
 from cl import models
 from cl.data import Rows, rows
+from cl.errors import UserError
 from cl.learner import TokenLoss
 from cl.settings import Train
 
@@ -56,8 +57,7 @@ def evaluate(
     cells: dict[str, dict[str, float]] = {}
     for done, name in enumerate(spec["sets"]):
         progress(done, len(spec["sets"]))
-        windows = rows(inputs[f"data/{name}"], "test", train.sequence)
-        count = window_rows(windows, spec["tokens"], train.sequence)
+        windows, count = window(inputs[f"data/{name}"], name, "test", train.sequence, spec["tokens"])
         nll, tokens = score(loss, windows, count, spec["batch"], device, precision)
         cells[name] = {
             "nll": nll,
@@ -67,9 +67,18 @@ def evaluate(
     return {"cells": cells}
 
 
-def window_rows(windows: Rows, tokens: int, sequence: int) -> int:
-    """Rows in a fixed window of at most `tokens` tokens: at least one, at most all."""
-    return min(len(windows), max(1, tokens // sequence))
+def window(folder: Path, name: str, split: str, sequence: int, tokens: int) -> tuple[Rows, int]:
+    """Rows of a split and how many of them make its fixed window of at most `tokens` tokens: at least one, at most all.
+
+    Raises UserError for a split that is shorter than one row.
+    """
+    found = rows(folder, split, sequence)
+    if not len(found):
+        raise UserError(
+            f"{name}: the {split} split has {found.tokens.size} tokens, a row needs {sequence + 1}; "
+            "give more text, a larger share in `split` or a smaller train.sequence"
+        )
+    return found, min(len(found), max(1, tokens // sequence))
 
 
 def bytes_per_token(data_result: Mapping[str, Any], split: str = "test") -> float:
@@ -84,8 +93,10 @@ class Probe:
     """
 
     def __init__(self, folders: Mapping[str, Path], train: Train, tokens: int, batch: int) -> None:
-        self.windows = {name: rows(folder, "validation", train.sequence) for name, folder in folders.items()}
-        self.counts = {name: window_rows(w, tokens, train.sequence) for name, w in self.windows.items()}
+        self.windows = {
+            name: window(folder, name, "validation", train.sequence, tokens) for name, folder in folders.items()
+        }
+        self.tokens = sum(count for _, count in self.windows.values()) * train.sequence  # of one look
         self.batch = batch
 
     def __call__(self, loss: TokenLoss, device: str, precision: str) -> dict[str, float]:
@@ -94,8 +105,8 @@ class Probe:
         loss.model.eval()
         with torch.random.fork_rng():
             pairs = {
-                name: score(loss, windows, self.counts[name], self.batch, device, precision)
-                for name, windows in self.windows.items()
+                name: score(loss, windows, count, self.batch, device, precision)
+                for name, (windows, count) in self.windows.items()
             }
         loss.model.train(training)
         return {name: nll / tokens for name, (nll, tokens) in pairs.items()}

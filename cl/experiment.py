@@ -6,10 +6,15 @@ An experiment is YAML; every value can be replaced on the command line (`--train
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -23,7 +28,7 @@ class Experiment:
     """Runs that are compared: strategies x seeds x orders.
 
     Args:
-        name: of the experiment, in MLflow and in the store.
+        name: of the experiment, in MLflow and in the store; by default that of the file.
         question: what it asks; the title of the report.
         scenario: name or YAML path.
         model: which model.
@@ -57,6 +62,19 @@ class Experiment:
     store: str = "store"
     output: str = "results"
 
+    def __post_init__(self) -> None:
+        for key, name in (("name", self.name), *(("strategies", label) for label in self.strategies)):
+            if not re.fullmatch(r"\w[\w.\-]*", name):
+                raise UserError(f"{key}: {name!r} names files and may hold letters, digits, _ - and . only")
+        if not self.strategies:
+            raise UserError("strategies: is empty; list at least one (`cl list strategies` names them)")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds: {self.seeds} must be different whole numbers of at least 0, one or more")
+        if self.orders is not None and not self.orders:
+            raise UserError("orders: is empty; leave it out for the scenario's own order")
+        if self.orders and len(set(map(tuple, self.orders))) < len(self.orders):
+            raise UserError(f"orders: {self.orders} holds one order twice; remove one")
+
 
 def load(name: str, overrides: list[str] | None = None) -> Experiment:
     """Read an experiment by name or path and apply `--key=value` overrides.
@@ -75,33 +93,99 @@ def parse(raw: dict[str, Any]) -> Experiment:
     """Build an experiment from plain data, with types checked. Raises UserError in one line."""
     from jsonargparse import ArgumentError, ArgumentParser
 
+    _check_keys(raw, Experiment, "")
     parser = ArgumentParser(exit_on_error=False)
-    known = parser.add_class_arguments(Experiment)
-    for key in _leaves(raw):
-        if key.split(".")[0] not in {name.split(".")[0] for name in known}:
-            raise UserError(catalog.unknown("experiment: key", key, {name.split(".")[0] for name in known}))
+    parser.add_class_arguments(Experiment)
     try:
         values = parser.instantiate(parser.parse_object(raw)).as_dict()
     except ArgumentError as error:
-        raise UserError(f"experiment: {' '.join(str(error).split())}") from error
-    experiment = Experiment(**values)
-    if not experiment.strategies:
-        raise UserError("strategies: is empty; list at least one (`cl list strategies` names them)")
-    return experiment
+        raise UserError(_explain(raw, str(error))) from error
+    return Experiment(**values)
 
 
-def _leaves(raw: Any, prefix: str = "") -> list[str]:
-    """Dotted paths of all values in nested mappings."""
-    if not isinstance(raw, dict):
-        return [prefix]
-    return [leaf for key, value in raw.items() for leaf in _leaves(value, f"{prefix}.{key}" if prefix else str(key))]
+@dataclass(frozen=True)
+class Setting:
+    """One value of an experiment: its dotted key, its type in words, its default (None: has none), what it does."""
+
+    key: str
+    type: str
+    default: str | None
+    about: str
+
+
+def settings(group: type = Experiment, prefix: str = "") -> list[Setting]:
+    """All settings of an experiment, as their dataclasses and docstrings say."""
+    from docstring_parser import parse as parse_docstring
+
+    types = get_type_hints(group)
+    about = {entry.arg_name: entry.description or "" for entry in parse_docstring(group.__doc__ or "").params}
+    found = []
+    for each in dataclasses.fields(group):
+        wanted = types[each.name]
+        if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
+            found += settings(wanted, f"{prefix}{each.name}.")
+            continue
+        default = each.default_factory() if callable(each.default_factory) else each.default
+        text = None if default is dataclasses.MISSING else "none" if default is None else str(default)
+        found.append(Setting(prefix + each.name, _words(wanted), text, " ".join(about[each.name].split())))
+    return found
+
+
+def _words(hint: Any) -> str:
+    """A type as a person says it: `int or none`, `list of str`, `auto or fp32 or bf16`."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType, Literal):
+        return " or ".join(str(part) if origin is Literal else _words(part) for part in parts)
+    if origin in (list, tuple):
+        return f"list of {', '.join(map(_words, parts))}"
+    return {NoneType: "none", dict: "mapping"}.get(origin or hint) or str(hint.__name__)
+
+
+def _check_keys(raw: Mapping[str, Any], group: type, prefix: str) -> None:
+    types = get_type_hints(group)
+    for key, value in raw.items():
+        if key not in types:
+            name = _first_leaf(f"{prefix}{key}", value)
+            known = [setting.key for setting in settings()]
+            close = [k for k in known if k.endswith(f".{name}")] or difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UserError(f"{name}: an experiment has no such setting{hint} (`cl run --help` lists all)")
+        if value is None and NoneType not in get_args(types[key]):  # jsonargparse takes it for any type
+            raise UserError(f"{prefix}{key}: is empty; give a value or remove the key")
+        if dataclasses.is_dataclass(types[key]):
+            if not isinstance(value, dict):
+                raise UserError(f"{prefix}{key}: must hold settings as `key: value`, not {value!r}")
+            _check_keys(value, types[key], f"{prefix}{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{prefix}{key}: {value} is not a finite number")
+
+
+def _first_leaf(name: str, value: Any) -> str:
+    while isinstance(value, dict) and value:
+        key, value = next(iter(value.items()))
+        name = f"{name}.{key}"
+    return name
+
+
+def _explain(raw: Mapping[str, Any], message: str) -> str:
+    """Turn jsonargparse's message of several lines into one that names the setting, its value and its type."""
+    if missing := re.search(r"arguments are required: ([\w.]+)", message):
+        return f"{missing[1]}: is missing; every experiment states it"
+    known = {setting.key: setting for setting in settings()}
+    match = re.search(r'key "([\w.]+)', message)
+    if match is None or match[1] not in known:
+        return f"experiment: {' '.join(message.split())}"
+    value: Any = raw
+    for key in match[1].split("."):
+        value = value[key]
+    return f"{match[1]}: {value!r} is not of type {known[match[1]].type}"
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
     """Set one `--key.sub=value` in nested plain data."""
     match = re.fullmatch(r"--([\w.\-]+)=(.*)", override, re.DOTALL)
     if match is None:
-        raise UserError(f"{override}: not understood; settings are given as --key.sub=value")
+        raise UserError(f"{override}: not understood; settings are given as --key=value, with the equals sign")
     *path, last = match[1].split(".")
     here = raw
     for name in path:
@@ -109,14 +193,17 @@ def _apply(raw: dict[str, Any], override: str) -> None:
             here[name] = {}
         here = here[name]
         if not isinstance(here, dict):
-            raise UserError(f"--{match[1]}: {name} is {here!r}, which has no settings of its own")
+            raise UserError(
+                f"--{match[1]}: {name} is the value {here!r} in the file and has no parts; replace it whole"
+            )
     here[last] = _value(match[2])
 
 
 def _value(text: str) -> Any:
-    """A value of the command line as YAML reads it, and 1e-3 as the number that it is."""
+    """A value of the command line as YAML reads it, with 1e-3 and 2e6 as the numbers that they are."""
     if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):
-        return float(text)
+        number = float(text)
+        return int(number) if number.is_integer() else number
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

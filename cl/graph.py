@@ -140,7 +140,7 @@ class _Builder:
             raise UserError(
                 f"model.vocabulary: {model.vocabulary} has no effect: the tokenizer is not trained; remove it"
             )
-        content = {name: self.scenario.fingerprint(name) for name in self.scenario.tasks} if trained else {}
+        content = {name: self.scenario.fingerprint(name) for name in sorted(self.scenario.tasks)} if trained else {}
         named = Model(name=model.tokenizer, revision=None) if model.tokenizer else model
         spec = {
             "train_on": content,
@@ -212,7 +212,8 @@ class _Builder:
         for part in chosen.parts:
             if part.method.active(stage.t):
                 shares = part.method.mixture(shares, before)
-        shares = {key: share for key, share in shares.items() if share > 0}
+        # In one order, new data first: which row comes when depends on it, and a key does not see it.
+        shares = {key: shares[key] for key in sorted(shares, key=_new_first) if shares[key] > 0}
         sources = sorted({Reading.parse(key).source for key in shares})
         active = chosen.active(stage.t)
         spec = {
@@ -282,6 +283,10 @@ def _flops(experiment: Experiment, defined: Scenario) -> float:
     budget = experiment.tokens
     tokens = sum(budget.values()) if isinstance(budget, dict) else budget * len(defined.tasks)
     return 6.0 * models.parameters(experiment.model) * tokens
+
+
+def _new_first(share: str) -> tuple[bool, str]:
+    return Reading.parse(share).replay, share
 
 
 def _forecast(shares: Mapping[str, float], before: Ledger, rows: int, sequence: int) -> Ledger:

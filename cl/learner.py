@@ -96,7 +96,12 @@ class Learner(pl.LightningModule):
         self._loss = torch.compile(total_loss, dynamic=False) if compiled else total_loss
         self.last: dict[str, Any] = {}  # of the last step: loss, terms, grad_norm, lr, tokens
         if train.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
+            # renamed in transformers 5, where the old name warns
+            getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+
+    def on_fit_start(self) -> None:
+        """Training mode: transformers hands models over in evaluation mode, and Lightning leaves that as it is."""
+        self.train()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW, fused; weight decay on matrices only."""

@@ -108,7 +108,10 @@ class Method:
         return False
 
     def prepare(self, model: torch.nn.Module, t: int) -> None:
-        """Change the model, or take what the method needs of it, before the first step of stage t."""
+        """Change the model, or take what the method needs of it, before the first step of stage t.
+
+        What the parent stage left was handed to `load` before; on resume the checkpoint's state is afterwards.
+        """
 
     def loss_terms(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Return further loss terms: scalars, already weighted, *means* over an optimizer step.

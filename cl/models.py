@@ -33,7 +33,7 @@ def origin(name: str) -> Origin:
     for kind in ("fresh", "packaged"):
         if name in table()[kind]:
             return kind
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return "directory"
     if name.startswith((".", "/")) or name.count("/") != 1:
         known = [*table()["fresh"], *table()["packaged"]]
@@ -109,7 +109,6 @@ def create(model: Model, vocabulary: int, separator: int, seed: int | None, sequ
             max_position_embeddings=max(sequence, 512),
             bos_token_id=separator,
             eos_token_id=separator,
-            pad_token_id=separator,
             tie_word_embeddings=False,
         )
         torch.manual_seed(seed or 0)
@@ -143,7 +142,9 @@ def load(folder: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+    found: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+    found.get_input_embeddings().padding_idx = None  # often the separator: as padding it would never be trained
+    return found
 
 
 def base(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], out: Path) -> dict[str, Any]:
@@ -204,7 +205,7 @@ def resolve(train: Train, flops: float) -> dict[str, str | bool]:
 def _directory_hash(folder: str) -> str:
     total = hashlib.sha256()
     for path in sorted(Path(folder).iterdir()):
-        if path.suffix in (".json", ".safetensors", ".model", ".txt", ".gguf"):
+        if path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt", ".gguf", ".py"):
             with path.open("rb") as file:
                 total.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()[:16]

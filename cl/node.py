@@ -49,7 +49,8 @@ class Node:
     can change the result; parents: by role; extra_sources: our modules that this node executes beyond those
     that its kind imports (its methods).
     Not in the key: cost (training or evaluation tokens); needs (artifacts that children read, e.g.
-    "optimizer.safetensors"); uses (nodes that are read for looking only); local (settings that cannot change the result).
+    "optimizer.safetensors"); uses (nodes that are read for looking only); local (settings that cannot change
+    the result).
     """
 
     kind: str
@@ -107,15 +108,22 @@ def _version(package: str) -> str:
 
 
 def ancestors(nodes: Iterable[Node]) -> list[Node]:
-    """All nodes that `nodes` stand on, themselves included, parents before children, each key once."""
+    """All nodes that `nodes` stand on, themselves included, parents before children, each key once.
+
+    Of several nodes with one key, the one whose children need most of it.
+    """
     found: dict[str, Node] = {}
+    seen: set[int] = set()
 
     def visit(node: Node) -> None:
-        if node.key not in found:
-            for parent in (*node.parents.values(), *node.uses.values()):
-                visit(parent)
+        if id(node) in seen:
+            return
+        seen.add(id(node))
+        for parent in (*node.parents.values(), *node.uses.values()):
+            visit(parent)
+        if node.key not in found or len(node.needs) > len(found[node.key].needs):
             found[node.key] = node
 
-    for node in nodes:
+    for node in (nodes := list(nodes)):  # held: an id is unique only among living objects
         visit(node)
     return list(found.values())

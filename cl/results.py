@@ -71,7 +71,8 @@ class StageResult:
 
     name: e.g. "german"; row: row of R that its end state fills (None for a trunk that is not evaluated);
     offset: tokens of the stream before this stage; seconds: training; eval_seconds: in-task evaluation;
-    reused: found in the store when this experiment was last run.
+    reused: found in the store when this experiment was last run; warnings: sentences about its data, such as
+    rows that were read more than once.
     """
 
     name: str
@@ -84,6 +85,7 @@ class StageResult:
     reused: bool
     points: list[Point]
     seen: dict[str, int]
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from cl.node import Node
+from cl.allocator import keep_freed_memory
+from cl.errors import UserError
+from cl.node import Node, ancestors
 from cl.results import Point
 from cl.store import Store
 
 
 class Listener(Protocol):
     """Who follows the execution of a graph."""
+
+    def waiting(self, node: Node) -> None:
+        """Another process computes the node; we wait for it."""
+
+    def found(self, node: Node) -> None:
+        """Another process stored the node since we planned."""
 
     def started(self, node: Node) -> None:
         """A node's computation begins."""
@@ -30,35 +40,53 @@ class Listener(Protocol):
 
 def pending(wanted: Iterable[Node], store: Store) -> list[Node]:
     """Nodes to execute so that all `wanted` are stored, parents first; what only led to stored nodes is left out."""
+    wanted = list(wanted)
+    nodes = {node.key: node for node in ancestors(wanted)}
     found: dict[str, Node] = {}
     seen: set[str] = set()
 
-    def visit(node: Node) -> None:
-        if node.key in seen:
+    def visit(key: str) -> None:
+        if key in seen:
             return
-        seen.add(node.key)
+        seen.add(key)
+        node = nodes[key]  # the one that is stored with all that anyone needs of it
         if not store.has(node):
             for parent in (*node.parents.values(), *node.uses.values()):
-                visit(parent)
-            found[node.key] = node
+                visit(parent.key)
+            found[key] = node
 
     for node in wanted:
-        visit(node)
+        visit(node.key)
     return list(found.values())
 
 
 def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
-    """Execute nodes in the given order and publish each. Raises what a node raises; finished ones stay stored."""
+    """Execute nodes in the given order and publish each; finished ones stay stored whatever happens to a later one.
+
+    Raises what a node raises, and UserError for a result that is not finite.
+    """
+    keep_freed_memory()
     for node in nodes:
-        with store.work(node) as work:
-            if store.has(node):  # another process was faster
+        with store.work(node, partial(listener.waiting, node)) as work:
+            if work is None:
+                listener.found(node)
                 continue
             listener.started(node)
             started = time.monotonic()
             result = _EXECUTE[node.kind](node, store, work, listener)
             seconds = time.monotonic() - started
+            _check_finite(node, result)
             store.publish(node, work, {"seconds_in_all": seconds, **result})
             listener.finished(node, seconds)
+
+
+def _check_finite(node: Node, result: dict[str, Any]) -> None:
+    try:
+        json.dumps(result, allow_nan=False)
+    except ValueError as error:
+        raise UserError(
+            f"{node.kind} {node.name}: the loss is not finite, training diverged; lower train.lr or train.clip"
+        ) from error
 
 
 class _Watcher:
@@ -101,12 +129,11 @@ def _train(node: Node, store: Store, work: Path, listener: Listener) -> dict[str
 
     methods = [
         strategy.build_part(name, settings, f"{node.name}.{name}").method
-        for entry in node.spec["methods"] for name, settings in entry.items()
+        for entry in node.spec["methods"]
+        for name, settings in entry.items()
     ]
     uses = {name: store.path(used) for name, used in node.uses.items()}
-    return training.train(
-        node.spec, node.local, _inputs(node, store), uses, methods, work, _Watcher(node, listener)
-    )
+    return training.train(node.spec, node.local, _inputs(node, store), uses, methods, work, _Watcher(node, listener))
 
 
 def _evaluate(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
@@ -117,6 +144,9 @@ def _evaluate(node: Node, store: Store, work: Path, listener: Listener) -> dict[
 
 Execute = Callable[[Node, Store, Path, Listener], dict[str, Any]]
 _EXECUTE: dict[str, Execute] = {
-    "tokenizer": _tokenizer, "data": _data, "base": _base, "train": _train, "evaluate": _evaluate,
+    "tokenizer": _tokenizer,
+    "data": _data,
+    "base": _base,
+    "train": _train,
+    "evaluate": _evaluate,
 }
-

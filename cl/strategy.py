@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from cl import catalog
 from cl.errors import UserError
 from cl.method import Method
 
+KEYS = ("summary", "paper", "keeps", "methods")  # of a strategy's file
 # Hooks that act while a node is trained. A method that overrides none of them acts on the graph alone, and
 # its effect (shares, parents, carried state) is in the key instead of the method itself.
 TRAINING_HOOKS = ("schedule", "prepare", "loss_terms", "after_backward", "finish", "tensors", "load")
@@ -53,40 +55,42 @@ class Strategy:
 
 
 def build_part(name: str, settings: Mapping[str, Any] | None, where: str) -> Part:
-    """A method by name with its settings. Raises UserError for an unknown name, setting or type."""
-    method = catalog.build("methods", name, dict(settings or {}), where)
+    """A method by name with its settings, defaults included, so that one written out changes no key.
+
+    Raises UserError for an unknown name, setting or type.
+    """
+    given = dict(settings or {})
+    method = catalog.build("methods", name, given, where)
     if not isinstance(method, Method):
         raise UserError(f"{where}: {name} is not a cl.method.Method")
-    return Part(name, dict(settings or {}), method)
+    parameters = inspect.signature(type(method)).parameters
+    defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
+    return Part(name, defaults | given, method)
 
 
 def build(label: str, changes: Mapping[str, Any] | None = None, shared: Mapping[str, Any] | None = None) -> Strategy:
     """The strategy that an experiment lists under `label`.
 
     changes: `from: NAME` and settings by method name, replacing single settings of the named strategy;
-    shared: settings by method name for all strategies that have the method. Raises UserError for a method
-    that the strategy does not have.
+    shared: settings by method name for all strategies that have the method. Where a method is listed twice
+    (first task, later tasks), both go to its last entry. Raises UserError for a method that the strategy does
+    not have.
     """
     changes = dict(changes or {})
     name = changes.pop("from", label)
     raw = catalog.read("strategies", name)
-    unknown = set(raw) - {"summary", "paper", "keeps", "methods"}
-    if unknown:
-        raise UserError(f"strategy {name}: unknown key {sorted(unknown)}; known are summary, paper, keeps, methods")
+    if unknown := sorted(set(raw) - set(KEYS)):
+        raise UserError(catalog.unknown(f"strategy {name}: key", unknown[0], KEYS))
     listed = [_single(entry, name) for entry in raw.get("methods") or []]
-    absent = set(changes) - {method for method, _ in listed}
-    if absent:
-        raise UserError(
-            f"strategies.{label}: strategy {name} has no method {sorted(absent)}; it has {[method for method, _ in listed]}"
-        )
+    last = {method: index for index, (method, _) in enumerate(listed)}
+    for method, settings in changes.items():
+        if method not in last:
+            raise UserError(catalog.unknown(f"strategies.{label}: method", method, last))
+        _mapping(settings, f"strategies.{label}.{method}")
     parts = []
-    seen: set[str] = set()
-    for method, settings in listed:
-        # A method may be listed twice (first task, later tasks): changes go to its last entry.
-        is_last = method not in [other for other, _ in listed[len(parts) + 1 :]]
-        extra = {**dict((shared or {}).get(method, {})), **dict(changes.get(method) or {})} if is_last else {}
-        parts.append(build_part(method, {**settings, **extra}, f"strategies.{label}.{method}"))
-        seen.add(method)
+    for index, (method, settings) in enumerate(listed):
+        extra = (shared or {}).get(method, {}) | (changes.get(method) or {}) if last[method] == index else {}
+        parts.append(build_part(method, settings | extra, f"strategies.{label}.{method}"))
     return Strategy(label, str(raw.get("summary", "")), str(raw.get("paper", "")), parts)
 
 
@@ -95,5 +99,11 @@ def _single(entry: Any, strategy: str) -> tuple[str, dict[str, Any]]:
         return entry, {}
     if isinstance(entry, dict) and len(entry) == 1:
         ((name, settings),) = entry.items()
-        return str(name), dict(settings or {})
+        return str(name), _mapping(settings, f"strategy {strategy}: methods: {name}")
     raise UserError(f"strategy {strategy}: methods: {entry!r} must be a name or one `name: settings` pair")
+
+
+def _mapping(settings: Any, where: str) -> dict[str, Any]:
+    if settings is not None and not isinstance(settings, dict):
+        raise UserError(f"{where}: {settings!r} must be settings as `key: value`")
+    return dict(settings or {})

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import queue
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,16 @@ from cl.results import ExperimentResult, Point, RunResult
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+# MLflow reads these when it is imported, which only functions below do. A server that is away is noticed in
+# seconds instead of minutes: nothing is lost by giving up, for the next call delivers.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
 FLUSH_SECONDS = 2.0
-LARGEST_BATCH = 1000  # of MLflow's log_batch
+MOST_METRICS = 1000  # in one call of MLflow's log_batch
+MOST_PARAMS = 100  # and as many tags
+POINTS_AT_ONCE = 20  # sent before it is remembered that they were
 
 
 @dataclass
@@ -63,7 +72,7 @@ def point_metrics(point: Point) -> dict[str, float]:
     found |= {f"term/{name}": value for name, value in point.terms.items()}
     total = sum(point.seen.values())
     found |= {f"share/{name}": count / total for name, count in point.seen.items() if total}
-    return {re.sub(r"[^\w\-. /]", "_", name): value for name, value in found.items()}
+    return {_name(name): value for name, value in found.items()}
 
 
 def final_metrics(run: RunResult, retain: list[str]) -> list[tuple[str, float, int]]:
@@ -97,6 +106,8 @@ class Tracker:
         self.problem = ""
         self.runs_of = {plan.node.key: (run, plan) for run in reversed(graph.runs) for plan in reversed(run.stages)}
         self.rows: queue.Queue[tuple[Node, Point]] = queue.Queue()
+        self.waiting: dict[str, list[Point]] = {}  # by node key: not delivered yet
+        self.checked: set[str] = set()  # MLflow runs of the ledger that are known to exist still
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._deliver, name="mlflow", daemon=True)
         self.thread.start()
@@ -108,36 +119,38 @@ class Tracker:
     def _deliver(self) -> None:
         while not self.stop.wait(FLUSH_SECONDS):
             self._flush()
-        self._flush()
+        if not self.problem:  # else `finish` tries once more
+            self._flush()
 
     def _flush(self) -> None:
-        waiting: dict[str, list[Point]] = {}
         while not self.rows.empty():
             node, point = self.rows.get()
-            waiting.setdefault(node.key, []).append(point)
-        for key, points in waiting.items():
+            self.waiting.setdefault(node.key, []).append(point)
+        for key in list(self.waiting):
             run, plan = self.runs_of[key]
             try:
-                self._send(self._open(run), key, plan.offset, points)
+                self._send(self._open(run), key, plan.offset, self.waiting[key])
             except Exception as error:  # the store keeps every point: `finish` delivers what is missing
                 self.problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                return
+            del self.waiting[key]
+            self.problem = ""
 
     def _send(self, delivered: Delivered, key: str, offset: int, points: Iterable[Point]) -> None:
         """Send the points after the last one that was delivered."""
         from mlflow.entities import Metric
 
         last = delivered.steps.get(key, -1)
-        new = [point for point in points if point.step > last]
         now = int(time.time() * 1000)
-        rows = [Metric(name, value, now, offset + p.tokens) for p in new for name, value in point_metrics(p).items()]
-        self._log(delivered.run_id, rows)
-        if new:
-            delivered.steps[key] = new[-1].step
+        for part in _parts([point for point in points if point.step > last], POINTS_AT_ONCE):
+            rows = [Metric(n, value, now, offset + p.tokens) for p in part for n, value in point_metrics(p).items()]
+            self._log(delivered.run_id, rows)
+            delivered.steps[key] = part[-1].step
             self.ledger.save()
 
     def _log(self, run_id: str, rows: list[Any]) -> None:
-        for start in range(0, len(rows), LARGEST_BATCH):
-            self.client.log_batch(run_id, metrics=rows[start : start + LARGEST_BATCH])
+        for part in _parts(rows, MOST_METRICS):
+            self.client.log_batch(run_id, metrics=part)
 
     @property
     def client(self) -> MlflowClient:
@@ -148,7 +161,7 @@ class Tracker:
 
     def _open(self, run: RunPlan) -> Delivered:
         """The MLflow run of a run, created when it is first needed and found again afterwards."""
-        if run.key not in self.ledger.runs:
+        if not self._known(run.key):
             name = f"{run.strategy.label} seed {run.seed}"
             tags = {"mlflow.runName": name, "cl.run": run.key, "mlflow.parentRunId": self._parent()}
             created = self.client.create_run(self._experiment(), tags=tags)
@@ -159,11 +172,26 @@ class Tracker:
     def _parent(self) -> str:
         """The MLflow run of the whole experiment, which holds the report."""
         key = f"experiment:{self.graph.experiment.name}"
-        if key not in self.ledger.runs:
+        if not self._known(key):
             tags = {"mlflow.runName": f"{self.graph.experiment.name}: all runs"}
             self.ledger.runs[key] = Delivered(self.client.create_run(self._experiment(), tags=tags).info.run_id)
             self.ledger.save()
         return self.ledger.runs[key].run_id
+
+    def _known(self, key: str) -> bool:
+        """Whether the ledger has the run and nobody has deleted it from the server since; asked once per call."""
+        from mlflow import MlflowException
+
+        if key in self.ledger.runs and key not in self.checked:
+            try:
+                if self.client.get_run(self.ledger.runs[key].run_id).info.lifecycle_stage != "active":
+                    del self.ledger.runs[key]
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                del self.ledger.runs[key]
+        self.checked.add(key)
+        return key in self.ledger.runs
 
     def _experiment(self) -> str:
         found = self.client.get_experiment_by_name(self.graph.experiment.name)
@@ -193,10 +221,10 @@ class Tracker:
             self._send(delivered, stage.key, stage.offset, stage.points)
         if delivered.steps.get("complete"):
             return
+        self._describe(delivered.run_id, run, result)  # first: said twice, it is still said once
         now = int(time.time() * 1000)
         rows = [Metric(name, value, now, tokens) for name, value, tokens in final_metrics(run, result.retain)]
         self._log(delivered.run_id, rows)
-        self._describe(delivered.run_id, run, result)
         self.client.set_terminated(delivered.run_id)
         delivered.steps["complete"] = 1
         self.ledger.save()
@@ -206,7 +234,7 @@ class Tracker:
 
         settings = flat(
             {
-                "methods": {name: s for entry in run.settings for name, s in entry.items()},
+                "methods": numbered(run.settings),
                 "train": result.config["train"],
                 "model": result.config["model"],
                 "tokens": result.config["tokens"],
@@ -227,11 +255,10 @@ class Tracker:
             **{f"cl.data.{name}": entry["fingerprint"] for name, entry in result.data.items()},
             **{f"cl.version.{name}": value for name, value in result.environment.items()},
         }
-        self.client.log_batch(
-            run_id,
-            params=[Param(key, str(value)) for key, value in params.items()],
-            tags=[RunTag(re.sub(r"[^\w\-. /]", "_", key), str(value)) for key, value in tags.items()],
-        )
+        for part in _parts([Param(_name(key), str(value)) for key, value in params.items()], MOST_PARAMS):
+            self.client.log_batch(run_id, params=part)
+        for part in _parts([RunTag(_name(key), str(value)) for key, value in tags.items()], MOST_PARAMS):
+            self.client.log_batch(run_id, tags=part)
         self.client.log_text(run_id, collect.matrix_csv(run), "R.csv")
         self.client.log_text(run_id, collect.matrix_json(run), "R.json")
         self._log_datasets(run_id, result)
@@ -252,6 +279,24 @@ class Tracker:
             context = "training" if name in result.tasks else "evaluation"
             inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
         self.client.log_inputs(run_id, datasets=inputs)
+
+
+def numbered(methods: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Settings by method name; a method that a strategy lists again is `NAME.2`."""
+    found: dict[str, Any] = {}
+    for name, settings in (pair for entry in methods for pair in entry.items()):
+        again = sum(other.split(".")[0] == name for other in found)
+        found[f"{name}.{again + 1}" if again else name] = settings
+    return found
+
+
+def _name(text: str) -> str:
+    """Text as MLflow takes it for the name of a metric, parameter or tag."""
+    return re.sub(r"[^\w\-. /]", "_", text)
+
+
+def _parts(rows: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
+    return (rows[start : start + most] for start in range(0, len(rows), most))
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

