@@ -23,6 +23,7 @@ ARMS = {"whole": "logits of all tokens at once (PyTorch)", "chunked": "logits in
 def measure(arm: str, tokens: int, width: int, vocabulary: int) -> dict[str, float]:
     """Median seconds of three passes after one to warm up, and the growth of peak memory in MB."""
     import torch
+
     from cl import losses
 
     hidden = torch.randn(tokens, width, requires_grad=True)

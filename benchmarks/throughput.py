@@ -46,8 +46,12 @@ def experiment(model: str, arm: str, steps: int, store: str) -> Any:
     fresh = {"vocabulary": 4096} if model.startswith(("llama", "neox")) else {}
     return parse(
         {
-            "name": f"throughput-{arm}", "scenario": "english_german", "model": {"name": model, **fresh},
-            "tokens": batch * sequence * steps, "strategies": {"scratch": {}}, "store": store,
+            "name": f"throughput-{arm}",
+            "scenario": "english_german",
+            "model": {"name": model, **fresh},
+            "tokens": batch * sequence * steps,
+            "strategies": {"scratch": {}},
+            "store": store,
             "train": {"batch": batch, "sequence": sequence, "lr": 1e-4, **ARMS[arm]},
             "evaluation": {"probe_tokens": 1024},
         }
@@ -57,6 +61,7 @@ def experiment(model: str, arm: str, steps: int, store: str) -> Any:
 def plain(graph: Any, store: Any) -> list[float]:
     """Times after each step of a loop as anyone would write it, on the model and the rows of the first stage."""
     import torch
+
     from cl import data, models
 
     node = graph.runs[0].stages[0].node
@@ -79,10 +84,11 @@ def plain(graph: Any, store: Any) -> list[float]:
 
 def ours(graph: Any, store: Any, folder: Path) -> list[float]:
     """Times after each step of the first stage's train node, with tracking to SQLite and a progress display."""
+    from rich.console import Console
+
     from cl import costs, runner
     from cl.console import ProgressListener
     from cl.tracking import Tracker
-    from rich.console import Console
 
     node = graph.runs[0].stages[0].node
     tracker = Tracker(f"sqlite:///{folder}/mlflow.db", folder, graph, (folder / "artifacts").as_uri())
@@ -97,11 +103,21 @@ def ours(graph: Any, store: Any, folder: Path) -> list[float]:
             super().point(node, point)
             tracker.point(node, point)
 
-    listener = Listener(Console(stderr=True), [node], costs.estimate(graph, [node], store))
-    with listener.bars:
-        runner.run([node], store, listener)
+    display = Listener(Console(stderr=True), [node], costs.estimate(graph, [node], store))
+    with display.bars:
+        runner.run([node], store, display)
     tracker.close()
     return times
+
+
+def listener(graph: Any, todo: list[Any], store: Any) -> Any:
+    """A display for what is prepared before the clock runs."""
+    from rich.console import Console
+
+    from cl import costs
+    from cl.console import ProgressListener
+
+    return ProgressListener(Console(stderr=True), todo, costs.estimate(graph, todo, store))
 
 
 def measure(model: str, arm: str, steps: int, store: str) -> dict[str, float]:
@@ -111,22 +127,13 @@ def measure(model: str, arm: str, steps: int, store: str) -> dict[str, float]:
 
     planned, found = graph.build(experiment(model, arm, steps, store)), Store(store)
     with tempfile.TemporaryDirectory() as folder:
-        runner.run(runner.pending([planned.base, *planned.data.values()], found), found, Silent())
+        todo = runner.pending([planned.base, *planned.data.values()], found)
+        runner.run(todo, found, listener(planned, todo, found))
         times = plain(planned, found) if arm == "plain" else ours(planned, found, Path(folder))
     train = planned.experiment.train
     tokens = train.batch * train.sequence * (len(times) - WARM_UP)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"tokens_per_second": tokens / (times[-1] - times[WARM_UP - 1]), "peak_mb": peak}
-
-
-class Silent:
-    """A listener for what is prepared before the clock runs."""
-
-    def started(self, node: Any) -> None: ...
-    def progress(self, node: Any, done: int, total: int) -> None: ...
-    def point(self, node: Any, point: Any) -> None: ...
-    def finished(self, node: Any, seconds: float) -> None: ...
-    def waiting(self, node: Any) -> None: ...
 
 
 def main(models: str = ",".join(SHAPES), rounds: int = 3, steps: int = 24, arm: str = "", store: str = "") -> None:
@@ -145,8 +152,8 @@ def compare(model: str, rounds: int, steps: int, folder: str) -> None:
     for turn in range(rounds):
         for arm in ARMS:
             # Each round has its own number of steps, so that no node of the round before is found in the store.
-            call = [sys.executable, __file__, f"--models={model}", f"--arm={arm}", f"--steps={steps + turn}", f"--store={folder}"]
-            done = subprocess.run(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+            options = [f"--models={model}", f"--arm={arm}", f"--steps={steps + turn}", f"--store={folder}"]
+            done = subprocess.run([sys.executable, __file__, *options], capture_output=True, text=True, check=False)
             if done.returncode:
                 sys.exit(f"{arm} failed:\n{done.stderr[-2000:]}")
             found[arm].append(json.loads(done.stdout.splitlines()[-1]))

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
 
@@ -82,6 +82,8 @@ def build(kind: Classes, name: str, settings: Mapping[str, Any], where: str, **o
         if key not in known:
             raise UserError(unknown(f"{where}: setting of {name}", key, known))
     given = {key: value for key, value in offers.items() if key in known} | dict(settings)
+    for key in [key for key, value in given.items() if value is None and not _admits_none(cls, key)]:
+        raise UserError(f"{where}: {key}: is empty; give a value or leave the setting out")
     try:
         values = parser.parse_object(given)
     except ArgumentError as error:
@@ -123,6 +125,12 @@ def _find(kind: Classes, name: str, where: str) -> type:
     if not isinstance(found, type):
         raise UserError(f"{where}: {name!r} is not a class")
     return found
+
+
+def _admits_none(cls: type, key: str) -> bool:
+    """Whether None is a value of the constructor's setting; jsonargparse lets it pass for every type."""
+    hint = get_type_hints(cls.__init__).get(key)  # type: ignore[misc]  # the constructor of this very class
+    return hint is None or type(None) in get_args(hint)
 
 
 def _explain(cls: type, given: Mapping[str, Any], message: str) -> str:

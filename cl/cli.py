@@ -101,7 +101,7 @@ def _add_arguments(parser: ArgumentParser, command: str) -> None:
     elif command == "scenario":
         parser.add_argument("action", choices=["show"])
         parser.add_argument("name", type=str, help="name or YAML path of a scenario")
-        parser.add_argument("--model", type=str | None, default=None, help="count tokens with this model's tokenizer")
+        parser.add_argument("--model", type=str | None, default=None, help="count tokens with its tokenizer")
     elif command == "list":
         parser.add_argument("kind", choices=["strategies", "scenarios", "models", "experiments"])
     else:

@@ -50,6 +50,7 @@ def run(name: str, settings: list[str]) -> None:
         folder = collect.results_folder(graph)
         collect.save(result, folder)
         report.write(result, folder / "report.html")
+        report.write_figures(result, folder / "plots")
         _finish_tracking(tracker, result, folder)
     _show_outcome(result, folder, tracker)
 
@@ -140,15 +141,18 @@ def report(path: str) -> None:
 
 
 def scenario_show(name: str, model: str | None) -> None:
-    """Print a scenario's tasks, sizes and examples; tokens by a model's tokenizer if one is named."""
+    """Print a scenario's tasks, sizes and examples; tokens are those of `model`, or of a packaged one."""
     from cl import models, scenario
     from cl.scenario_show import show
     from cl.settings import Model
 
+    found = scenario.load(name)
+    chosen = model or next(iter(models.installed()), None)
     with _quiet():
-        tokenizer = models.load_tokenizer(Model(model)) if model else None
-        shown = show(scenario.load(name), (lambda text: len(tokenizer(text)["input_ids"])) if tokenizer else None)
+        tokenizer = models.load_tokenizer(Model(chosen)) if chosen else None
+        shown = show(found, (lambda text: len(tokenizer.tokenize(text))) if tokenizer else None)
     console.print(shown)
+    console.print(f"tokens: as {chosen} counts them" if chosen else "tokens: not counted; name a model: --model=NAME")
 
 
 def list_names(kind: str) -> None:

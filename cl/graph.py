@@ -126,7 +126,7 @@ class _Builder:
 
     def __init__(self, experiment: Experiment, defined: Scenario) -> None:
         self.experiment, self.scenario = experiment, defined
-        self.resolved = models.resolve(experiment.train, _flops(experiment, defined))
+        self.resolved = models.resolve(experiment.train, models.stated_parameters(experiment.model))
         self.train = dataclasses.asdict(experiment.train)
         for name in ("precision", "compile", "device"):
             del self.train[name]  # in the key as resolved
@@ -225,7 +225,7 @@ class _Builder:
             "seed": seed,
             "continues": stage.continues,
             "optimizer": "keep" if self._keeps(chosen, stage) else "reset",
-            "known": {task: self._known_tokens(task) for task in self.experiment.model.knows},
+            "known": {task: self._known_tokens(task) for task in self.experiment.model.knows if task in sources},
             "train": self.train,
             "methods": [part.spec() for part in active],
             **self.resolved,
@@ -259,9 +259,9 @@ class _Builder:
         return Ledger(accounts)
 
     def _known_tokens(self, task: str) -> int:
-        """Weight of a known task in the split of replay: its budget where one is given, else 1."""
+        """Weight of a known task in the split of replay: its budget, or the largest one where it has none."""
         budget = self.experiment.tokens
-        return budget.get(task, 1) if isinstance(budget, dict) else budget
+        return budget.get(task, max(budget.values())) if isinstance(budget, dict) else budget
 
     def _row(self, state: Node, t: int) -> Node:
         train, evaluation = self.experiment.train, self.experiment.evaluation
@@ -276,13 +276,6 @@ class _Builder:
         }
         parents = {"state": state, "tokenizer": self.tokenizer, **{f"data/{n}": node for n, node in self.data.items()}}
         return Node("evaluate", f"row {t} after {state.name}", spec, parents, cost=evaluation.tokens * len(sets))
-
-
-def _flops(experiment: Experiment, defined: Scenario) -> float:
-    """Floating-point operations of training one run: 6 per parameter and token."""
-    budget = experiment.tokens
-    tokens = sum(budget.values()) if isinstance(budget, dict) else budget * len(defined.tasks)
-    return 6.0 * models.parameters(experiment.model) * tokens
 
 
 def _new_first(share: str) -> tuple[bool, str]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK_BYTES = 32 * 2**20  # fp32 logits held at once by `linear_nll`
+CHUNK_BYTES = 64 * 2**20  # fp32 logits held at once by `linear_nll`
 
 
 def nll(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
@@ -64,7 +64,10 @@ class _LinearNLL(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden[start : start + chunk] = slope @ cast_weight
             if grad_weight is not None:
-                grad_weight += slope.T @ piece
+                if compute == torch.float32:
+                    grad_weight.addmm_(slope.T, piece)  # accumulates without a second V x D tensor
+                else:
+                    grad_weight += slope.T @ piece
         ctx.gradients = (grad_hidden, grad_weight.to(weight.dtype) if grad_weight is not None else None)
         return total
 

@@ -15,8 +15,9 @@ import yaml
 from cl.errors import UserError
 from cl.settings import Model, Train
 
-# Compiling costs 35 s once and then saves some 30 % (llama-1m, 2 cores at 0.1 Tflop/s): even at about 1e13.
-WORTH_COMPILING = 1e13
+# Compiling took 35 s once per process and then made a step of llama-2m 1.4 times as fast (2 cores, 205 k tokens);
+# models smaller than this are test models, trained for seconds.
+WORTH_COMPILING = 1_000_000  # parameters
 
 Origin = Literal["fresh", "packaged", "directory", "hub"]
 
@@ -53,6 +54,8 @@ def fingerprint(model: Model) -> dict[str, Any]:
     elif kind == "directory":
         found["content"] = _directory_hash(str(Path(model.name).resolve()))
     else:
+        if model.revision is None:
+            raise UserError(f"model.revision: {model.name} on the hub can change; name a commit, tag or branch")
         found |= {"id": model.name, "revision": model.revision, "trust_remote_code": model.trust_remote_code}
     return found
 
@@ -70,6 +73,12 @@ def packaged_file(name: str) -> Path:
     return Path(str(distribution.locate_file(entry["file"])))
 
 
+def installed() -> list[str]:
+    """Names of the packaged models that are installed."""
+    present = {str(found.metadata["Name"]).lower() for found in importlib.metadata.distributions()}
+    return [name for name, entry in table()["packaged"].items() if entry["distribution"] in present]
+
+
 def _source(model: Model) -> tuple[str, dict[str, Any]]:
     """Arguments of transformers' `from_pretrained` for a model that is not fresh."""
     if origin(model.name) == "packaged":
@@ -83,6 +92,8 @@ def load_tokenizer(model: Model) -> Any:
     from transformers import AutoTokenizer
 
     chosen = Model(name=model.tokenizer, trust_remote_code=model.trust_remote_code) if model.tokenizer else model
+    if origin(chosen.name) == "fresh":
+        raise UserError(f"model: {chosen.name} is a fresh model and has no tokenizer of its own; name another")
     place, options = _source(chosen)
     try:
         return AutoTokenizer.from_pretrained(place, **options)
@@ -161,6 +172,12 @@ def base(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], o
     return {"parameters": sum(p.numel() for p in created.parameters())}
 
 
+def stated_parameters(model: Model) -> float:
+    """Number of parameters as `models.yaml` states it, in no time; infinity for a model that it does not list."""
+    kind = origin(model.name)
+    return float(table()[kind][model.name]["parameters"]) if kind in ("fresh", "packaged") else float("inf")
+
+
 def parameters(model: Model) -> int:
     """Number of parameters, without building the model where that is known; for estimates of cost."""
     kind = origin(model.name)
@@ -179,13 +196,13 @@ def parameters(model: Model) -> int:
     return sum(p.numel() for p in empty.parameters())
 
 
-def resolve(train: Train, flops: float) -> dict[str, str | bool]:
+def resolve(train: Train, parameters: float) -> dict[str, str | bool]:
     """Replace `auto` by what this machine can do: device, precision, compile, and why.
 
     bf16: on a GPU that has it, and on a CPU with bf16 matrix units (AMX); AVX512-BF16 alone makes small models
     slower than fp32 (benchmarks/throughput.py). compile: where a C++ compiler (CPU) or Triton (GPU) is present
-    and a run of so many floating-point operations is long enough to win back the compilation. All enter the
-    key as resolved, so a result never hides which one it had.
+    and the model has at least WORTH_COMPILING parameters. All enter the key as resolved, so a result never
+    hides which one it had; none depends on the budget, so a longer experiment finds the nodes of a shorter one.
     """
     import torch
 
@@ -197,7 +214,7 @@ def resolve(train: Train, flops: float) -> dict[str, str | bool]:
     compiler = device == "cuda" or bool(shutil.which("g++") or shutil.which("clang++"))
     if train.compile is True and not compiler:
         raise UserError("train.compile: true needs a C++ compiler (g++) on this machine; use false or auto")
-    compiled = compiler and flops >= WORTH_COMPILING if train.compile == "auto" else train.compile
+    compiled = compiler and parameters >= WORTH_COMPILING if train.compile == "auto" else train.compile
     return {"device": device, "precision": precision, "compile": compiled}
 
 

@@ -94,6 +94,9 @@ class Evaluation:
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
             raise UserError(f"evaluation.share: {self.share} must be in [0, 1): it is a share of the time")
+        for name, least in (("tokens", 1), ("batch", 1), ("probe_tokens", 1), ("points", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"evaluation.{name}: {getattr(self, name)} must be at least {least}")
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,10 @@ class Checkpoints:
 
     seconds: float = 60.0
     steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0 or (self.steps is not None and self.steps < 1):
+            raise UserError(f"checkpoints: seconds {self.seconds} and steps {self.steps} must be positive")
 
 
 @dataclass(frozen=True)

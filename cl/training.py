@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -18,50 +16,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from cl import checkpoint, models
 from cl.data import Rows, rows
-from cl.errors import UserError
 from cl.evaluation import Probe, result_of
 from cl.learner import Learner
 from cl.method import Method
 from cl.mixing import Ledger, Plan
-from cl.results import Point
+from cl.recorder import Job, Recorder, Watcher
 from cl.settings import Checkpoints, Evaluation, Train
 
 # Lightning greets every Trainer with what it found; which device is used is ours to say, once.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-
-POINTS = 100  # points recorded per stage, apart from those that evaluate
-FORWARD = 1 / 3  # of a training step: what a look costs per token, until one was timed
-
-
-class Watcher(Protocol):
-    """Who looks on while a node is computed; nothing it does can change the result."""
-
-    def progress(self, done: int, total: int) -> None:
-        """`done` of `total` steps are finished."""
-
-    def point(self, point: Point) -> None:
-        """A point of the curve was recorded."""
-
-
-@dataclass
-class Job:
-    """A train node made ready: everything that its loop needs."""
-
-    learner: Learner
-    plan: Plan
-    sources: Mapping[str, Rows]
-    first: int
-    last: int
-    probe: Probe
-    device: str
-    precision: str
-    work: Path
-    evaluation: Evaluation
-    checkpoints: Checkpoints
-    watcher: Watcher
-    points: list[Point] = field(default_factory=list)
-    seconds: float = 0.0
-    eval_seconds: float = 0.0
 
 
 def train(
@@ -205,137 +168,6 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
         recorder.begin(job.learner.configure_optimizers())
     assert recorder.optimizer is not None
     return recorder.optimizer
-
-
-class Recorder(pl.Callback):
-    """Records the curve, looks at the validation windows, and saves checkpoints; training does not notice."""
-
-    def __init__(self, job: Job, optimizer_state: dict[str, Tensor] | None) -> None:
-        self.job, self.optimizer_state = job, optimizer_state
-        self.optimizer: torch.optim.Optimizer | None = None
-        count = job.last - job.first
-        self.record_at = {job.first + round(i * count / POINTS) for i in range(POINTS + 1)}
-        self.look_at = set(evaluation_steps(job.first, job.last, job.evaluation.points))
-        self.losses: list[dict[str, Any]] = []
-        self.clock = self.saved = time.monotonic()
-        self.look_cost = 0.0
-
-    def begin(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take up the newest checkpoint, or record the state before the first update."""
-        self._restore(self.job.learner, optimizer)
-        self.clock = self.saved = time.monotonic()
-        if self.job.points:
-            for point in self.job.points:  # who looks on may have missed some when the process was killed
-                self.job.watcher.point(point)
-        else:
-            self._record(self.job.learner)
-
-    def _restore(self, learner: Learner, optimizer: torch.optim.Optimizer) -> None:
-        self.optimizer = optimizer
-        path = checkpoint.newest(self.job.work / "checkpoint")
-        if path is not None:
-            state = checkpoint.restore(path, learner.model, optimizer, learner.methods)
-            learner.step = state["step"]
-            self.job.points = [Point(**point) for point in state["points"]]
-            self.job.seconds, self.job.eval_seconds = state["seconds"], state["eval_seconds"]
-        elif self.optimizer_state is not None:
-            checkpoint.load_optimizer(optimizer, self.optimizer_state)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin."""
-        self.begin(trainer.optimizers[0])
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Record, look and save where it is due."""
-        learner = self.job.learner
-        self.losses.append(learner.last)
-        if learner.step in self.record_at or learner.step in self.look_at or learner.step == self.job.last:
-            self._record(learner)
-        self.job.watcher.progress(learner.step - self.job.first, self.job.last - self.job.first)
-        self._save_if_due(learner)
-
-    def _record(self, learner: Learner) -> None:
-        means = summarise(self.losses)  # first: reading them waits for the device
-        if not all(math.isfinite(means.get(name, 0.0)) for name in ("loss", "grad_norm")):
-            raise UserError(f"train: the loss is not finite at step {learner.step}; lower train.lr or train.clip")
-        now = time.monotonic()
-        self.job.seconds += now - self.clock
-        scores = self._look(learner) if self._may_look(learner.step) else {}
-        self.clock = time.monotonic()
-        self.job.eval_seconds += self.clock - now
-        point = Point(
-            step=learner.step,
-            tokens=(learner.step - self.job.first) * self.job.plan.batch_rows * self.job.plan.row_tokens,
-            seconds=self.job.seconds,
-            seen=self._seen(learner.step),
-            scores=scores,
-            **means,
-        )
-        self.losses = []
-        self.job.points.append(point)
-        self.job.watcher.point(point)
-
-    def _look(self, learner: Learner) -> dict[str, float]:
-        started = time.monotonic()
-        scores = self.job.probe(learner.token_loss, self.job.device, self.job.precision)
-        self.look_cost = time.monotonic() - started
-        return scores
-
-    def _may_look(self, step: int) -> bool:
-        """Whether a look at this step is planned and keeps within its share of the stage's expected time."""
-        job = self.job
-        done, total = step - job.first, job.last - job.first
-        if step not in self.look_at or not total:
-            return False
-        spent, look = 0.0, FORWARD * job.probe.tokens / (total * job.plan.batch_rows * job.plan.row_tokens)
-        if done:
-            expected = job.seconds / done * total
-            spent, look = job.eval_seconds / expected, self.look_cost / expected or look
-        return spent + look <= job.evaluation.share
-
-    def _seen(self, step: int) -> dict[str, int]:
-        """Tokens read in this node so far, by share key."""
-        before, after = self.job.plan.counts(self.job.first), self.job.plan.counts(step)
-        return {key: (after[key] - before[key]) * self.job.plan.row_tokens for key in after}
-
-    def _save_if_due(self, learner: Learner) -> None:
-        every, step = self.job.checkpoints, learner.step
-        due = time.monotonic() - self.saved >= every.seconds or (every.steps is not None and step % every.steps == 0)
-        if not due or step == self.job.last:
-            return
-        if self.losses:
-            self._record(learner)
-        now = time.monotonic()
-        extra = {
-            "points": [asdict(point) for point in self.job.points],
-            "seconds": self.job.seconds,
-            "eval_seconds": self.job.eval_seconds,
-        }
-        assert self.optimizer is not None
-        checkpoint.save(self.job.work / "checkpoint", step, learner.model, self.optimizer, learner.methods, extra)
-        self.saved = time.monotonic()
-        self.clock += self.saved - now  # writing is not training time
-
-
-def evaluation_steps(first: int, last: int, points: int) -> Iterator[int]:
-    """Steps of in-task evaluations, denser after the boundary, where forgetting is fastest; the last one included."""
-    for i in range(points + 1):
-        yield first + round((last - first) * (i / points) ** 1.5) if points else last
-
-
-def summarise(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over optimizer steps as fields of a Point: loss, lr of the last, gradient norm, terms and their ratios."""
-    if not steps:
-        return {}
-    mean: Callable[[str], float] = lambda name: float(torch.stack([step[name] for step in steps]).mean())  # noqa: E731
-    loss = mean("loss")
-    terms: dict[str, float] = {}
-    for name in steps[-1]["terms"]:
-        value = float(torch.stack([step["terms"][name] for step in steps]).mean())
-        terms |= {name: value, f"{name}/ratio": value / loss}
-    return {"loss": loss, "lr": steps[-1]["lr"], "grad_norm": mean("grad_norm"), "terms": terms}
 
 
 def _result(job: Job) -> dict[str, Any]:

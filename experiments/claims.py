@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from scipy import stats
 
@@ -69,7 +70,7 @@ def verdicts(found: dict[str, Arm]) -> list[tuple[str, str, str]]:
     shares = ["replay_0", "replay_1", "replay_5", "replay_25", "replay_50"]
     english = list(zip(*(found[s].english.values for s in shares), strict=True))
     german = list(zip(*(found[s].german.values for s in shares), strict=True))
-    falls = all(a > b for seed in english for a, b in zip(seed, seed[1:], strict=False))
+    falls = all(a > b for seed in english for a, b in pairwise(seed))
     flat = all(abs(seed[i] - seed[0]) <= FLAT for seed in german for i in (1, 2))
     rises = all(seed[4] > max(seed[:3]) for seed in german)
     return [
@@ -95,7 +96,8 @@ def _low(found: dict[str, Arm]) -> tuple[str, str, str]:
     low, others = found["constant_low"], [found[x] for x in ("half_peak", "replay_0", "double_peak")]
     least = all(v < min(o.english.values[i] for o in others) for i, v in enumerate(low.english.values))
     worst = all(v > max(o.german.values[i] for o in others) for i, v in enumerate(low.german.values))
-    figures = f"English {low.english}, German {low.german} against re-warmed {found['replay_0'].english}, {found['replay_0'].german}"
+    labels = ["constant_low", "replay_0"]
+    figures = f"English {_row(found, labels, 'english')}; German {_row(found, labels, 'german')}"
     return "a constant low rate forgets least and adapts worst", _say(least and worst), figures
 
 
@@ -106,8 +108,10 @@ def _bump(found: dict[str, Arm]) -> tuple[str, str, str]:
 
 
 def _union(found: dict[str, Arm]) -> tuple[str, str, str]:
-    gaps = {x: Interval(tuple(a - b for a, b in zip(found[x].mean.values, found["union"].mean.values, strict=True)))
-            for x in ("replay_5", "replay_25")}
+    gaps = {
+        x: Interval(tuple(a - b for a, b in zip(found[x].mean.values, found["union"].mean.values, strict=True)))
+        for x in ("replay_5", "replay_25")
+    }
     near = any(max(gap.values) <= 0.02 for gap in gaps.values())
     figures = ", ".join(f"{label} − union {gap}" for label, gap in gaps.items())
     return "5-25 % replay comes within 0.02 of the union's mean loss", _say(near), figures

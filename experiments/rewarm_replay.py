@@ -35,7 +35,8 @@ def main(settings: list[str]) -> None:
     chosen = experiment.load(name, settings)
     folder = Path(chosen.output) / chosen.name
     found = arms(ExperimentResult.load(folder / "results.json"))
-    text = table(found) + "\n" + "\n".join(f"- {claim}: **{verdict}** ({figures})" for claim, verdict, figures in verdicts(found))
+    lines = [f"- {claim}: **{verdict}** ({figures})" for claim, verdict, figures in verdicts(found)]
+    text = table(found) + "\n" + "\n".join(lines)
     (folder / "table.md").write_text(text + "\n", encoding="utf-8")
     plot(found).write_html(folder / "plot.html", include_plotlyjs=True)
     print(text)
@@ -57,8 +58,13 @@ def plot(found: dict[str, Arm]) -> go.Figure:
     for labels, mode in ((path, "lines+markers+text"), ([x for x in found if x not in path], "markers+text")):
         points = [found[label] for label in labels]
         figure.add_scatter(
-            x=[p.english.mean for p in points], y=[p.german.mean for p in points], mode=mode, text=labels,
-            textposition="top center", showlegend=False, error_x={"array": [p.english.half for p in points]},
+            x=[p.english.mean for p in points],
+            y=[p.german.mean for p in points],
+            mode=mode,
+            text=labels,
+            textposition="top center",
+            showlegend=False,
+            error_x={"array": [p.english.half for p in points]},
             error_y={"array": [p.german.half for p in points]},
         )
     title = "After English, then German: test loss, mean and 95 % interval over seeds"

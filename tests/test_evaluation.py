@@ -86,7 +86,7 @@ def test_bytes_per_token_leaves_out_the_token_that_is_no_target() -> None:
 
 
 def evaluated(folder: Path, batch: int, tokens: int) -> dict[str, Any]:
-    spec = {
+    spec: dict[str, Any] = {
         "train": {"sequence": SEQUENCE, "boundaries": True},
         "sets": ["english", "german"],
         "tokens": tokens,
@@ -95,7 +95,7 @@ def evaluated(folder: Path, batch: int, tokens: int) -> dict[str, Any]:
         "precision": "fp32",
     }
     inputs = {"state": folder / "state", "tokenizer": folder / "tokenizer"}
-    return evaluate(spec, inputs | {f"data/{name}": folder / name for name in spec["sets"]})  # type: ignore[union-attr]
+    return evaluate(spec, inputs | {f"data/{name}": folder / name for name in spec["sets"]})
 
 
 def test_a_row_of_r(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_packaged_model_of_another_version_is_an_error(monkeypatch: Any) -> No
 )
 def test_resolve(train: Train, flops: float, expected: tuple[Any, ...], monkeypatch: Any) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(models.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     assert tuple(models.resolve(train, flops).values()) == expected
 
 
@@ -207,7 +207,7 @@ def test_auto_precision_is_bf16_where_the_processor_has_matrix_units(monkeypatch
 
 
 def test_without_a_compiler_auto_is_eager_and_true_an_error(monkeypatch: Any) -> None:
-    monkeypatch.setattr(models.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     assert models.resolve(Train(device="cpu", precision="fp32"), 1e20)["compile"] is False
     with pytest.raises(UserError, match=r"train\.compile: true needs a C\+\+ compiler"):
         models.resolve(Train(device="cpu", compile=True), 1e20)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cl.measures import adaptation, forgetting, peak
 from cl.report import figures, headline, terminal_table, write
 from cl.report.curves import apart
 from cl.report.groups import groups, lines
-from cl.measures import adaptation, forgetting, peak
 from cl.report.page import coloured, data_rows, number, plain
 from cl.report.table import Value, duration, short, strategies
 from cl.results import ExperimentResult, RunResult

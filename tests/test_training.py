@@ -17,8 +17,8 @@ from cl import checkpoint, cli, training
 from cl.data import rows
 from cl.learner import Learner
 from cl.mixing import Ledger
+from cl.recorder import Recorder, evaluation_steps, summarise
 from cl.settings import Checkpoints, Evaluation
-from cl.training import Recorder, evaluation_steps, summarise
 from tests.training_fixture import (
     STEPS,
     Anchor,
@@ -183,10 +183,8 @@ def test_a_checkpoint_of_tied_weights_keeps_them_tied(tmp_path: Path) -> None:
             self.two.weight = self.one.weight
 
     model, other = Tied(), Tied()
-    for module in (model, other):
-        module.optimizer = torch.optim.AdamW(module.parameters())  # type: ignore[assignment]
-    checkpoint.save(tmp_path, 1, model, model.optimizer, [], {})  # type: ignore[arg-type]
-    checkpoint.restore(tmp_path / "000000001", other, other.optimizer, [])  # type: ignore[arg-type]
+    checkpoint.save(tmp_path, 1, model, torch.optim.AdamW(model.parameters()), [], {})
+    checkpoint.restore(tmp_path / "000000001", other, torch.optim.AdamW(other.parameters()), [])
     assert other.two.weight is other.one.weight
     assert torch.equal(other.one.weight, model.one.weight)
     assert torch.equal(other.two.bias, model.two.bias)
@@ -336,28 +334,31 @@ class Clock:
 def recorded(share: float, look: float, tokens: int, monkeypatch: Any, steps: int = 200) -> Any:
     """The job after a stage of `steps` steps of a second and 100 tokens each, whose looks take `look` seconds."""
     clock, one = Clock(), torch.tensor(1.0)
-    monkeypatch.setattr(training, "time", clock)
+    monkeypatch.setattr(recorder, "time", clock)
 
-    def probe(*args: Any) -> dict[str, float]:
-        clock.now += look
-        return {"english": 1.0}
+    class Look:
+        def __init__(self) -> None:
+            self.tokens = tokens
 
-    probe.tokens = tokens  # type: ignore[attr-defined]
+        def __call__(self, *args: Any) -> dict[str, float]:
+            clock.now += look
+            return {"english": 1.0}
+
     learner = SimpleNamespace(step=0, last={}, token_loss=None)
     counts = SimpleNamespace(counts=lambda step: {"english": step * 10}, batch_rows=10, row_tokens=10)
     job = SimpleNamespace(
-        learner=learner, plan=counts, first=0, last=steps, probe=probe, device="cpu", precision="fp32", work=Path(),
+        learner=learner, plan=counts, first=0, last=steps, probe=Look(), device="cpu", precision="fp32", work=Path(),
         evaluation=Evaluation(share=share), checkpoints=Checkpoints(seconds=1e9), watcher=SimpleNamespace(
             progress=lambda done, total: None, point=lambda point: None
         ), points=[], seconds=0.0, eval_seconds=0.0,
     )  # fmt: skip
-    recorder = Recorder(job, None)  # type: ignore[arg-type]
+    recorder = Recorder(job, None)
     monkeypatch.setattr(recorder, "_restore", lambda learner, optimizer: None)
-    recorder.begin(None)  # type: ignore[arg-type]
+    recorder.begin(None)
     for step in range(1, steps + 1):
         clock.now += 1
         learner.step, learner.last = step, {"loss": one, "terms": {}, "grad_norm": one, "lr": 0.1}
-        recorder.on_train_batch_end(None, None, None, None, 0)  # type: ignore[arg-type]
+        recorder.on_train_batch_end(None, None, None, None, 0)
     return job
 
 

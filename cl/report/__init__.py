@@ -2,7 +2,7 @@
 
 from cl.report.figures import figures, save_images
 from cl.report.headline import headline
-from cl.report.page import write
+from cl.report.page import write, write_figures
 from cl.report.table import terminal_table
 
-__all__ = ["figures", "headline", "save_images", "terminal_table", "write"]
+__all__ = ["figures", "headline", "save_images", "terminal_table", "write", "write_figures"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from cl.report.groups import Group, final_row, groups, loss_at, mean
 from cl.measures import forgetting
+from cl.report.groups import Group, final_row, groups, loss_at, mean
 from cl.results import ExperimentResult
 
 NOTHING = 0.005  # a difference that prints as 0.00

@@ -50,6 +50,14 @@ def write(result: ExperimentResult, path: Path) -> None:
     path.write_text(html, encoding="utf-8")
 
 
+def write_figures(result: ExperimentResult, folder: Path) -> None:
+    """Write each figure as a small page of its own into `folder`; they share one copy of plotly.js there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures(result).items():
+        file = folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}.html"
+        figure.write_html(file, include_plotlyjs="directory", config=PLOTLY_CONFIG)
+
+
 def coloured(sentence: str, every: list[Group]) -> Markup:
     """The sentence as HTML, with each strategy's name in its colour."""
     html = str(escape(sentence))

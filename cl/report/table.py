@@ -11,9 +11,9 @@ from typing import Literal
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from cl.measures import adaptation, forgetting, peak
 from cl.metrics import Metric
 from cl.report.groups import Group, final_row, groups, mean
-from cl.measures import adaptation, forgetting, peak
 from cl.results import Cell, ExperimentResult, RunResult
 
 Better = Literal["lower", "higher", "neither"]
