@@ -107,5 +107,6 @@ def test_nothing_of_the_size_of_all_logits_is_made(gradients: bool) -> None:
     ("vocabulary", "expected"),
     [(8, 2**20), (4096, 2048), (49152, 170), (2**20, 64)],  # 32 MiB / (4 bytes x V), at least 64
 )
-def test_chunk_size(vocabulary: int, expected: int) -> None:
+def test_chunk_size(vocabulary: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "CHUNK_BYTES", 32 * 2**20)
     assert losses.chunk_size(vocabulary) == expected

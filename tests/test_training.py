@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cl import checkpoint, cli, training
+from cl import checkpoint, cli
 from cl.data import rows
 from cl.learner import Learner
 from cl.mixing import Ledger
@@ -334,7 +334,7 @@ class Clock:
 def recorded(share: float, look: float, tokens: int, monkeypatch: Any, steps: int = 200) -> Any:
     """The job after a stage of `steps` steps of a second and 100 tokens each, whose looks take `look` seconds."""
     clock, one = Clock(), torch.tensor(1.0)
-    monkeypatch.setattr(recorder, "time", clock)
+    monkeypatch.setattr("cl.recorder.time", clock)
 
     class Look:
         def __init__(self) -> None:
@@ -352,13 +352,13 @@ def recorded(share: float, look: float, tokens: int, monkeypatch: Any, steps: in
             progress=lambda done, total: None, point=lambda point: None
         ), points=[], seconds=0.0, eval_seconds=0.0,
     )  # fmt: skip
-    recorder = Recorder(job, None)
-    monkeypatch.setattr(recorder, "_restore", lambda learner, optimizer: None)
-    recorder.begin(None)
+    callback = Recorder(job, None)
+    monkeypatch.setattr(callback, "_restore", lambda learner, optimizer: None)
+    callback.begin(None)
     for step in range(1, steps + 1):
         clock.now += 1
         learner.step, learner.last = step, {"loss": one, "terms": {}, "grad_norm": one, "lr": 0.1}
-        recorder.on_train_batch_end(None, None, None, None, 0)
+        callback.on_train_batch_end(None, None, None, None, 0)
     return job
 
 
