@@ -108,7 +108,7 @@ def _show_outcome(result: ExperimentResult, folder: Path, tracker: Tracker | Non
 
     console.print()
     console.print(f"[bold]{escape(report.headline(result))}[/]")
-    console.print(report.terminal_table(result))
+    console.print(report.terminal_table(result, console.width))
     distinct = len({stage.key for r in result.runs for stage in r.stages})
     console.print(
         f"train nodes: {result.asked} asked for, {distinct} distinct, {result.executed} executed in this call"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from cl.results import Point
 from cl.settings import Checkpoints, Evaluation
 
 POINTS = 100  # points recorded per stage, apart from those that evaluate
+DENSER = 1.5  # looks are at (i/n)^DENSER of a stage
 FORWARD = 1 / 3  # of a training step: what a look costs per token, until one was timed
 
 
@@ -68,15 +69,16 @@ class Recorder(pl.Callback):
         self.optimizer: torch.optim.Optimizer | None = None
         count = job.last - job.first
         self.record_at = {job.first + round(i * count / POINTS) for i in range(POINTS + 1)}
-        self.look_at = set(evaluation_steps(job.first, job.last, job.evaluation.points))
         self.losses: list[dict[str, Any]] = []
         self.clock = self.saved = time.monotonic()
-        self.look_cost = 0.0
+        self.look_cost, self.step_cost = 0.0, math.inf  # seconds: of the last look, of the fastest steps
+        self.next_look = math.inf
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         """Take up the newest checkpoint, or record the state before the first update."""
         self._restore(self.job.learner, optimizer)
         self.clock = self.saved = time.monotonic()
+        self._plan_look(first=not self.job.points)
         if self.job.points:
             for point in self.job.points:  # who looks on may have missed some when the process was killed
                 self.job.watcher.point(point)
@@ -104,7 +106,7 @@ class Recorder(pl.Callback):
         """Record, look and save where it is due."""
         learner = self.job.learner
         self.losses.append(learner.last)
-        if learner.step in self.record_at or learner.step in self.look_at or learner.step == self.job.last:
+        if learner.step in self.record_at or learner.step == self.next_look or learner.step == self.job.last:
             self._record(learner)
         self.job.watcher.progress(learner.step - self.job.first, self.job.last - self.job.first)
         self._save_if_due(learner)
@@ -115,9 +117,13 @@ class Recorder(pl.Callback):
             raise UserError(f"train: the loss is not finite at step {learner.step}; lower train.lr or train.clip")
         now = time.monotonic()
         self.job.seconds += now - self.clock
-        scores = self._look(learner) if self._may_look(learner.step) else {}
+        if self.losses:
+            self.step_cost = min(self.step_cost, (now - self.clock) / len(self.losses))
+        scores = self._look(learner) if learner.step == self.next_look else {}
         self.clock = time.monotonic()
         self.job.eval_seconds += self.clock - now
+        if scores or self.next_look < learner.step:
+            self._plan_look()
         point = Point(
             step=learner.step,
             tokens=(learner.step - self.job.first) * self.job.plan.batch_rows * self.job.plan.row_tokens,
@@ -136,17 +142,24 @@ class Recorder(pl.Callback):
         self.look_cost = time.monotonic() - started
         return scores
 
-    def _may_look(self, step: int) -> bool:
-        """Whether a look at this step is planned and keeps within its share of the stage's expected time."""
-        job = self.job
-        done, total = step - job.first, job.last - job.first
-        if step not in self.look_at or not total:
-            return False
-        spent, look = 0.0, FORWARD * job.probe.tokens / (total * job.plan.batch_rows * job.plan.row_tokens)
-        if done:
-            expected = job.seconds / done * total
-            spent, look = job.eval_seconds / expected, self.look_cost / expected or look
-        return spent + look <= job.evaluation.share
+    def _plan_look(self, first: bool = False) -> None:
+        """Fix the step of the next look, so that all looks together keep within their share of the stage's time.
+
+        The stage's time is that of its fastest steps, so neither compilation nor a stall buys looks; before a
+        look was timed, one is taken to cost FORWARD of a training step per token.
+        """
+        job, done, total = self.job, self.job.learner.step - self.job.first, self.job.last - self.job.first
+        if not total or not job.evaluation.points:
+            return
+        if first:
+            look = FORWARD * job.probe.tokens / (total * job.plan.batch_rows * job.plan.row_tokens)
+            self.next_look = job.first if look <= job.evaluation.share else math.inf
+        elif math.isinf(self.step_cost):
+            self.next_look = -1  # no step was timed yet: plan when one was
+        else:
+            left = job.evaluation.share * self.step_cost * total - job.eval_seconds
+            affordable = math.floor(left / self.look_cost + 1e-9) if self.look_cost else job.evaluation.points
+            self.next_look = job.first + next_look(done, total, job.evaluation.points, affordable)
 
     def _seen(self, step: int) -> dict[str, int]:
         """Tokens read in this node so far, by share key."""
@@ -172,10 +185,17 @@ class Recorder(pl.Callback):
         self.clock += self.saved - now  # writing is not training time
 
 
-def evaluation_steps(first: int, last: int, points: int) -> Iterator[int]:
-    """Steps of in-task evaluations, denser after the boundary, where forgetting is fastest; the last one included."""
-    for i in range(points + 1):
-        yield first + round((last - first) * (i / points) ** 1.5) if points else last
+def next_look(done: int, total: int, points: int, affordable: int) -> float:
+    """Step of the look after the one at step `done` of `total`; infinity if there is none.
+
+    With i of n looks at total * (i/n)^1.5 they are denser after the boundary, where forgetting is fastest. n is
+    `points`, or less where only `affordable` looks are left for the rest of the stage; the last step is one.
+    """
+    if affordable < 1 or done >= total:
+        return math.inf
+    place = (done / total) ** (1 / DENSER)
+    place += max(1 / points, (1 - place) / affordable)
+    return max(done + 1, min(total, round(total * place**DENSER)))
 
 
 def summarise(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # MLflow reads these when it is imported, which only functions below do. A server that is away is noticed in
 # seconds instead of minutes: nothing is lost by giving up, for the next call delivers.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 

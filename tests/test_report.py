@@ -65,8 +65,6 @@ def test_peak_sees_what_the_rows_of_r_do_not() -> None:
         ("rewarm_replay_25", "forgetting", "0.09", True),
         ("rewarm", "mean of tasks", "6.13", False),  # (7.46 + 4.81) / 2 = 6.135, a binary hair below
         ("finetune", "tokens", "4 M", False),
-        ("finetune", "reused", "1/2", False),
-        ("joint", "reused", "0/1", False),
     ],
 )
 def test_table_of_strategies(label: str, title: str, text: str, best: bool) -> None:

@@ -17,7 +17,7 @@ from cl import checkpoint, cli
 from cl.data import rows
 from cl.learner import Learner
 from cl.mixing import Ledger
-from cl.recorder import Recorder, evaluation_steps, summarise
+from cl.recorder import Recorder, next_look, summarise
 from cl.settings import Checkpoints, Evaluation
 from tests.training_fixture import (
     STEPS,
@@ -377,20 +377,27 @@ def test_evaluation_keeps_within_its_share(
 ) -> None:
     job = recorded(share, look, tokens, monkeypatch)
     assert sum(bool(point.scores) for point in job.points) == looks
+    assert looks < 2 or job.points[-1].scores  # paced: some are left for the end
     assert job.eval_seconds == pytest.approx(looks * look)
     assert job.seconds == pytest.approx(200)  # looking is not training time
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "points", "expected"),
+    ("points", "affordable", "expected"),
     [
-        (0, 100, 4, [0, 12, 35, 65, 100]),  # 100 (i/4)^1.5 = 0, 12.5, 35.4, 65.0, 100
-        (50, 150, 1, [50, 150]),
-        (0, 100, 0, [100]),
+        (4, 99, [12, 35, 65, 100]),  # 100 (i/4)^1.5 = 12.5, 35.4, 65.0, 100
+        (1, 99, [100]),
+        (99, 2, [35, 100]),  # two are left: 100 (1/2)^1.5 = 35.4, 100
+        (4, 0, []),
     ],
 )
-def test_evaluation_steps_by_hand(first: int, last: int, points: int, expected: list[int]) -> None:
-    assert list(evaluation_steps(first, last, points)) == expected
+def test_looks_by_hand(points: int, affordable: int, expected: list[int]) -> None:
+    steps, at = [], next_look(0, 100, points, affordable)
+    while at <= 100:
+        steps.append(at)
+        affordable -= 1
+        at = next_look(int(at), 100, points, affordable)
+    assert steps == expected
 
 
 def test_a_point_is_the_mean_over_its_steps() -> None:

@@ -21,12 +21,16 @@ Better = Literal["lower", "higher", "neither"]
 
 @dataclass(frozen=True)
 class Column:
-    """title and unit: for people; better: which end is marked as best; short: the title where width is scarce."""
+    """title and unit: for people; better: which end is marked as best.
+
+    short: the title where width is scarce; wide: left out there.
+    """
 
     title: str
     unit: str
     better: Better
     short: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,16 @@ def strategies(result: ExperimentResult) -> Strategies:
         measures.append((Column(name, "nats/token", "lower"), partial(_final, names=[name])))
     measures.append((Column("mean of tasks", "nats/token", "lower", "mean"), partial(_final, names=result.tasks)))
     for name in result.retain:
-        measures.append((Column(name, "retain", "lower"), partial(_final, names=[name])))
+        measures.append((Column(name, "retain", "lower", wide=True), partial(_final, names=[name])))
     measures += [
         (Column("forgetting", "first_nll", "lower", "forgot"), _forgetting),
-        (Column("adaptation", "nll", "higher", "adapted"), partial(_metric, formula=adaptation)),
-        (Column("tokens", "trained", "neither"), partial(_cost, measure=_tokens, show=short)),
+        (Column("adaptation", "nll", "higher", "adapted", wide=True), partial(_metric, formula=adaptation)),
+        (Column("tokens", "trained", "neither", wide=True), partial(_cost, measure=_tokens, show=short)),
         (Column("time", "training", "neither"), partial(_cost, measure=_seconds, show=duration)),
-        (Column("eval", "of time", "neither"), partial(_cost, measure=_evaluation_share, show="{:.0%}".format)),
-        (Column("reused", "stages", "neither"), _reused),
+        (
+            Column("eval", "of time", "neither", wide=True),
+            partial(_cost, measure=_evaluation_share, show="{:.0%}".format),
+        ),
     ]
     every = groups(result)
     marked = [_mark(column, every, [measure(group) for group in every]) for column, measure in measures]
@@ -82,19 +88,23 @@ def strategies(result: ExperimentResult) -> Strategies:
     return Strategies(tuple(column for column, _ in measures), rows)
 
 
-def terminal_table(result: ExperimentResult) -> RichTable:
-    """The table of strategies for a terminal of 100 columns; the best values are bold and starred."""
+def terminal_table(result: ExperimentResult, width: int = 100) -> RichTable:
+    """The table of strategies for a terminal; the best values are bold and starred.
+
+    A terminal of less than 100 columns gets the tasks, their mean, forgetting and the time.
+    """
     table = strategies(result)
+    chosen = [i for i, column in enumerate(table.columns) if width >= 100 or not column.wide]
     title = f"{result.name}: loss in nats/token, below it bits/byte (b/B)"
     shown = RichTable(title=title, title_justify="left", box=None, padding=(0, 0, 1, 1), pad_edge=False)
-    shown.add_column("strategy", overflow="fold", max_width=16)
-    for column in table.columns:
+    shown.add_column("strategy", overflow="fold", min_width=16, max_width=20)
+    for column in (table.columns[i] for i in chosen):
         shown.add_column(Text(column.short or column.title), justify="right", overflow="fold")
     for row in table.rows:
         name = Text(row.group.label, style=row.group.colour)
         if row.group.reference:
             name.append("\nreference", style="dim")
-        shown.add_row(name, *(_terminal(value) for value in row.values))
+        shown.add_row(name, *(_terminal(row.values[i]) for i in chosen))
     return shown
 
 
@@ -173,12 +183,6 @@ def _evaluation_share(run: RunResult) -> float:
     evaluation = sum(stage.eval_seconds for stage in run.stages)
     total = evaluation + _seconds(run)
     return evaluation / total if total else math.nan
-
-
-def _reused(group: Group) -> Value:
-    stages = [stage for run in group.runs for stage in run.stages]
-    count = sum(stage.reused for stage in stages)
-    return Value(count, f"{count}/{len(stages)}")
 
 
 def _mark(column: Column, every: Sequence[Group], values: list[Value]) -> list[Value]:
