@@ -193,9 +193,9 @@ def next_look(done: int, total: int, points: int, affordable: int) -> float:
     """
     if affordable < 1 or done >= total:
         return math.inf
-    place = (done / total) ** (1 / DENSER)
+    place: float = (done / total) ** (1 / DENSER)
     place += max(1 / points, (1 - place) / affordable)
-    return max(done + 1, min(total, round(total * place**DENSER)))
+    return float(max(done + 1, min(total, round(total * place**DENSER))))
 
 
 def summarise(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,18 +9,17 @@ of a node that was not trained in this call appears in the run all the same.
 from __future__ import annotations
 
 import json
-import math
 import os
 import queue
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl import collect, measures
+from cl import collect
+from cl.delivery import Delivered, Deliveries, final_metrics, flat, numbered, point_metrics, safe_name
 from cl.graph import Graph, RunPlan
 from cl.node import Node
 from cl.results import ExperimentResult, Point, RunResult
@@ -41,59 +40,6 @@ MOST_PARAMS = 100  # and as many tags
 POINTS_AT_ONCE = 20  # sent before it is remembered that they were
 
 
-@dataclass
-class Delivered:
-    """What an MLflow run has already got: its id, and by node key the last step whose point was sent."""
-
-    run_id: str
-    steps: dict[str, int] = field(default_factory=dict)
-
-
-class Ledger:
-    """Deliveries by run key, in one JSON file per tracking server."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        raw = json.loads(path.read_text()) if path.exists() else {}
-        self.runs = {key: Delivered(**entry) for key, entry in raw.items()}
-
-    def save(self) -> None:
-        """Write at once, so that a crash after this sends nothing twice."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps({key: vars(entry) for key, entry in self.runs.items()}))
-        new.replace(self.path)
-
-
-def point_metrics(point: Point) -> dict[str, float]:
-    """A point of the curve as metrics by name."""
-    found: dict[str, float] = {"seconds": point.seconds}
-    found |= {name: value for name in ("loss", "lr", "grad_norm") if (value := getattr(point, name)) is not None}
-    found |= {f"validation/{name}/loss": value for name, value in point.scores.items()}
-    found |= {f"term/{name}": value for name, value in point.terms.items()}
-    total = sum(point.seen.values())
-    found |= {f"share/{name}": count / total for name, count in point.seen.items() if total}
-    return {_name(name): value for name, value in found.items()}
-
-
-def final_metrics(run: RunResult, retain: list[str]) -> list[tuple[str, float, int]]:
-    """R and the formulas over it as (name, value, tokens of the stream)."""
-    ends = {stage.row: stage.offset + stage.tokens for stage in run.stages if stage.row is not None}
-    found = []
-    for t, row in run.matrix.items():
-        for name, cell in row.items():
-            for measure in ("loss", "bits_per_byte", "perplexity"):
-                found.append((f"R/{name}/{measure}", getattr(cell, measure), ends.get(t, 0)))
-    last = max(ends.values(), default=0)
-    return [*found, *((key, value, last) for key, value in metrics_of(run, retain).items())]
-
-
-def metrics_of(run: RunResult, retain: list[str]) -> dict[str, float]:
-    """Named formulas over the run's loss matrix; MLflow cannot hold a reason, so undefined ones are left out."""
-    found = [*measures.every(run, retain).values(), measures.peak(run)]
-    return {metric.key: metric.value for metric in found if not math.isnan(metric.value)}
-
-
 class Tracker:
     """Sends the runs of a graph to an MLflow server.
 
@@ -103,7 +49,7 @@ class Tracker:
 
     def __init__(self, uri: str, folder: Path, graph: Graph, artifacts: str | None) -> None:
         self.uri, self.graph, self.artifacts = uri, graph, artifacts
-        self.ledger = Ledger(folder / f"mlflow-{re.sub(r'[^a-zA-Z0-9]+', '-', uri)}.json")
+        self.ledger = Deliveries(folder / f"mlflow-{re.sub(r'[^a-zA-Z0-9]+', '-', uri)}.json")
         self.problem = ""
         self.runs_of = {plan.node.key: (run, plan) for run in reversed(graph.runs) for plan in reversed(run.stages)}
         self.rows: queue.Queue[tuple[Node, Point]] = queue.Queue()
@@ -198,7 +144,9 @@ class Tracker:
         found = self.client.get_experiment_by_name(self.graph.experiment.name)
         if found is not None:
             return str(found.experiment_id)
-        return str(self.client.create_experiment(self.graph.experiment.name, artifact_location=self.artifacts))
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # its page opens on the runs, not on chat traces
+        name = self.graph.experiment.name
+        return str(self.client.create_experiment(name, artifact_location=self.artifacts, tags=kind))
 
     def close(self) -> None:
         """Send what is queued and end the thread."""
@@ -256,9 +204,9 @@ class Tracker:
             **{f"cl.data.{name}": entry["fingerprint"] for name, entry in result.data.items()},
             **{f"cl.version.{name}": value for name, value in result.environment.items()},
         }
-        for part in _parts([Param(_name(key), str(value)) for key, value in params.items()], MOST_PARAMS):
+        for part in _parts([Param(safe_name(key), str(value)) for key, value in params.items()], MOST_PARAMS):
             self.client.log_batch(run_id, params=part)
-        for part in _parts([RunTag(_name(key), str(value)) for key, value in tags.items()], MOST_PARAMS):
+        for part in _parts([RunTag(safe_name(key), str(value)) for key, value in tags.items()], MOST_PARAMS):
             self.client.log_batch(run_id, tags=part)
         self.client.log_text(run_id, collect.matrix_csv(run), "R.csv")
         self.client.log_text(run_id, collect.matrix_json(run), "R.json")
@@ -282,27 +230,5 @@ class Tracker:
         self.client.log_inputs(run_id, datasets=inputs)
 
 
-def numbered(methods: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Settings by method name; a method that a strategy lists again is `NAME.2`."""
-    found: dict[str, Any] = {}
-    for name, settings in (pair for entry in methods for pair in entry.items()):
-        again = sum(other.split(".")[0] == name for other in found)
-        found[f"{name}.{again + 1}" if again else name] = settings
-    return found
-
-
-def _name(text: str) -> str:
-    """Text as MLflow takes it for the name of a metric, parameter or tag."""
-    return re.sub(r"[^\w\-. /]", "_", text)
-
-
 def _parts(rows: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
     return (rows[start : start + most] for start in range(0, len(rows), most))
-
-
-def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in nested.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found

@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
+from cl.delivery import Delivered, Deliveries, final_metrics, flat, numbered, point_metrics
 from cl.results import ExperimentResult, Point
-from cl.tracking import Delivered, Ledger, Tracker, final_metrics, flat, numbered, point_metrics
+from cl.tracking import Tracker
 from tests.results_fixture import experiment
 from tests.training_fixture import EXPERIMENT, ROOT, STEPS, execute, plan, results, start, write_toy
 
@@ -84,11 +85,11 @@ def test_final_metrics_stand_where_their_row_ends_in_the_stream() -> None:
 
 
 def test_deliveries_are_remembered(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "tracking" / "mlflow.json")
+    ledger = Deliveries(tmp_path / "tracking" / "mlflow.json")
     assert ledger.runs == {}
     ledger.runs["key"] = Delivered("run", {"node": 7})
     ledger.save()
-    assert Ledger(ledger.path).runs == {"key": Delivered("run", {"node": 7})}
+    assert Deliveries(ledger.path).runs == {"key": Delivered("run", {"node": 7})}
     assert [path.name for path in ledger.path.parent.iterdir()] == ["mlflow.json"]
 
 

@@ -1,0 +1,89 @@
+"""What MLflow is told, as plain values, and the memory of what it was told already."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cl import measures
+from cl.results import Point, RunResult
+
+
+@dataclass
+class Delivered:
+    """What an MLflow run has already got: its id, and by node key the last step whose point was sent."""
+
+    run_id: str
+    steps: dict[str, int] = field(default_factory=dict)
+
+
+class Deliveries:
+    """Deliveries by run key, in one JSON file per tracking server."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        raw = json.loads(path.read_text()) if path.exists() else {}
+        self.runs = {key: Delivered(**entry) for key, entry in raw.items()}
+
+    def save(self) -> None:
+        """Write at once, so that a crash after this sends nothing twice."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps({key: vars(entry) for key, entry in self.runs.items()}))
+        new.replace(self.path)
+
+
+def point_metrics(point: Point) -> dict[str, float]:
+    """A point of the curve as metrics by name."""
+    found: dict[str, float] = {"seconds": point.seconds}
+    found |= {name: value for name in ("loss", "lr", "grad_norm") if (value := getattr(point, name)) is not None}
+    found |= {f"validation/{name}/loss": value for name, value in point.scores.items()}
+    found |= {f"term/{name}": value for name, value in point.terms.items()}
+    total = sum(point.seen.values())
+    found |= {f"share/{name}": count / total for name, count in point.seen.items() if total}
+    return {safe_name(name): value for name, value in found.items()}
+
+
+def final_metrics(run: RunResult, retain: list[str]) -> list[tuple[str, float, int]]:
+    """R and the formulas over it as (name, value, tokens of the stream)."""
+    ends = {stage.row: stage.offset + stage.tokens for stage in run.stages if stage.row is not None}
+    found = []
+    for t, row in run.matrix.items():
+        for name, cell in row.items():
+            for measure in ("loss", "bits_per_byte", "perplexity"):
+                found.append((f"R/{name}/{measure}", getattr(cell, measure), ends.get(t, 0)))
+    last = max(ends.values(), default=0)
+    return [*found, *((key, value, last) for key, value in metrics_of(run, retain).items())]
+
+
+def metrics_of(run: RunResult, retain: list[str]) -> dict[str, float]:
+    """Named formulas over the run's loss matrix; MLflow cannot hold a reason, so undefined ones are left out."""
+    found = [*measures.every(run, retain).values(), measures.peak(run)]
+    return {metric.key: metric.value for metric in found if not math.isnan(metric.value)}
+
+
+def numbered(methods: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Settings by method name; a method that a strategy lists again is `NAME.2`."""
+    found: dict[str, Any] = {}
+    for name, settings in (pair for entry in methods for pair in entry.items()):
+        again = sum(other.split(".")[0] == name for other in found)
+        found[f"{name}.{again + 1}" if again else name] = settings
+    return found
+
+
+def safe_name(text: str) -> str:
+    """Text as MLflow takes it for the name of a metric, parameter or tag."""
+    return re.sub(r"[^\w\-. /]", "_", text)
+
+
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
