@@ -49,6 +49,7 @@ test-fast: $(STAMP)  ## the tests that take under three minutes together
 
 lint: $(STAMP)  ## style (ruff)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 
 types: $(STAMP)  ## types (mypy --strict)
 	$(BIN)/mypy

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cl import machine
 from cl.graph import Graph, RunPlan, StagePlan
 from cl.node import Node
 from cl.results import Cell, ExperimentResult, Point, RunResult, StageResult
@@ -55,6 +56,7 @@ def _run(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
         stages=[_stage(stage, store, executed) for stage in run.stages],
         matrix={t: _row(node, store) for t, node in run.rows.items()},
         matrix_keys={t: node.key for t, node in run.rows.items()},
+        independent=sum(plan.stage.parent is None for plan in run.stages) > 1,
     )
 
 
@@ -103,7 +105,7 @@ def environment(graph: Graph) -> dict[str, str]:
         **versions,
         "python": platform.python_version(),
         "commit": commit(),
-        "processor": _processor(),
+        "processor": machine.processor(),
         "device": train["device"],
         "precision": train["precision"],
         "compile": str(train["compile"]),
@@ -122,16 +124,6 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError) as error:
         return f"unknown ({error})"
     return head[:12] + ("+changes" if status.strip() else "")
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        if info.exists()
-        else []
-    )
-    return f"{names[0] if names else platform.processor() or platform.machine()} x {len(names) or 1}"
 
 
 def results_folder(graph: Graph) -> Path:

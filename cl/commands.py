@@ -109,6 +109,8 @@ def _show_outcome(result: ExperimentResult, folder: Path, tracker: Tracker | Non
     console.print()
     console.print(f"[bold]{escape(report.headline(result))}[/]")
     console.print(report.terminal_table(result, console.width))
+    for text in dict.fromkeys(text for r in result.runs for stage in r.stages for text in stage.warnings):
+        console.print(f"[yellow]warning[/] {escape(text)}")
     distinct = len({stage.key for r in result.runs for stage in r.stages})
     console.print(
         f"train nodes: {result.asked} asked for, {distinct} distinct, {result.executed} executed in this call"
@@ -121,7 +123,8 @@ def _show_outcome(result: ExperimentResult, folder: Path, tracker: Tracker | Non
             f"[yellow]mlflow   not delivered to {tracker.uri}: {tracker.problem}; run the same command again[/]"
         )
     else:
-        console.print(f"mlflow   mlflow ui --backend-store-uri {tracker.uri}")
+        local = not tracker.uri.startswith("http")
+        console.print(f"mlflow   {'mlflow ui --backend-store-uri ' if local else ''}{tracker.uri}")
 
 
 def report(path: str) -> None:

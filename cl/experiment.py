@@ -35,7 +35,7 @@ class Experiment:
         tokens: training tokens per task: one number, or one by task.
         strategies: by label: settings on top of a named strategy. `from: NAME` names it where the label does
             not; a method's name holds settings that replace its own.
-        strategy: by method name: settings for every strategy above that has the method.
+        strategy: by method name: settings for every strategy above that has the method, whatever its entry says.
         seeds: each makes its own runs; a seed sets initial weights and reading order.
         orders: task orders as lists of names; by default the scenario's.
         train: how stages are trained.
@@ -84,6 +84,9 @@ def load(name: str, overrides: list[str] | None = None) -> Experiment:
     """
     raw = catalog.read("experiments", name)
     raw.setdefault("name", Path(name).stem)
+    beside = catalog.path_of("experiments", name).parent / str(raw.get("scenario"))
+    if beside.suffix == ".yaml" and beside.is_file():  # a path in a file is relative to the file
+        raw["scenario"] = str(beside)
     for override in overrides or []:
         _apply(raw, override)
     return parse(raw)
@@ -126,7 +129,7 @@ def settings(group: type = Experiment, prefix: str = "") -> list[Setting]:
             found += settings(wanted, f"{prefix}{each.name}.")
             continue
         default = each.default_factory() if callable(each.default_factory) else each.default
-        text = None if default is dataclasses.MISSING else "none" if default is None else str(default)
+        text = None if default is dataclasses.MISSING else "not set" if default is None else str(default)
         found.append(Setting(prefix + each.name, _words(wanted), text, " ".join(about[each.name].split())))
     return found
 

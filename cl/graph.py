@@ -17,7 +17,7 @@ from cl import models, scenario, strategy
 from cl.catalog import unknown
 from cl.errors import UserError
 from cl.experiment import Experiment
-from cl.method import Stage
+from cl.method import Method, Stage
 from cl.mixing import Account, Ledger, Reading, blend
 from cl.node import Node, ancestors, digest
 from cl.scenario import Scenario
@@ -78,7 +78,10 @@ class Graph:
     @property
     def warnings(self) -> list[str]:
         """Sentences about degenerate settings, each once."""
-        return list(dict.fromkeys(text for run in self.runs for text in run.strategy.warnings))
+        found = [text for run in self.runs for text in run.strategy.warnings]
+        known = {task: None for run in self.runs for stage in run.stages for task in stage.node.spec["known"]}
+        proxies = [f"replay of {task} reads a proxy of what the pretrained model saw" for task in known]
+        return list(dict.fromkeys([*found, *proxies]))
 
 
 def build(experiment: Experiment) -> Graph:
@@ -216,6 +219,9 @@ class _Builder:
         shares = {key: shares[key] for key in sorted(shares, key=_new_first) if shares[key] > 0}
         sources = sorted({Reading.parse(key).source for key in shares})
         active = chosen.active(stage.t)
+        schedules = [part.name for part in active if type(part.method).schedule is not Method.schedule]
+        if len(schedules) > 1:
+            raise UserError(f"strategies.{chosen.label}: two schedules in stage {stage.t}: {schedules}; keep one")
         spec = {
             "t": stage.t,
             "steps": steps,

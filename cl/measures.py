@@ -11,6 +11,9 @@ from cl import metrics
 from cl.metrics import Metric
 from cl.results import RunResult
 
+INDEPENDENT = "each task was learned from the base model, so rows do not follow one another"
+BETWEEN_ROWS = ("forgetting", "bwt", "fwt", "adaptation", "x_delta", "min_acc", "wc_acc")
+
 FORGETTING, ADAPTATION = "forgetting/first_nll", "adaptation/nll"
 
 
@@ -23,7 +26,10 @@ def every(run: RunResult, retain: Sequence[str] = ()) -> dict[str, Metric]:
     """All metrics of the run's loss matrix by key, with those over the retain sets where they are named."""
     losses = {t: {name: cell.loss for name, cell in row.items()} for t, row in run.matrix.items()}
     matrix = metrics.as_matrix(losses, run.order, retain)
-    return metrics.summary(matrix, higher_is_better=False, known=run.known)
+    found = metrics.summary(matrix, higher_is_better=False, known=run.known)
+    if run.independent:
+        found |= {key: Metric(key, math.nan, INDEPENDENT) for key in found if key.startswith(BETWEEN_ROWS)}
+    return found
 
 
 def forgetting(run: RunResult) -> Metric:
@@ -43,14 +49,18 @@ def peak(run: RunResult) -> Metric:
     the loss right after it: `min_acc/every_N` of 2205.13452 on negative losses, less its start. The key
     keeps N, the largest number of optimizer steps between two evaluations: a rarer look sees less.
     """
-    ends = {stage.row: stage.offset + stage.tokens for stage in run.stages if stage.row is not None}
+    if run.independent:
+        return Metric("peak", math.nan, INDEPENDENT)
+    place = {stage.row: index for index, stage in enumerate(run.stages) if stage.row is not None}
     curves = []
     for i, name in enumerate(run.order[:-1], 1):
-        if i > run.known and i not in ends:
+        if i > run.known and i not in place:
             return Metric("peak", math.nan, f"no stage ends in row {i}")
-        start = ends[i] if i > run.known else 0
-        moments = [(s.offset + p.tokens, p) for s in run.stages for p in s.points]
-        curves.append([-p.scores[name] for at, p in moments if at >= start and name in p.scores])
+        # By place in the run, not by tokens: a trunk starts where the one before ended, before its fork ends.
+        first = place[i] if i > run.known else -1
+        own = run.stages[first].points[-1:] if first >= 0 else []
+        later = [point for stage in run.stages[first + 1 :] for point in stage.points]
+        curves.append([-p.scores[name] for p in (*own, *later) if name in p.scores])
     found = metrics.stability_gap(curves, math.nan, _cadence(run))[0]
     if math.isnan(found.value):
         return Metric(found.key, math.nan, found.reason)

@@ -19,7 +19,8 @@ class Cell:
     """Score of one data set: sums, never means of batch means.
 
     nll: summed negative log-likelihood in nats; tokens: number of predicted tokens;
-    bytes: UTF-8 bytes that these tokens stand for.
+    bytes: UTF-8 bytes that these tokens stand for, at the mean rate of the whole split: a factor that is the
+    same for every model of one tokenizer, and within some 2 % of the true one (english_german, 24,576 tokens).
     """
 
     nll: float
@@ -94,7 +95,8 @@ class RunResult:
 
     matrix[t][name] is R[t, name]: row 0 before any training, row t after t tasks of `order`; a row that the
     strategy does not produce is absent, never zero. `known` counts the leading tasks that the model had
-    learned before the run (a pretrained model): rows below `known` are absent.
+    learned before the run (a pretrained model): rows below `known` are absent. independent: each task was
+    learned from the base model, so that the rows are no stream and nothing can be forgotten.
     """
 
     strategy: str
@@ -107,6 +109,7 @@ class RunResult:
     stages: list[StageResult]
     matrix: dict[int, dict[str, Cell]]
     matrix_keys: dict[int, str]
+    independent: bool = False
 
 
 @dataclass(frozen=True)

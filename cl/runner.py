@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from cl.allocator import keep_freed_memory
+from cl import machine
 from cl.errors import UserError
 from cl.node import Node, ancestors
 from cl.results import Point
@@ -65,7 +65,7 @@ def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
 
     Raises what a node raises, and UserError for a result that is not finite.
     """
-    keep_freed_memory()
+    machine.keep_freed_memory()
     for node in nodes:
         with store.work(node, partial(listener.waiting, node)) as work:
             if work is None:
@@ -76,7 +76,7 @@ def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
             result = _EXECUTE[node.kind](node, store, work, listener)
             seconds = time.monotonic() - started
             _check_finite(node, result)
-            store.publish(node, work, {"seconds_in_all": seconds, **result})
+            store.publish(node, work, {"seconds_in_all": seconds, "machine": machine.record(), **result})
             listener.finished(node, seconds)
 
 

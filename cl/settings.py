@@ -68,7 +68,9 @@ class Train:
     def __post_init__(self) -> None:
         if self.micro_batch is not None and (self.micro_batch < 1 or self.batch % self.micro_batch):
             raise UserError(f"train.micro_batch: {self.micro_batch} does not divide train.batch = {self.batch}")
-        for name in ("lr", "clip", "sequence", "batch"):
+        if self.weight_decay < 0 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"train: weight_decay {self.weight_decay} must be >= 0, betas {self.betas} in [0, 1)")
+        for name in ("lr", "eps", "clip", "sequence", "batch"):
             if getattr(self, name) <= 0:
                 raise UserError(f"train.{name}: {getattr(self, name)} must be positive")
 

@@ -157,9 +157,10 @@ class Store:
         return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in self.fs.ls(base, detail=False))
 
     def protect(self, name: str, keys: Iterable[str]) -> None:
-        """Record the keys that experiment `name` stands on, so that `gc` keeps them."""
+        """Add the keys that experiment `name` stands on to those that `gc` keeps, until it is dropped."""
         self.fs.makedirs(f"{self.root}/roots", exist_ok=True)
-        self.fs.pipe_file(f"{self.root}/roots/{name}.json", json.dumps(sorted(keys)).encode())
+        kept = set(keys) | set(self.roots().get(name, []))
+        self.fs.pipe_file(f"{self.root}/roots/{name}.json", json.dumps(sorted(kept)).encode())
 
     def roots(self) -> dict[str, list[str]]:
         """Protected keys by experiment."""

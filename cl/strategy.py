@@ -89,7 +89,7 @@ def build(label: str, changes: Mapping[str, Any] | None = None, shared: Mapping[
         _mapping(settings, f"strategies.{label}.{method}")
     parts = []
     for index, (method, settings) in enumerate(listed):
-        extra = (shared or {}).get(method, {}) | (changes.get(method) or {}) if last[method] == index else {}
+        extra = (changes.get(method) or {}) | (shared or {}).get(method, {}) if last[method] == index else {}
         parts.append(build_part(method, settings | extra, f"strategies.{label}.{method}"))
     return Strategy(label, str(raw.get("summary", "")), str(raw.get("paper", "")), parts)
 

@@ -143,6 +143,6 @@ def test_settings_lists_every_field_with_its_docstring() -> None:
     assert all(setting.about for setting in found.values())
     assert found["train.lr"].default == "0.001"
     assert found["train.lr"].about == "peak learning rate; schedules are factors on it."
-    assert (found["train.micro_batch"].type, found["train.micro_batch"].default) == ("int or none", "none")
+    assert (found["train.micro_batch"].type, found["train.micro_batch"].default) == ("int or none", "not set")
     assert (found["scenario"].type, found["scenario"].default) == ("str", None)
     assert found["seeds"].default == "[0]"

@@ -298,7 +298,7 @@ def test_the_key_of_a_pretrained_model_is_its_content(pretrained: Path) -> None:
         ("--tokens=100", "tokens.english: 100 is less than one optimizer step"),
         ("--model.knows=[english]", "model.knows: llama-tiny is a fresh model and knows nothing"),
         ("--model.name=./nowhere", "model.name: './nowhere' is no directory"),
-        ("--model.name=llama-2m", "model.name: 'llama-2m' is no directory, no hub id (owner/name) and none of"),
+        ("--model.name=llama-9m", "model.name: 'llama-9m' is no directory, no hub id (owner/name) and none of"),
         ("--strategy.replay.share=0.1", "strategy.replay: no strategy of this experiment has that method"),
         ("--strategies={finetun: }", "strategies: 'finetun' is unknown; did you mean 'finetune'?"),
         ("--scenario=lang", "scenarios: 'lang' is unknown"),

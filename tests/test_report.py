@@ -14,10 +14,10 @@ from rich.console import Console
 from cl.measures import adaptation, forgetting, peak
 from cl.report import figures, headline, terminal_table, write
 from cl.report.curves import apart
-from cl.report.groups import groups, lines
+from cl.report.groups import groups, is_reference, lines
 from cl.report.page import coloured, data_rows, number, plain
 from cl.report.table import Value, duration, short, strategies
-from cl.results import ExperimentResult, RunResult
+from cl.results import ExperimentResult, Point, RunResult, StageResult
 from tests.results_fixture import experiment, one_run
 
 
@@ -249,3 +249,22 @@ def test_data_rows_take_counts_with_and_without_splits() -> None:
     assert [row[:2] for row in rows] == [("a", "all"), ("", "train"), ("", "test")]
     assert rows[0][2:] == ({"documents": 3, "tokens": None}, {"licence": "CC0"})
     assert rows[1][2:] == ({"documents": None, "tokens": 7}, {})
+
+
+def test_a_run_whose_tasks_were_learned_apart_is_a_reference_and_forgets_nothing() -> None:
+    run = dataclasses.replace(experiment().runs[0], independent=True)
+    for metric in (forgetting(run), adaptation(run), peak(run)):
+        assert math.isnan(metric.value)
+        assert "from the base model" in metric.reason
+    assert is_reference(run)
+
+
+def test_the_peak_of_a_forked_stream_counts_from_the_fork_that_ended_the_task() -> None:
+    def stage(row: int | None, offset: int, losses: list[float]) -> StageResult:
+        points = [Point(step=i, tokens=i, seconds=0.0, scores={"english": loss}) for i, loss in enumerate(losses)]
+        return StageResult("s", f"{offset}{row}", row, offset, len(losses) - 1, 0.0, 0.0, False, points, {})
+
+    # trunk 1, its fork (ends at 4.0), trunk 2 from the end of trunk 1 (rises to 9.0), its fork.
+    stages = [stage(None, 0, [8, 5]), stage(1, 1, [5, 4]), stage(None, 1, [5.0, 9.0]), stage(2, 2, [9.0, 8.5])]
+    run = dataclasses.replace(experiment().runs[0], stages=stages, order=["english", "german"])
+    assert peak(run).value == pytest.approx(9.0 - 4.0)

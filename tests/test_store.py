@@ -162,10 +162,10 @@ def test_garbage_is_what_no_experiment_stands_on(store: Store) -> None:
     assert set(store.roots()) == {"second"}
 
 
-def test_protecting_again_replaces(store: Store) -> None:
+def test_protecting_again_adds(store: Store) -> None:
     store.protect("first", ["a"])
     store.protect("first", ["b"])
-    assert store.roots() == {"first": ["b"]}
+    assert store.roots() == {"first": ["a", "b"]}
 
 
 @pytest.mark.parametrize("dropped", [["frist"], ["first", "other"]])

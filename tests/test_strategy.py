@@ -49,10 +49,10 @@ def test_changes_go_to_the_last_entry_of_a_method() -> None:
     assert chosen(build("twice", {}, {"rewarm_cosine": {"floor": 0.5}}), "floor") == [[0.2], [0.5], []]
 
 
-def test_a_label_stands_for_another_strategy_and_its_own_settings_win() -> None:
+def test_a_label_stands_for_another_strategy_and_what_is_set_for_all_wins() -> None:
     found = build("more", {"from": "twice", "replay": {"share": 0.5}}, {"replay": {"share": 0.1, "max_epochs": 2.0}})
     assert found.label == "more"
-    assert chosen(found, "share", "max_epochs")[2] == [0.5, 2.0]
+    assert chosen(found, "share", "max_epochs")[2] == [0.1, 2.0]
     assert chosen(build("twice"), "share", "max_epochs")[2] == [0.05, 1.0]
 
 

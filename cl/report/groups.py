@@ -25,8 +25,8 @@ class Group:
 
     @property
     def reference(self) -> bool:
-        """Whether all tasks were learned at once: a yardstick, outside the competition."""
-        return is_joint(self.runs[0])
+        """Whether it is no stream (all tasks at once, or each alone): a yardstick, outside the competition."""
+        return is_reference(self.runs[0])
 
     @property
     def summary(self) -> str:
@@ -48,9 +48,9 @@ class Line:
     high: list[float]
 
 
-def is_joint(run: RunResult) -> bool:
-    """Whether one stage learned several tasks at once."""
-    return len(run.stages) == 1 and len(run.order) - run.known > 1
+def is_reference(run: RunResult) -> bool:
+    """Whether one stage learned several tasks at once, or each task was learned from the base model."""
+    return run.independent or (len(run.stages) == 1 and len(run.order) - run.known > 1)
 
 
 def groups(result: ExperimentResult) -> list[Group]:
@@ -58,11 +58,11 @@ def groups(result: ExperimentResult) -> list[Group]:
     found: dict[tuple[str, tuple[str, ...]], list[RunResult]] = {}
     for run in result.runs:
         found.setdefault((run.strategy, tuple(run.order)), []).append(run)
-    contenders = list(dict.fromkeys(name for (name, _), runs in found.items() if not is_joint(runs[0])))
+    contenders = list(dict.fromkeys(name for (name, _), runs in found.items() if not is_reference(runs[0])))
     orders = list(dict.fromkeys(order for _, order in found))
     made = []
     for (strategy, order), runs in found.items():
-        joint = is_joint(runs[0])
+        joint = is_reference(runs[0])
         colour = REFERENCE if joint else PALETTE[contenders.index(strategy) % len(PALETTE)]
         turn = orders.index(order) if len(orders) > 1 else 0 if joint else contenders.index(strategy) // len(PALETTE)
         label = strategy if len(orders) == 1 else f"{strategy} ({' → '.join(order)})"

@@ -43,6 +43,7 @@ def write(result: ExperimentResult, path: Path) -> None:
         table=strategies(result),
         pictures={name: _embed(name, figure) for name, figure in made.items()},
         seeds=sorted({run.seed for run in result.runs}),
+        warnings=list(dict.fromkeys(text for run in result.runs for stage in run.stages for text in stage.warnings)),
         splits=data_rows(result.data),
         config=json.dumps(result.config, indent=2),
         plotly=Markup(plotly.offline.get_plotlyjs()),

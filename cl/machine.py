@@ -1,9 +1,13 @@
-"""Keep freed memory in the process, so that a training step does not ask the system for it again."""
+"""The machine that computes: what it is, for the record, and how its memory is best used."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+import platform
 import sys
+from pathlib import Path
+from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 KEEP = 2**30  # bytes: larger than any tensor of a step on a CPU
@@ -22,3 +26,19 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, KEEP)) and bool(mallopt(M_TRIM_THRESHOLD, KEEP))
+
+
+def record() -> dict[str, Any]:
+    """What is stored with each node about where it was computed."""
+    return {"processor": processor(), "threads": os.environ.get("OMP_NUM_THREADS", "default")}
+
+
+def processor() -> str:
+    """Name and number of the processors."""
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        if info.exists()
+        else []
+    )
+    return f"{names[0] if names else platform.processor() or platform.machine()} x {len(names) or 1}"
