@@ -21,7 +21,7 @@ from cl.method import Method, Stage
 from cl.mixing import Account, Ledger, Reading, blend
 from cl.node import Node, ancestors, digest
 from cl.scenario import Scenario
-from cl.settings import Model
+from cl.schedules import boundary
 from cl.strategy import Strategy
 
 DEFAULT_VOCABULARY = 4096
@@ -101,11 +101,16 @@ def build(experiment: Experiment) -> Graph:
 
 def check(experiment: Experiment, defined: Scenario) -> None:
     """Refuse names that the scenario does not have, and budgets that are missing or meaningless."""
+    named = models.tokenizer_model(experiment.model)
     for order in experiment.orders or []:
         if sorted(order) != sorted(defined.tasks):
             raise UserError(f"orders: {order} must name each task of {defined.name} once: {list(defined.tasks)}")
         if order[: len(experiment.model.knows)] != experiment.model.knows:
             raise UserError(f"orders: {order} must begin with what the model knows: {experiment.model.knows}")
+    if experiment.model.revision and "hub" not in map(models.origin, (experiment.model.name, named.name)):
+        raise UserError(
+            f"model.revision: {experiment.model.revision} has no effect: nothing is from the hub; remove it"
+        )
     if experiment.model.knows != list(defined.tasks)[: len(experiment.model.knows)]:
         raise UserError(f"model.knows: {experiment.model.knows} must be the first of the tasks {list(defined.tasks)}")
     if experiment.model.knows and models.origin(experiment.model.name) == "fresh":
@@ -144,7 +149,7 @@ class _Builder:
                 f"model.vocabulary: {model.vocabulary} has no effect: the tokenizer is not trained; remove it"
             )
         content = {name: self.scenario.fingerprint(name) for name in sorted(self.scenario.tasks)} if trained else {}
-        named = Model(name=model.tokenizer, revision=None) if model.tokenizer else model
+        named = models.tokenizer_model(model)
         spec = {
             "train_on": content,
             "vocabulary": (model.vocabulary or DEFAULT_VOCABULARY) if trained else None,
@@ -209,7 +214,7 @@ class _Builder:
     def _stage(self, chosen: Strategy, stage: Stage, seed: int, parent: StagePlan | None, keep: bool) -> StagePlan:
         row = self.experiment.train.batch * self.experiment.train.sequence
         steps = max(1, round(stage.total / row))
-        first, last = round(stage.start * steps), round(stage.stop * steps)
+        first, last = boundary(steps, stage.start), boundary(steps, stage.stop)
         before = self._before(parent, stage)
         shares = dict(stage.tasks)
         for part in chosen.parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -87,11 +88,20 @@ def _source(model: Model) -> tuple[str, dict[str, Any]]:
     return model.name, {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
 
 
+def tokenizer_model(model: Model) -> Model:
+    """The model whose tokenizer is used; `revision` pins whichever of the two is on the hub."""
+    if model.tokenizer is None:
+        return model
+    if origin(model.tokenizer) == "hub" and origin(model.name) == "hub":
+        raise UserError(f"model.tokenizer: {model.tokenizer} and the model are both on the hub; save it to a directory")
+    return dataclasses.replace(model, name=model.tokenizer, tokenizer=None, knows=[])
+
+
 def load_tokenizer(model: Model) -> Any:
     """The tokenizer that comes with a model which is not fresh (or that `model.tokenizer` names)."""
     from transformers import AutoTokenizer
 
-    chosen = Model(name=model.tokenizer, trust_remote_code=model.trust_remote_code) if model.tokenizer else model
+    chosen = tokenizer_model(model)
     if origin(chosen.name) == "fresh":
         raise UserError(f"model: {chosen.name} is a fresh model and has no tokenizer of its own; name another")
     place, options = _source(chosen)

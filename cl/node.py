@@ -33,9 +33,9 @@ MODULES = {
     "evaluate": "cl.evaluation",
 }
 LIBRARIES = {
-    "tokenizer": ("tokenizers", "transformers"),
-    "data": ("tokenizers", "transformers"),
-    "base": ("torch", "transformers"),
+    "tokenizer": ("gguf", "tokenizers", "transformers"),
+    "data": ("datasets", "pyarrow", "tokenizers", "transformers"),
+    "base": ("gguf", "torch", "transformers"),
     "train": ("torch", "transformers", "pytorch-lightning"),
     "evaluate": ("torch", "transformers"),
 }

@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from claims import Arm, arms, verdicts
 
 from cl import commands, experiment
+from cl.errors import UserError
 from cl.results import ExperimentResult
 
 HERE = Path(__file__).parent
@@ -73,4 +74,8 @@ def plot(found: dict[str, Arm]) -> go.Figure:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        print(f"rewarm_replay: error: {error}", file=sys.stderr)
+        sys.exit(2)
