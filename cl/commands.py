@@ -45,6 +45,8 @@ def run(name: str, settings: list[str]) -> None:
         listener = ProgressListener(console, todo, cost, tracker.point if tracker else None)
         with _quiet(), listener.bars if todo else contextlib.nullcontext():
             runner.run(todo, store, listener)
+        if tracker is not None:
+            tracker.close()  # plotly looks into modules that its thread may have half imported
         command = " ".join(["cl run", shlex.quote(name), *map(shlex.quote, settings)])
         result = collect.collect(graph, store, listener.executed, time.monotonic() - started, command)
         folder = collect.results_folder(graph)

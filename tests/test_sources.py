@@ -69,7 +69,7 @@ def test_code_counts_and_its_explanation_does_not(
     [
         (lambda text: text.replace('"""Execute a train node', '"""Compute a train node'), False),
         (lambda text: f"# why\n{text}", False),
-        (lambda text: text.replace("POINTS = 100", "POINTS = 101"), True),
+        (lambda text: text.replace("1_000_003", "1_000_033"), True),
     ],
     ids=["docstring", "comment", "code"],
 )
