@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -78,6 +79,7 @@ def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
             _check_finite(node, result)
             store.publish(node, work, {"seconds_in_all": seconds, "machine": machine.record(), **result})
             listener.finished(node, seconds)
+        gc.collect()  # learner, trainer and callbacks know one another; their tensors do not wake the collector
 
 
 def _check_finite(node: Node, result: dict[str, Any]) -> None:

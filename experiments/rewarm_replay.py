@@ -39,7 +39,7 @@ def main(settings: list[str]) -> None:
     lines = [f"- {claim}: **{verdict}** ({figures})" for claim, verdict, figures in verdicts(found)]
     text = table(found) + "\n" + "\n".join(lines)
     (folder / "table.md").write_text(text + "\n", encoding="utf-8")
-    plot(found).write_html(folder / "plot.html", include_plotlyjs=True)
+    plot(found).write_html(folder / "plot.html", include_plotlyjs=True, config={"displayModeBar": False})
     print(text)
 
 
@@ -53,17 +53,18 @@ def table(found: dict[str, Arm]) -> str:
 
 
 def plot(found: dict[str, Arm]) -> go.Figure:
-    """German loss against English loss: each arm a point with its intervals, replay shares joined."""
+    """German loss against English loss: each arm that learns German, with its intervals; replay shares joined."""
     path = [label for label in found if label.startswith("replay_")]
+    others = [label for label in found if label not in path and label != "rewarm_on_english"]
     figure = go.Figure()
-    for labels, mode in ((path, "lines+markers+text"), ([x for x in found if x not in path], "markers+text")):
+    for labels, mode, place in ((path, "lines+markers+text", "bottom"), (others, "markers+text", "top")):
         points = [found[label] for label in labels]
         figure.add_scatter(
             x=[p.english.mean for p in points],
             y=[p.german.mean for p in points],
             mode=mode,
             text=labels,
-            textposition="top center",
+            textposition=f"{place} center",
             showlegend=False,
             error_x={"array": [p.english.half for p in points]},
             error_y={"array": [p.german.half for p in points]},
