@@ -4,12 +4,14 @@
 
 Every arm runs in a process of its own, the arms alternate within a round, and ratios are taken within a round, so a
 drift of the machine cancels. Time counts from step WARM_UP to the last, everything included that the loop does then:
-tracking, progress, in-task evaluation. Peak memory is the process's largest resident set.
+tracking, progress, in-task evaluation. Peak memory is the process's largest resident set. The loss is the mean of the
+steps after the middle, in nats/token: all train nodes read the same rows, so it shows what a precision costs.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import resource
 import statistics
 import subprocess
@@ -21,7 +23,7 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
-WARM_UP = 8  # steps: allocation, and compilation where there is one
+WARM_UP = 3  # steps: allocation, and compilation where there is one
 SHAPES = {"llama-5m": (8, 256), "smollm2-135m-instruct": (4, 256)}
 EQUAL = {"precision": "fp32", "compile": False, "boundaries": False}
 ARMS: dict[str, dict[str, Any]] = {
@@ -82,8 +84,8 @@ def plain(graph: Any, store: Any) -> list[float]:
     return times
 
 
-def ours(graph: Any, store: Any, folder: Path) -> list[float]:
-    """Times after each step of the first stage's train node, with tracking to SQLite and a progress display."""
+def ours(graph: Any, store: Any, folder: Path) -> tuple[list[float], float]:
+    """Times after each step of the first stage's train node, tracked in SQLite and displayed, and its later loss."""
     from rich.console import Console
 
     from cl import costs, runner
@@ -93,6 +95,7 @@ def ours(graph: Any, store: Any, folder: Path) -> list[float]:
     node = graph.runs[0].stages[0].node
     tracker = Tracker(f"sqlite:///{folder}/mlflow.db", folder, graph, (folder / "artifacts").as_uri())
     times: list[float] = []
+    losses: list[float] = []
 
     class Listener(ProgressListener):
         def progress(self, node: Any, done: int, total: int) -> None:
@@ -102,12 +105,14 @@ def ours(graph: Any, store: Any, folder: Path) -> list[float]:
         def point(self, node: Any, point: Any) -> None:
             super().point(node, point)
             tracker.point(node, point)
+            if point.step > node.spec["steps"] / 2:
+                losses.append(point.loss)
 
     display = Listener(Console(stderr=True), [node], costs.estimate(graph, [node], store))
     with display.bars:
         runner.run([node], store, display)
     tracker.close()
-    return times
+    return times, statistics.mean(losses)
 
 
 def listener(graph: Any, todo: list[Any], store: Any) -> Any:
@@ -121,7 +126,7 @@ def listener(graph: Any, todo: list[Any], store: Any) -> Any:
 
 
 def measure(model: str, arm: str, steps: int, store: str) -> dict[str, float]:
-    """Run one arm in this process: tokens/s and peak memory in MB."""
+    """Run one arm in this process: tokens/s, peak memory in MB, and the loss after the middle."""
     from cl import graph, runner
     from cl.store import Store
 
@@ -129,11 +134,11 @@ def measure(model: str, arm: str, steps: int, store: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         todo = runner.pending([planned.base, *planned.data.values()], found)
         runner.run(todo, found, listener(planned, todo, found))
-        times = plain(planned, found) if arm == "plain" else ours(planned, found, Path(folder))
+        times, loss = (plain(planned, found), math.nan) if arm == "plain" else ours(planned, found, Path(folder))
     train = planned.experiment.train
     tokens = train.batch * train.sequence * (len(times) - WARM_UP)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"tokens_per_second": tokens / (times[-1] - times[WARM_UP - 1]), "peak_mb": peak}
+    return {"tokens_per_second": tokens / (times[-1] - times[WARM_UP - 1]), "peak_mb": peak, "loss": loss}
 
 
 def main(models: str = ",".join(SHAPES), rounds: int = 3, steps: int = 24, arm: str = "", store: str = "") -> None:
@@ -158,11 +163,14 @@ def compare(model: str, rounds: int, steps: int, folder: str) -> None:
                 sys.exit(f"{arm} failed:\n{done.stderr[-2000:]}")
             found[arm].append(json.loads(done.stdout.splitlines()[-1]))
     print(f"\n{model}, batch {SHAPES.get(model, (4, 256))}, {rounds} rounds of {steps} steps")
-    print(f"{'arm':44} {'tokens/s':>9} {'x plain':>8} {'peak MB':>8}")
+    print(f"{'arm':44} {'tokens/s':>9} {'x plain':>8} {'peak MB':>8} {'loss':>7}")
     for arm, runs in found.items():
         ratios = [r["tokens_per_second"] / p["tokens_per_second"] for r, p in zip(runs, found["plain"], strict=True)]
-        speed, peak = (statistics.median(r[key] for r in runs) for key in ("tokens_per_second", "peak_mb"))
-        print(f"{ABOUT[arm]:44} {speed:9,.0f} {statistics.median(ratios):8.2f} {peak:8,.0f}", flush=True)
+        speed, peak, loss = (
+            statistics.median(r[key] for r in runs) for key in ("tokens_per_second", "peak_mb", "loss")
+        )
+        ratio = statistics.median(ratios)
+        print(f"{ABOUT[arm]:44} {speed:9,.0f} {ratio:8.2f} {peak:8,.0f} {loss:7.3f}", flush=True)
 
 
 if __name__ == "__main__":
