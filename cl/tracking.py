@@ -55,7 +55,7 @@ class Tracker:
         self.rows: queue.Queue[tuple[Node, Point]] = queue.Queue()
         self.waiting: dict[str, list[Point]] = {}  # by node key: not delivered yet
         self.checked: set[str] = set()  # MLflow runs of the ledger that are known to exist still
-        self.stop = threading.Event()
+        self.connected, self.stop = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._deliver, name="mlflow", daemon=True)
         self.thread.start()
 
@@ -64,10 +64,19 @@ class Tracker:
         self.rows.put((node, point))
 
     def _deliver(self) -> None:
+        self._connect()
         while not self.stop.wait(FLUSH_SECONDS):
             self._flush()
         if not self.problem:  # else `finish` tries once more
             self._flush()
+
+    def _connect(self) -> None:
+        """Import MLflow and make its tables now, while data are prepared: seconds that no step then waits for."""
+        try:
+            self.client.search_experiments(max_results=1)
+        except Exception as error:  # as in `_flush`: tried again there
+            self.problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        self.connected.set()
 
     def _flush(self) -> None:
         while not self.rows.empty():
