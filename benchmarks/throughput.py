@@ -64,16 +64,17 @@ def plain(graph: Any, store: Any) -> list[float]:
     """Times after each step of a loop as anyone would write it, on the model and the rows of the first stage."""
     import torch
 
-    from cl import data, models
+    from cl import models
+    from cl.rows import rows as read_rows
 
     node = graph.runs[0].stages[0].node
     settings = graph.experiment.train
     model = models.load(store.path(graph.base)).train()
-    rows = data.rows(store.path(graph.data["english"]), "train", settings.sequence)
+    rows = read_rows(store.path(graph.data["english"]), "train", settings.sequence)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, fused=True)
     times = []
     for step in range(node.spec["steps"]):
-        ids = torch.stack([rows[step * settings.batch + i] for i in range(settings.batch)])
+        ids = torch.stack([rows[step * settings.batch + i].ids for i in range(settings.batch)])
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
         optimizer.zero_grad()
@@ -93,7 +94,7 @@ def ours(graph: Any, store: Any, folder: Path) -> tuple[list[float], float]:
     from cl.tracking import Tracker
 
     node = graph.runs[0].stages[0].node
-    tracker = Tracker(f"sqlite:///{folder}/mlflow.db", folder, graph, (folder / "artifacts").as_uri())
+    tracker = Tracker(f"sqlite:///{folder}/mlflow.db", folder, graph, store, (folder / "artifacts").as_uri())
     tracker.connected.wait()  # in a real call it connects while data are prepared
     times: list[float] = []
     losses: list[float] = []

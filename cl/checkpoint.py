@@ -90,7 +90,7 @@ def save(
     new = folder / f"{step:09d}.new"
     shutil.rmtree(new, ignore_errors=True)  # left by a process that was killed while writing
     new.mkdir(parents=True)
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    weights = {name: value.contiguous() for name, value in _changing(model).items()}
     save_file(_untied(weights), new / "model.safetensors")
     save_file(optimizer_tensors(optimizer), new / "optimizer.safetensors")
     save_file(method_tensors(methods), new / "methods.safetensors")
@@ -112,7 +112,7 @@ def restore(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, methods: Sequence[Method]
 ) -> dict[str, Any]:
     """Load a checkpoint into its objects, random generators included; returns its `extra` with the step."""
-    model.load_state_dict(_tied(load_file(path / "model.safetensors"), model))
+    model.load_state_dict(_tied(load_file(path / "model.safetensors"), _changing(model)), strict=False)
     load_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
     load_methods(methods, load_file(path / "methods.safetensors"))
     restore_random(load_file(path / "random.safetensors"))
@@ -126,8 +126,13 @@ def _untied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n: v for n, v in weights.items() if not (v.data_ptr() in seen or seen.add(v.data_ptr()))}  # type: ignore[func-returns-value]
 
 
-def _tied(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def _tied(weights: dict[str, Tensor], full: dict[str, Tensor]) -> dict[str, Tensor]:
     """Add the names that share a storage with a stored one."""
-    full = model.state_dict()
     stored = {full[name].data_ptr(): value for name, value in weights.items()}
     return {name: stored[value.data_ptr()] for name, value in full.items()}
+
+
+def _changing(model: nn.Module) -> dict[str, Tensor]:
+    """What training can change: trained parameters and buffers, by name; frozen weights come from the parent state."""
+    frozen = {name for name, value in model.named_parameters(remove_duplicate=False) if not value.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}

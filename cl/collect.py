@@ -66,7 +66,7 @@ def _stage(plan: StagePlan, store: Store, executed: set[str]) -> StageResult:
         name=plan.stage.name,
         key=plan.node.key,
         row=plan.stage.row,
-        offset=plan.offset,
+        offset=offset(plan, store),
         tokens=result["tokens"],
         seconds=result["seconds"],
         eval_seconds=result["eval_seconds"],
@@ -75,6 +75,11 @@ def _stage(plan: StagePlan, store: Store, executed: set[str]) -> StageResult:
         seen=result["seen"],
         warnings=result["warnings"],
     )
+
+
+def offset(plan: StagePlan, store: Store) -> int:
+    """Tokens of the stream before a stage: those of the stages that it follows, which are stored when it begins."""
+    return 0 if plan.parent is None else offset(plan.parent, store) + int(store.result(plan.parent.node)["tokens"])
 
 
 def _row(node: Node, store: Store) -> dict[str, Cell]:
@@ -148,12 +153,12 @@ def run_name(run: RunResult) -> str:
 
 def matrix_csv(run: RunResult) -> str:
     """R as CSV: one line per cell."""
-    lines = ["row,set,loss,bits_per_byte,perplexity,nll,tokens,bytes"]
+    scores = list(dict.fromkeys(name for row in run.matrix.values() for cell in row.values() for name in cell.scores))
+    lines = [",".join(["row,set,loss,bits_per_byte,perplexity,nll,tokens,bytes", *scores])]
     for t, row in sorted(run.matrix.items()):
         for name, cell in row.items():
-            lines.append(
-                f"{t},{name},{cell.loss!r},{cell.bits_per_byte!r},{cell.perplexity!r},{cell.nll!r},{cell.tokens},{cell.bytes!r}"
-            )
+            numbers = (cell.loss, cell.bits_per_byte, cell.perplexity, cell.nll, cell.tokens, cell.bytes)
+            lines.append(",".join([str(t), name, *map(repr, numbers), *(repr(cell.scores.get(s, "")) for s in scores)]))
     return "\n".join(lines) + "\n"
 
 

@@ -88,7 +88,7 @@ def _tracker(graph: Graph, store: Store) -> Iterator[Tracker | None]:
         home = store.scratch.resolve()
         home.mkdir(parents=True, exist_ok=True)
         uri, artifacts = f"sqlite:///{home}/mlflow.db", (home / "mlflow-artifacts").as_uri()
-    tracker = Tracker(uri, store.scratch / "tracking", graph, artifacts)
+    tracker = Tracker(uri, store.scratch / "tracking", graph, store, artifacts)
     try:
         yield tracker
     finally:

@@ -1,4 +1,4 @@
-"""From text to rows of tokens: the tokenizer node, the data node, and packed rows.
+"""From documents to rows of tokens: the tokenizer node, the data node, packed rows and dialogues.
 
 A split becomes one flat array of token ids in which every document starts with a separator:
 
@@ -8,24 +8,29 @@ Row r holds tokens r*T … r*T+T (T = sequence length, T+1 ids, one shared with 
 first T, targets the last T. A separator starts a new segment; attention and positions stay inside a segment,
 and the last token of a document still predicts the separator that ends it. So no token is padding, none is
 lost except the tail shorter than a row, and nothing is predicted from another document.
+
+An example of an instruction task is a row of its own: question in the model's chat template, answer, end of turn.
+Only the answer and the end of turn are learned. Rows of unequal length are padded with separators on the right,
+which nothing looks at and nothing learns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from safetensors.numpy import load_file, save_file
-from torch import Tensor
+from safetensors.numpy import save_file
 
-from cl import models, scenario
+from cl import models, scenario, strategy
 from cl.errors import UserError
+from cl.examples import Example
 from cl.settings import Model
+from cl.splitting import Document
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,10 +62,10 @@ def _training_text(tasks: dict[str, str], local: dict[str, Any]) -> Iterator[str
     for name in tasks:
         room = TRAINING_BYTES
         for document in scenario.split(defined.task(name), defined).train:
-            room -= len(document.encode())
+            room -= len(str(document).encode())
             if room < 0:
                 break
-            yield document
+            yield str(document)
 
 
 def _train_bpe(text: Iterator[str], vocabulary: int) -> Any:
@@ -88,7 +93,10 @@ def _separator(found: PreTrainedTokenizerBase) -> str:
 
 
 def data(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], out: Path) -> dict[str, Any]:
-    """Execute a data node: split a task's documents and tokenize each split into a flat array of int32."""
+    """Execute a data node: split a task's documents and tokenize each split into flat arrays of int32.
+
+    Examples of an instruction task are first transformed by the strategy's methods, and stored beside the arrays.
+    """
     from transformers import AutoTokenizer
 
     defined = scenario.load(local["scenario"])
@@ -96,13 +104,76 @@ def data(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], o
     splits = scenario.split(task, defined)
     found = AutoTokenizer.from_pretrained(inputs["tokenizer"])
     separator: int = found.get_vocab()[_separator(found)]
-    arrays = {name: encode(getattr(splits, name), found, separator) for name in SPLITS}
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name in SPLITS:
+        documents = _transformed(getattr(splits, name), spec["transforms"], task.name, name)
+        arrays |= _arrays(name, documents, found, separator)
+        if task.kind == "instruction":
+            stored = json.dumps([asdict(example) for example in documents])
+            (out / f"{name}.examples.json").write_text(stored, encoding="utf-8")
     save_file(arrays, out / "tokens.safetensors")
     return {
-        "tokens": {name: int(array.size) for name, array in arrays.items()},
+        "kind": task.kind,
+        "tokens": {name: int(arrays[name].size) for name in SPLITS},
         "report": asdict(splits.report),
-        "example": splits.validation[0][:500],
+        "example": str(documents[0])[:500],
     }
+
+
+def _transformed(documents: list[Any], transforms: list[dict[str, Any]], task: str, split: str) -> list[Any]:
+    """What the methods `[{NAME: settings}, …]` make of a split's examples, one after the other."""
+    for entry in transforms:
+        ((name, settings),) = entry.items()
+        documents = strategy.build_part(name, settings, f"{task}.{name}").method.transform(documents, task, split)
+    return documents
+
+
+def _arrays(split: str, documents: Sequence[Document], tokenizer: Any, separator: int) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a split by name: the ids, and for examples where each starts and where its answer does."""
+    texts = [document for document in documents if isinstance(document, str)]
+    if len(texts) == len(documents):
+        return {split: encode(texts, tokenizer, separator)}
+    pairs = [dialogue(document, tokenizer, separator) for document in documents if isinstance(document, Example)]
+    ids = [np.array([*question, *answer], dtype=np.int32) for question, answer in pairs]
+    return {
+        split: np.concatenate(ids) if ids else np.zeros(0, np.int32),
+        f"{split}.starts": np.cumsum([0, *map(len, ids)], dtype=np.int64),
+        f"{split}.answers": np.array([len(question) for question, _ in pairs], dtype=np.int64),
+    }
+
+
+def dialogue(example: Example, tokenizer: Any, separator: int) -> tuple[list[int], list[int]]:
+    """Token ids of an example's question and of its answer, the end of turn included.
+
+    The question stands in the tokenizer's chat template, up to where the assistant answers; without a template it
+    follows a separator and ends with a new line. The end of turn is the tokenizer's eos, else the separator; what a
+    template writes after it is not learned. Raises UserError for a question that holds a special token's text.
+    """
+    if held := [token for token in tokenizer.all_special_tokens if token in example.question]:
+        raise UserError(f"question {example.question[:60]!r}: holds the special token {held[0]}; remove it")
+    if tokenizer.chat_template:
+        turn = [{"role": "user", "content": example.question}]
+        text = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+        question = tokenizer(text, add_special_tokens=False)["input_ids"]
+    else:
+        question = [separator, *_plain(example.question + "\n", tokenizer)]
+    return question, [*_plain(example.answer, tokenizer), end_of_turn(tokenizer, separator)]
+
+
+def end_of_turn(tokenizer: Any, separator: int) -> int:
+    """Id that ends an answer: the tokenizer's eos, else the separator."""
+    return separator if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
+
+
+def _plain(text: str, tokenizer: Any) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
+
+
+def examples(folder: Path, split: str) -> list[Example]:
+    """The examples of a stored instruction task's split."""
+    raw: list[dict[str, Any]] = json.loads((folder / f"{split}.examples.json").read_text(encoding="utf-8"))
+    return [Example.parse(entry) for entry in raw]
 
 
 def encode(documents: list[str], tokenizer: Any, separator: int) -> npt.NDArray[np.int32]:
@@ -117,43 +188,3 @@ def encode(documents: list[str], tokenizer: Any, separator: int) -> npt.NDArray[
         )["input_ids"]
         pieces += [np.array([separator, *ids], dtype=np.int32) for ids in encoded]
     return np.concatenate([*pieces, np.array([separator], dtype=np.int32)]) if pieces else np.zeros(0, np.int32)
-
-
-class Rows:
-    """Packed rows of one split: `len(rows)` rows of `sequence` + 1 token ids, int64."""
-
-    def __init__(self, tokens: npt.NDArray[np.int32], sequence: int) -> None:
-        self.tokens, self.sequence = tokens, sequence
-
-    def __len__(self) -> int:
-        return max(0, (self.tokens.size - 1) // self.sequence)
-
-    def __getitem__(self, row: int) -> Tensor:
-        if not 0 <= row < len(self):
-            raise IndexError(f"row {row} of {len(self)}")
-        start = row * self.sequence
-        return torch.from_numpy(self.tokens[start : start + self.sequence + 1].astype(np.int64))
-
-
-def rows(folder: Path, split: str, sequence: int) -> Rows:
-    """Rows of a split of a stored data node."""
-    return Rows(load_file(folder / "tokens.safetensors")[split], sequence)
-
-
-def segments(tokens: Tensor, separator: int) -> Tensor:
-    """Segment number of each input token: [B, T+1] ids -> [B, T]; a separator starts a new segment."""
-    return (tokens[:, :-1] == separator).cumsum(1)
-
-
-def positions(segments_BT: Tensor) -> Tensor:
-    """Position of each token in its segment, from 0: [B, T] -> [B, T]."""
-    index = torch.arange(segments_BT.shape[1], device=segments_BT.device).expand_as(segments_BT)
-    starts = torch.ones_like(segments_BT, dtype=torch.bool)
-    starts[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
-    return index - torch.where(starts, index, 0).cummax(1).values
-
-
-def block_mask(segments_BT: Tensor) -> Tensor:
-    """Causal attention inside segments: [B, T] -> bool [B, 1, T, T], true where a query may look."""
-    same = segments_BT[:, None, :, None] == segments_BT[:, None, None, :]
-    return same & torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril()

@@ -1,23 +1,31 @@
 """Scores of a model on data sets: a row of the result matrix R, and the short look inside a task.
 
-Loss is summed in nats over all target tokens of fixed windows, in a fixed batch size, in evaluation mode; so a
-score depends on neither the order nor the batch in which it is computed beyond what is recorded.
+Loss is summed in nats over all learned target tokens of fixed windows, in a fixed batch size, in evaluation mode; so
+a score depends on neither the order nor the batch in which it is computed beyond what is recorded. Instruction tasks
+are scored by what the model answers as well, and every answer is kept.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from cl import models
-from cl.data import Rows, rows
+from cl import adapters, generation, scoring
+from cl.data import end_of_turn, examples
 from cl.errors import UserError
+from cl.examples import Example
 from cl.learner import TokenLoss
+from cl.rows import DialogueRows, Rows, collate, rows
 from cl.settings import Train
+
+ANSWER_ROOM = 4  # tokens
+SCORES = ("strict", "normalised", "format_ok")
 
 
 def score(loss: TokenLoss, windows: Rows, count: int, batch: int, device: str, precision: str) -> tuple[float, int]:
@@ -25,9 +33,10 @@ def score(loss: TokenLoss, windows: Rows, count: int, batch: int, device: str, p
     total, tokens = 0.0, 0
     with torch.no_grad(), autocast(device, precision):
         for start in range(0, count, batch):
-            ids = torch.stack([windows[row] for row in range(start, min(start + batch, count))]).to(device)
-            total += float(loss.total(ids))
-            tokens += ids[:, 1:].numel()
+            chosen = (windows[row] for row in range(start, min(start + batch, count)))
+            found = collate(chosen, loss.separator).to(device)
+            total += float(loss.total(found))
+            tokens += int(found.learned())
     return total, tokens
 
 
@@ -43,42 +52,95 @@ def result_of(folder: Path) -> dict[str, Any]:
 
 
 def evaluate(
-    spec: dict[str, Any], inputs: dict[str, Path], progress: Callable[[int, int], None] = lambda done, total: None
+    spec: dict[str, Any],
+    inputs: dict[str, Path],
+    out: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Execute an evaluate node: one row of R on the test split of every data set.
 
-    Returns {"cells": {name: {nll, tokens, bytes}}}. bytes are those of the whole split times the share of its
+    Adapters are merged for it. Returns {"cells": {name: fields of `cl.results.Cell`}}; `items/NAME.jsonl` holds every
+    answer of an instruction task with its scores. bytes of text are those of the whole split times the share of its
     tokens that was scored: exact for a whole split, and the mean rate of bytes per token otherwise.
     """
     train = Train(**spec["train"])
     device, precision = spec["device"], spec["precision"]
-    model = models.load(inputs["state"]).to(device).eval()
+    model = adapters.merged(adapters.load(inputs["state"], inputs.get("base"))).to(device).eval()
     loss = TokenLoss(model, result_of(inputs["tokenizer"])["separator_id"], train.boundaries)
-    cells: dict[str, dict[str, float]] = {}
+    cells: dict[str, dict[str, Any]] = {}
     for done, name in enumerate(spec["sets"]):
         progress(done, len(spec["sets"]))
-        windows, count = window(inputs[f"data/{name}"], name, "test", train.sequence, spec["tokens"])
+        folder = inputs[f"data/{name}"]
+        windows, count = window(folder, name, "test", train.sequence, spec["tokens"])
         nll, tokens = score(loss, windows, count, spec["batch"], device, precision)
-        cells[name] = {
-            "nll": nll,
-            "tokens": tokens,
-            "bytes": tokens * bytes_per_token(result_of(inputs[f"data/{name}"])),
-        }
+        cells[name] = {"nll": nll, "tokens": tokens}
+        if isinstance(windows, DialogueRows):
+            found = examples(folder, "test")
+            cells[name]["bytes"] = float(sum(len(example.answer.encode()) for example in found[:count]))
+            if spec["items"]:
+                asked = found[: spec["items"]]
+                with autocast(device, precision):
+                    items = answer(model, inputs["tokenizer"], windows, asked, spec["batch"])
+                cells[name] |= {"scores": means(items), "items": len(items)}
+                _write(items, out / "items" / f"{name}.jsonl")
+        else:
+            cells[name]["bytes"] = tokens * bytes_per_token(result_of(folder))
     return {"cells": cells}
+
+
+def answer(
+    model: Any, tokenizer: Path, windows: DialogueRows, asked: Sequence[Example], batch: int
+) -> list[dict[str, Any]]:
+    """What the model answers to the first examples of a split, with its scores.
+
+    An answer may have twice as many tokens as the longest reference, and ANSWER_ROOM more.
+    """
+    from transformers import AutoTokenizer
+
+    found = AutoTokenizer.from_pretrained(tokenizer)
+    separator = result_of(tokenizer)["separator_id"]
+    rows = range(len(asked))
+    limit = 2 * int(max(windows.lengths[row] + 1 - windows.answers[row] for row in rows)) + ANSWER_ROOM
+    questions = [windows.question(row) for row in rows]
+    produced = generation.answers(model, questions, limit, batch, end_of_turn(found, separator), separator)
+    items = []
+    for example, ids in zip(asked, produced, strict=True):
+        text = str(found.decode(ids, skip_special_tokens=True))
+        scores = {
+            "strict": scoring.strict(text, example),
+            "normalised": scoring.normalised(text, example),
+            "format_ok": float(scoring.format_ok(text, example)),
+        }
+        items.append({"question": example.question, "reference": example.answer, "answer": text, **scores})
+    return items
+
+
+def means(items: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean of each score over items."""
+    return {name: math.fsum(item[name] for item in items) / len(items) for name in SCORES}
+
+
+def _write(items: Sequence[Mapping[str, Any]], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items), encoding="utf-8")
 
 
 def window(folder: Path, name: str, split: str, sequence: int, tokens: int) -> tuple[Rows, int]:
     """Rows of a split and how many of them make its fixed window of at most `tokens` tokens: at least one, at most all.
 
-    Raises UserError for a split that is shorter than one row.
+    Raises UserError for a split that is shorter than one row, and with the name for what `rows` refuses.
     """
-    found = rows(folder, split, sequence)
+    try:
+        found = rows(folder, split, sequence)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
     if not len(found):
         raise UserError(
-            f"{name}: the {split} split has {found.tokens.size} tokens, a row needs {sequence + 1}; "
+            f"{name}: the {split} split is shorter than a row of {sequence + 1} tokens; "
             "give more text, a larger share in `split` or a smaller train.sequence"
         )
-    return found, min(len(found), max(1, tokens // sequence))
+    fit = int((np.cumsum(found.lengths) <= tokens).sum())
+    return found, max(1, fit)
 
 
 def bytes_per_token(data_result: Mapping[str, Any], split: str = "test") -> float:
@@ -96,7 +158,7 @@ class Probe:
         self.windows = {
             name: window(folder, name, "validation", train.sequence, tokens) for name, folder in folders.items()
         }
-        self.tokens = sum(count for _, count in self.windows.values()) * train.sequence  # of one look
+        self.tokens = sum(int(found.lengths[:count].sum()) for found, count in self.windows.values())  # of one look
         self.batch = batch
 
     def __call__(self, loss: TokenLoss, device: str, precision: str) -> dict[str, float]:

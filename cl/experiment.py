@@ -32,9 +32,10 @@ class Experiment:
         question: what it asks; the title of the report.
         scenario: name or YAML path.
         model: which model.
-        tokens: training tokens per task: one number, or one by task.
         strategies: by label: settings on top of a named strategy. `from: NAME` names it where the label does
             not; a method's name holds settings that replace its own.
+        tokens: training tokens of each task of text: one number, or one by task.
+        examples: training examples of each instruction task, repetitions counted: one number, or one by task.
         strategy: by method name: settings for every strategy above that has the method, whatever its entry says.
         seeds: each makes its own runs; a seed sets initial weights and reading order.
         orders: task orders as lists of names; by default the scenario's.
@@ -49,8 +50,9 @@ class Experiment:
     name: str
     scenario: str
     model: Model
-    tokens: int | dict[str, int]
     strategies: dict[str, dict[str, Any] | None]
+    tokens: int | dict[str, int] = field(default_factory=dict)
+    examples: int | dict[str, int] = field(default_factory=dict)
     strategy: dict[str, dict[str, Any]] = field(default_factory=dict)
     question: str = ""
     seeds: list[int] = field(default_factory=lambda: [0])

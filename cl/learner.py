@@ -1,6 +1,6 @@
 """The learner: a LightningModule that holds the model and the strategy's methods.
 
-Shapes: B rows, T tokens per row, N = B*T, D hidden width, V vocabulary.
+Shapes: B rows, T tokens per row, N = learned tokens (B*T for text), D hidden width, V vocabulary.
 
 One Lightning batch is one optimizer step: `training_step` walks through its micro-batches, sums the loss in
 nats, divides by the tokens of the whole step, adds the methods' terms, clips and updates. So accumulation and
@@ -10,7 +10,7 @@ AdamW under mixed precision (Lightning's own clipping refuses the pair).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,9 +18,10 @@ import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from cl import data, losses
+from cl import losses, rows
 from cl.errors import UserError
 from cl.method import Method, MicroBatch, Progress
+from cl.rows import IGNORE, Batch
 from cl.settings import Train
 
 # Attributes of a transformers configuration by which some architectures change logits after the output layer.
@@ -41,28 +42,34 @@ class TokenLoss:
         plain = isinstance(head, nn.Linear) and head.bias is None
         self.splits = plain and not any(getattr(model.config, name, None) for name in LOGIT_SCALES)
 
-    def inputs(self, tokens: Tensor) -> dict[str, Tensor]:
+    def inputs(self, ids: Tensor) -> dict[str, Tensor]:
         """Arguments of the model for ids [B, T+1]."""
-        inputs = {"input_ids": tokens[:, :-1]}
+        inputs = {"input_ids": ids[:, :-1]}
         if self.boundaries:
-            segments = data.segments(tokens, self.separator)
-            inputs["attention_mask"] = data.block_mask(segments)
-            inputs["position_ids"] = data.positions(segments)
+            segments = rows.segments(ids, self.separator)
+            inputs["attention_mask"] = rows.block_mask(segments)
+            inputs["position_ids"] = rows.positions(segments)
         return inputs
 
-    def total(self, tokens: Tensor) -> Tensor:
-        """Sum over all target tokens of [B, T+1] ids."""
-        targets = tokens[:, 1:].reshape(-1)
-        inputs = self.inputs(tokens)
-        vocabulary = self.model.config.vocab_size
-        chunk = losses.chunk_size(vocabulary)
-        if not self.splits or targets.numel() <= chunk:
-            logits = self.model(**inputs, use_cache=False).logits
-            return losses.nll(logits.reshape(-1, logits.shape[-1]), targets)
+    def total(self, batch: Batch) -> Tensor:
+        """Sum over all learned target tokens of a batch."""
+        inputs = self.inputs(batch.ids)
+        targets = (batch.ids[:, 1:] if batch.targets is None else batch.targets).reshape(-1)
+        keep = None if batch.targets is None else targets != IGNORE
+        chunk = losses.chunk_size(self.model.config.vocab_size)
+        if not self.splits or (keep is None and targets.numel() <= chunk):
+            return losses.nll(*_kept(self.model(**inputs, use_cache=False).logits, targets, keep))
         hidden = self.model.get_decoder()(**inputs, use_cache=False).last_hidden_state
         weight = self.model.get_output_embeddings().weight
-        total: Tensor = losses.linear_nll(hidden.reshape(-1, hidden.shape[-1]), weight, targets, chunk)
+        values, wanted = _kept(hidden, targets, keep)
+        total: Tensor = losses.linear_nll(values, weight, wanted, chunk)
         return total
+
+
+def _kept(values: Tensor, targets: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Values [B, T, X] and targets [B*T] of the learned tokens: the output layer is spared the others."""
+    values = values.reshape(-1, values.shape[-1])
+    return (values, targets) if keep is None else (values[keep], targets[keep])
 
 
 class Learner(pl.LightningModule):
@@ -71,8 +78,8 @@ class Learner(pl.LightningModule):
     model: transformers causal LM; train: settings; methods: in order; separator: id that starts a document;
     total: optimizer steps of the whole stage (for schedules); start: steps of it done before; t: 1-based
     stage; compiled: use torch.compile.
-    An ordinary LightningModule: it also trains in a plain `Trainer.fit` with a loader of id tensors
-    [batch, sequence + 1] per optimizer step.
+    An ordinary LightningModule: it also trains in a plain `Trainer.fit` with a loader of one `cl.rows.Batch` per
+    optimizer step.
     """
 
     def __init__(
@@ -92,7 +99,7 @@ class Learner(pl.LightningModule):
         self.model, self.settings, self.methods = model, train, list(methods)
         self.total, self.step, self.t = total, start, t
         self.token_loss = TokenLoss(model, separator, train.boundaries)
-        total_loss: Callable[[Tensor], Tensor] = self.token_loss.total
+        total_loss: Callable[[Batch], Tensor] = self.token_loss.total
         self._loss = torch.compile(total_loss, dynamic=False) if compiled else total_loss
         self.last: dict[str, Any] = {}  # of the last step: loss, terms, grad_norm, lr, tokens
         if train.gradient_checkpointing:
@@ -115,8 +122,8 @@ class Learner(pl.LightningModule):
                 return self.settings.lr * factor
         return self.settings.lr
 
-    def training_step(self, batch: Tensor, batch_index: int) -> None:
-        """One optimizer step on ids [batch, T+1]. What happened is left in `last`, as tensors."""
+    def training_step(self, batch: Batch, batch_index: int) -> None:
+        """One optimizer step. What happened is left in `last`, as tensors."""
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         rate = self.learning_rate(self.step)
@@ -124,37 +131,46 @@ class Learner(pl.LightningModule):
             group["lr"] = rate * group.get("lr_factor", 1.0)  # multiplied, never overwritten
         optimizer.zero_grad(set_to_none=True)
         loss, terms = self._accumulate(batch)
+        if penalties := _named((method, method.step_terms(self.model, self.step)) for method in self.methods):
+            self.manual_backward(torch.stack(list(penalties.values())).sum())
+            terms |= {name: value.detach() for name, value in penalties.items()}
         for method in self.methods:
             method.after_backward(self.model)
         norm = nn.utils.clip_grad_norm_([p for p in self.parameters() if p.requires_grad], self.settings.clip)
         optimizer.step()
         self.step += 1
-        self.last = {"loss": loss, "terms": terms, "grad_norm": norm, "lr": rate, "tokens": batch[:, 1:].numel()}
+        self.last = {"loss": loss, "terms": terms, "grad_norm": norm, "lr": rate}
 
-    def _accumulate(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _accumulate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Backward through all micro-batches; returns the step's mean loss and its further terms."""
-        count = batch[:, 1:].numel()
-        loss = torch.zeros((), device=batch.device)
+        count = batch.learned()
+        loss = torch.zeros((), device=batch.ids.device)
         terms: dict[str, Tensor] = {}
-        for rows in batch.split(self.settings.micro_batch or len(batch)):
-            share = rows[:, 1:].numel() / count
-            nll = self._loss(rows)
+        for part in batch.split(self.settings.micro_batch or len(batch.ids)):
+            share = part.learned() / count
+            nll = self._loss(part)
             objective = nll / count
-            for name, value in self._terms(rows).items():
+            for name, value in self._terms(part).items():
                 objective = objective + share * value
                 terms[name] = terms.get(name, torch.zeros_like(loss)) + share * value.detach()
             self.manual_backward(objective)
             loss = loss + nll.detach() / count
         return loss, terms
 
-    def _terms(self, rows: Tensor) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for method in self.methods:
-            terms = method.loss_terms(MicroBatch(self.model, rows))
-            if twice := found.keys() & terms.keys():
-                raise UserError(f"strategy: two methods name a loss term {sorted(twice)}; give one another name")
-            found |= terms
-        return found
+    def _terms(self, part: Batch) -> dict[str, Tensor]:
+        seen = MicroBatch(self.model, part, self.step)
+        return _named((method, method.loss_terms(seen)) for method in self.methods)
+
+
+def _named(found: Iterable[tuple[Method, dict[str, Tensor]]]) -> dict[str, Tensor]:
+    """The terms of all methods. Raises UserError where two have one name."""
+    terms: dict[str, Tensor] = {}
+    for method, own in found:
+        if twice := terms.keys() & own.keys():
+            name = f"{type(method).__name__}: term {sorted(twice)[0]!r}"
+            raise UserError(f"strategy: {name} has the name of another method's; give it another")
+        terms |= own
+    return terms
 
 
 def build_optimizer(model: nn.Module, train: Train) -> torch.optim.AdamW:

@@ -147,6 +147,10 @@ class Account:
         """Distinct rows that replay may read."""
         return min(self.trained, self.rows)
 
+    def trained_rows(self) -> Ints:
+        """The distinct rows that were trained on, in the order in which they are stored."""
+        return np.sort(row_order(self.rows, self.seed, np.arange(self.available)))
+
     def read(self, reading: Reading, index: Ints) -> Ints:
         """Rows of the next reads 0, 1, ... of this source: `index` counts from where the ledger stands."""
         if not reading.replay:

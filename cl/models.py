@@ -206,12 +206,13 @@ def parameters(model: Model) -> int:
     return sum(p.numel() for p in empty.parameters())
 
 
-def resolve(train: Train, parameters: float) -> dict[str, str | bool]:
+def resolve(train: Train, parameters: float, packed: bool = True) -> dict[str, str | bool]:
     """Replace `auto` by what this machine can do: device, precision, compile, and why.
 
     bf16: on a GPU that has it, and on a CPU with bf16 matrix units (AMX); AVX512-BF16 alone makes small models
     slower than fp32 (benchmarks/throughput.py). compile: where a C++ compiler (CPU) or Triton (GPU) is present
-    and the model has at least WORTH_COMPILING parameters. All enter the key as resolved, so a result never
+    and the model has at least WORTH_COMPILING parameters, if all rows are packed: those of instruction tasks differ in
+    length, and each length would be compiled anew. All enter the key as resolved, so a result never
     hides which one it had; none depends on the budget, so a longer experiment finds the nodes of a shorter one.
     """
     import torch
@@ -224,7 +225,7 @@ def resolve(train: Train, parameters: float) -> dict[str, str | bool]:
     compiler = device == "cuda" or bool(shutil.which("g++") or shutil.which("clang++"))
     if train.compile is True and not compiler:
         raise UserError("train.compile: true needs a C++ compiler (g++) on this machine; use false or auto")
-    compiled = compiler and parameters >= WORTH_COMPILING if train.compile == "auto" else train.compile
+    compiled = compiler and packed and parameters >= WORTH_COMPILING if train.compile == "auto" else train.compile
     return {"device": device, "precision": precision, "compile": compiled}
 
 

@@ -1,6 +1,6 @@
 """The node: one pure step of an experiment, named by a hash of all that can change its result.
 
-    base model ──train(task 1)──▶ state ──train(task 2)──▶ state …
+    base model ──train(task 1)──▶ state ──consolidate──▶ memory ──train(task 2)──▶ state …
                       └──evaluate(every task, every retain set)──▶ row of R
 
 A key covers the node's kind, its specification (settings, seed, resolved precision), the keys of its parents,
@@ -30,14 +30,16 @@ MODULES = {
     "data": "cl.data",
     "base": "cl.models",
     "train": "cl.training",
+    "consolidate": "cl.consolidation",
     "evaluate": "cl.evaluation",
 }
 LIBRARIES = {
     "tokenizer": ("gguf", "tokenizers", "transformers"),
     "data": ("datasets", "pyarrow", "tokenizers", "transformers"),
     "base": ("gguf", "torch", "transformers"),
-    "train": ("torch", "transformers", "pytorch-lightning"),
-    "evaluate": ("torch", "transformers"),
+    "train": ("peft", "torch", "transformers", "pytorch-lightning"),
+    "consolidate": ("peft", "torch", "transformers"),
+    "evaluate": ("peft", "torch", "transformers"),
 }
 
 
@@ -45,8 +47,8 @@ LIBRARIES = {
 class Node:
     """One step of the graph.
 
-    kind: tokenizer, data, base, train or evaluate; name: for people; spec: JSON data with all settings that
-    can change the result; parents: by role; extra_sources: our modules that this node executes beyond those
+    kind: tokenizer, data, base, train, consolidate or evaluate; name: for people; spec: JSON data with all settings
+    that can change the result; parents: by role; extra_sources: our modules that this node executes beyond those
     that its kind imports (its methods).
     Not in the key: cost (training or evaluation tokens); needs (artifacts that children read, e.g.
     "optimizer.safetensors"); uses (nodes that are read for looking only); local (settings that cannot change

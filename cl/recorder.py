@@ -9,20 +9,23 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from cl import checkpoint
-from cl.data import Rows
 from cl.errors import UserError
 from cl.evaluation import Probe
 from cl.learner import Learner
 from cl.mixing import Plan
 from cl.results import Point
+from cl.rows import Rows
 from cl.settings import Checkpoints, Evaluation
 
 POINTS = 100  # points recorded per stage, apart from those that evaluate
@@ -59,6 +62,21 @@ class Job:
     points: list[Point] = field(default_factory=list)
     seconds: float = 0.0
     eval_seconds: float = 0.0
+
+    @cached_property
+    def _tokens(self) -> npt.NDArray[np.int64]:
+        """Input tokens of each row of the plan, padding not counted."""
+        found = np.empty_like(self.plan.row)
+        for index, reading in enumerate(self.plan.readings):
+            at = self.plan.stream == index
+            found[at] = self.sources[reading.source].lengths[self.plan.row[at]]
+        return found
+
+    def seen(self, step: int) -> dict[str, int]:
+        """Tokens read in this node up to `step`, by share key."""
+        part = slice(self.first * self.plan.batch_rows, step * self.plan.batch_rows)
+        streams = enumerate(self.plan.readings)
+        return {str(key): int(self._tokens[part][self.plan.stream[part] == i].sum()) for i, key in streams}
 
 
 class Recorder(pl.Callback):
@@ -124,11 +142,12 @@ class Recorder(pl.Callback):
         self.job.eval_seconds += self.clock - now
         if scores or self.next_look < learner.step:
             self._plan_look()
+        seen = self.job.seen(learner.step)
         point = Point(
             step=learner.step,
-            tokens=(learner.step - self.job.first) * self.job.plan.batch_rows * self.job.plan.row_tokens,
+            tokens=sum(seen.values()),
             seconds=self.job.seconds,
-            seen=self._seen(learner.step),
+            seen=seen,
             scores=scores,
             **means,
         )
@@ -160,11 +179,6 @@ class Recorder(pl.Callback):
             left = job.evaluation.share * self.step_cost * total - job.eval_seconds
             affordable = math.floor(left / self.look_cost + 1e-9) if self.look_cost else job.evaluation.points
             self.next_look = job.first + next_look(done, total, job.evaluation.points, affordable)
-
-    def _seen(self, step: int) -> dict[str, int]:
-        """Tokens read in this node so far, by share key."""
-        before, after = self.job.plan.counts(self.job.first), self.job.plan.counts(step)
-        return {key: (after[key] - before[key]) * self.job.plan.row_tokens for key in after}
 
     def _save_if_due(self, learner: Learner) -> None:
         every, step = self.job.checkpoints, learner.step

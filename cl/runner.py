@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from cl import machine
+from cl import machine, strategy
 from cl.errors import UserError
+from cl.method import Method
 from cl.node import Node, ancestors
 from cl.results import Point
 from cl.store import Store
@@ -127,21 +128,32 @@ def _base(node: Node, store: Store, work: Path, listener: Listener) -> dict[str,
 
 
 def _train(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    from cl import strategy, training
+    from cl import training
 
-    methods = [
-        strategy.build_part(name, settings, f"{node.name}.{name}").method
-        for entry in node.spec["methods"]
-        for name, settings in entry.items()
-    ]
+    methods = [_method(entry, node) for entry in node.spec["methods"]]
     uses = {name: store.path(used) for name, used in node.uses.items()}
-    return training.train(node.spec, node.local, _inputs(node, store), uses, methods, work, _Watcher(node, listener))
+    watcher = _Watcher(node, listener)
+    return training.train(training.Order(node.spec, node.local, _inputs(node, store), uses, methods, work, watcher))
+
+
+def _method(entry: dict[str, dict[str, Any]], node: Node) -> Method:
+    """The method that a specification names by `{NAME: settings}`."""
+    ((name, settings),) = entry.items()
+    return strategy.build_part(name, settings, f"{node.name}.{name}").method
+
+
+def _consolidate(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    from cl import consolidation
+
+    method = _method(node.spec["method"], node)
+    return consolidation.consolidate(node.spec, _inputs(node, store), method, work / "out")
 
 
 def _evaluate(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
     from cl import evaluation
 
-    return evaluation.evaluate(dict(node.spec), _inputs(node, store), _Watcher(node, listener).progress)
+    progress = _Watcher(node, listener).progress
+    return evaluation.evaluate(dict(node.spec), _inputs(node, store), work / "out", progress)
 
 
 Execute = Callable[[Node, Store, Path, Listener], dict[str, Any]]
@@ -150,5 +162,6 @@ _EXECUTE: dict[str, Execute] = {
     "data": _data,
     "base": _base,
     "train": _train,
+    "consolidate": _consolidate,
     "evaluate": _evaluate,
 }

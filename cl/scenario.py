@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 from cl import catalog
 from cl.errors import UserError
-from cl.splitting import Report, Shares, Splits, split_texts
+from cl.splitting import Document, Report, Shares, Splits, split_texts
 
 __all__ = ["Part", "Report", "Scenario", "Source", "Splits", "Task", "load", "size", "split"]
 
-KINDS = ("text",)
+KINDS = ("text", "instruction")
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -35,8 +35,8 @@ class Source(Protocol):
     licence: str
     about: str
 
-    def documents(self) -> Iterator[str]:
-        """Yield the documents, always in the same order."""
+    def documents(self) -> Iterator[Document]:
+        """Yield the documents, always in the same order: text, or examples for tasks of the kind `instruction`."""
 
     def fingerprint(self) -> str:
         """Return text that changes whenever the documents may change, without reading a whole packaged corpus."""
@@ -122,7 +122,7 @@ def split(task: Task, scenario: Scenario) -> Splits:
     split is empty. Raises UserError for a source that cannot be read and for a split that turns out empty.
     """
     measured_only = task.name in scenario.retain
-    streams = [(part.source.documents(), part.limit) for part in task.sources]
+    streams = [(_checked(part.source.documents(), task), part.limit) for part in task.sources]
     shares = Shares(scenario.validation, scenario.test, scenario.seed)
     try:
         splits = split_texts(streams, shares, task.limit, measured_only)
@@ -137,6 +137,15 @@ def split(task: Task, scenario: Scenario) -> Splits:
                 "give more text, a larger limit or a larger share in `split`"
             )
     return splits
+
+
+def _checked(documents: Iterator[Document], task: Task) -> Iterator[Document]:
+    """Refuse documents that are not of the task's kind."""
+    for document in documents:
+        if isinstance(document, str) != (task.kind == "text"):
+            found = "text" if isinstance(document, str) else "instruction"
+            raise UserError(f"kind: {task.kind} does not fit the source, which yields {found}; set kind: {found}")
+        yield document
 
 
 def size(value: object, where: str) -> int:

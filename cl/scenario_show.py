@@ -35,7 +35,7 @@ def _sizes(scenario: Scenario, splits: dict[str, Splits], count_tokens: Callable
         report = found.report
         for split_name in SPLITS:
             first, last = split_name == SPLITS[0], split_name == "test"
-            texts: list[str] = getattr(found, split_name)
+            texts = map(str, getattr(found, split_name))
             table.add_row(
                 f"{name} ({role})" if first else "",
                 split_name,
@@ -59,6 +59,6 @@ def _sources(tasks: list[Task]) -> Table:
 
 
 def _example(name: str, splits: Splits) -> Text:
-    text = splits.test[0]
+    text = str(splits.test[0])
     short = text if len(text) <= EXAMPLE else text[:EXAMPLE].rstrip() + " …"
     return Text.assemble((f"\n{name}: ", "bold"), short)

@@ -81,6 +81,7 @@ class Evaluation:
 
     Args:
         tokens: largest number of test tokens per data set in a full evaluation (a row of R).
+        items: test examples per instruction task that the model answers, at most; 0 = loss only.
         batch: rows per forward pass; fixed, so that scores cannot move with it.
         probe_tokens: validation tokens per data set of an in-task evaluation.
         points: in-task evaluations per stage, if they fit into `share`.
@@ -88,6 +89,7 @@ class Evaluation:
     """
 
     tokens: int = 65536
+    items: int = 100
     batch: int = 8
     probe_tokens: int = 4096
     points: int = 20
@@ -96,7 +98,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
             raise UserError(f"evaluation.share: {self.share} must be in [0, 1): it is a share of the time")
-        for name, least in (("tokens", 1), ("batch", 1), ("probe_tokens", 1), ("points", 0)):
+        for name, least in (("tokens", 1), ("items", 0), ("batch", 1), ("probe_tokens", 1), ("points", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"evaluation.{name}: {getattr(self, name)} must be at least {least}")
 

@@ -2,7 +2,9 @@
 
 What happens to a document depends on nothing but its own normalised text (casefolded, each run of white space
 as one blank), the seed and the shares. So a document lands in the same split wherever it occurs, and a larger
-limit keeps every document of a smaller one.
+limit keeps every document of a smaller one. Of an `Example` the question is the text: one question is never asked
+in training and in the test, whatever its answers. Where a benchmark says itself what its test is, that holds, and
+what is in its test is dropped from its training; a validation split that it lacks is carved out of its training.
 """
 
 from __future__ import annotations
@@ -11,6 +13,10 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from cl.examples import Example
+
+Document = str | Example
 
 SHINGLE = 8  # words: long enough that ordinary phrases do not count as overlap
 OVERLAP_BYTES = 50_000_000  # of the training split are searched at most, which bounds the time to some seconds
@@ -46,9 +52,9 @@ class Report:
 class Splits:
     """Documents by split, each in a shuffled order that the seed fixes."""
 
-    train: list[str]
-    validation: list[str]
-    test: list[str]
+    train: list[Document]
+    validation: list[Document]
+    test: list[Document]
     report: Report
 
 
@@ -58,11 +64,11 @@ class Ranked(NamedTuple):
     rank: bytes
     split: str
     size: int
-    text: str
+    document: Document
 
 
 def split_texts(
-    streams: Iterable[tuple[Iterable[str], int | None]], shares: Shares, limit: int | None, measured_only: bool
+    streams: Iterable[tuple[Iterable[Document], int | None]], shares: Shares, limit: int | None, measured_only: bool
 ) -> Splits:
     """Split the documents of several streams, each capped at its own number of bytes and all together at `limit`.
 
@@ -71,12 +77,12 @@ def split_texts(
     known: set[bytes] = set()
     kept: list[Ranked] = []
     seen = empty = duplicates = 0
-    for texts, own_limit in streams:
+    for documents, own_limit in streams:
         fresh: list[Ranked] = []
-        for text in texts:
+        for document, split in _placed(documents, shares):
             seen += 1
-            words = text.casefold().split()
-            ranked = _rank(text, words, shares)
+            words = text_of(document).casefold().split()
+            ranked = _rank(document, words, shares, split)
             if not words:
                 empty += 1
             elif ranked.rank in known:
@@ -88,14 +94,43 @@ def split_texts(
     parts: dict[str, list[Ranked]] = {"train": [], "validation": [], "test": []}
     for ranked in _capped(kept, limit):
         parts[ranked.split].append(ranked)
-    split = {name: [ranked.text for ranked in part] for name, part in parts.items()}
-    documents = {name: len(part) for name, part in parts.items()}
+    found = {name: [ranked.document for ranked in part] for name, part in parts.items()}
+    counts = {name: len(part) for name, part in parts.items()}
     sizes = {name: sum(ranked.size for ranked in part) for name, part in parts.items()}
-    report = Report(seen, empty, duplicates, documents, sizes, overlap(split["train"], split["test"]))
-    return Splits(split["train"], split["validation"], split["test"], report)
+    shared = overlap(*(map(text_of, found[name]) for name in ("train", "test")))
+    report = Report(seen, empty, duplicates, counts, sizes, shared)
+    return Splits(found["train"], found["validation"], found["test"], report)
 
 
-def overlap(train: list[str], test: list[str]) -> float | None:
+def text_of(document: Document) -> str:
+    """What decides where a document belongs: its text, or the question of an example."""
+    return document if isinstance(document, str) else document.question
+
+
+def _placed(documents: Iterable[Document], shares: Shares) -> Iterator[tuple[Document, str | None]]:
+    """Each document with the split that its benchmark gives it, None = ours to decide.
+
+    Test documents come first, so that of two equal ones the test's is kept.
+    """
+    examples: list[Example] = []
+    for document in documents:
+        if isinstance(document, Example) and document.split is not None:
+            examples.append(document)
+        else:
+            yield document, None
+    validated = any(example.split == "validation" for example in examples)
+    for example in sorted(examples, key=lambda example: ("test", "validation", "train").index(str(example.split))):
+        chance = _chance(_digest(example.question.casefold().split(), shares))
+        carve = example.split == "train" and not validated and chance < shares.validation
+        yield example, "validation" if carve else example.split
+
+
+def _chance(digest: bytes) -> float:
+    """A number in [0, 1) from the first 8 bytes of a hash."""
+    return int.from_bytes(digest[:8]) / 2**64
+
+
+def overlap(train: Iterable[str], test: Iterable[str]) -> float | None:
     """Share of the distinct 8-word shingles of `test` that also occur in `train`; None where either has none.
 
     Only the first 50 MB of `train` are searched: beyond that the share is a lower bound.
@@ -108,23 +143,27 @@ def overlap(train: list[str], test: list[str]) -> float | None:
         searched += len(text.encode())
         if searched > OVERLAP_BYTES:
             break
-    return len(found) / len(wanted) if wanted and train else None
+    return len(found) / len(wanted) if wanted and searched else None
 
 
-def _rank(text: str, words: list[str], shares: Shares) -> Ranked:
-    """Decide a document's split by 8 bytes of its hash and its place in the order by 16 others."""
-    key = shares.seed.to_bytes(16, "big")
-    digest = hashlib.blake2b(" ".join(words).encode(), key=key, digest_size=24).digest()
-    share = int.from_bytes(digest[:8], "big") / 2**64
+def _rank(document: Document, words: list[str], shares: Shares, split: str | None) -> Ranked:
+    """Decide a document's split by 8 bytes of its hash, unless it is given, and its place in the order by 16 others."""
+    digest = _digest(words, shares)
+    share = _chance(digest)
     name = "test" if share < shares.test else "validation" if share < shares.test + shares.validation else "train"
-    return Ranked(digest[8:], name, len(text.encode()), text)
+    return Ranked(digest[8:], split or name, len(str(document).encode()), document)
+
+
+def _digest(words: list[str], shares: Shares) -> bytes:
+    key = shares.seed.to_bytes(16, "big")
+    return hashlib.blake2b(" ".join(words).encode(), key=key, digest_size=24).digest()
 
 
 def _capped(documents: list[Ranked], limit: int | None) -> list[Ranked]:
     """The documents in shuffled order, up to the first that would exceed `limit` bytes."""
     total = 0
     kept = []
-    for ranked in sorted(documents):
+    for ranked in sorted(documents, key=lambda ranked: ranked.rank):
         total += ranked.size
         if limit is not None and total > limit:
             break

@@ -14,7 +14,7 @@ from cl.method import Method
 KEYS = ("summary", "paper", "keeps", "methods")  # of a strategy's file
 # Hooks that act while a node is trained. A method that overrides none of them acts on the graph alone, and
 # its effect (shares, parents, carried state) is in the key instead of the method itself.
-TRAINING_HOOKS = ("schedule", "prepare", "loss_terms", "after_backward", "finish", "tensors", "load")
+TRAINING_HOOKS = ("schedule", "remember", "prepare", "loss_terms", "step_terms", "after_backward", "tensors", "load")
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,18 @@ class Part:
         """Whether the method acts inside a train node, and so belongs to its key."""
         return any(getattr(type(self.method), hook) is not getattr(Method, hook) for hook in TRAINING_HOOKS)
 
+    @property
+    def transforms(self) -> bool:
+        """Whether the method changes examples, and so belongs to the key of the data."""
+        return type(self.method).transform is not Method.transform
+
     def spec(self) -> dict[str, Any]:
         """The part as JSON data, for keys and records."""
         return {self.name: self.settings}
+
+    def memory_spec(self) -> dict[str, Any]:
+        """The settings that change what the method remembers."""
+        return {self.name: {key: self.settings[key] for key in type(self.method).memory_settings}}
 
 
 @dataclass(frozen=True)

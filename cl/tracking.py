@@ -23,6 +23,7 @@ from cl.delivery import Delivered, Deliveries, final_metrics, flat, numbered, po
 from cl.graph import Graph, RunPlan
 from cl.node import Node
 from cl.results import ExperimentResult, Point, RunResult
+from cl.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,8 +48,8 @@ class Tracker:
     when the server fails, `problem` says so, and what is missing is delivered by the next call.
     """
 
-    def __init__(self, uri: str, folder: Path, graph: Graph, artifacts: str | None) -> None:
-        self.uri, self.graph, self.artifacts = uri, graph, artifacts
+    def __init__(self, uri: str, folder: Path, graph: Graph, store: Store, artifacts: str | None) -> None:
+        self.uri, self.graph, self.store, self.artifacts = uri, graph, store, artifacts
         self.ledger = Deliveries(folder / f"mlflow-{re.sub(r'[^a-zA-Z0-9]+', '-', uri)}.json")
         self.problem = ""
         self.runs_of = {plan.node.key: (run, plan) for run in reversed(graph.runs) for plan in reversed(run.stages)}
@@ -85,7 +86,7 @@ class Tracker:
         for key in list(self.waiting):
             run, plan = self.runs_of[key]
             try:
-                self._send(self._open(run), key, plan.offset, self.waiting[key])
+                self._send(self._open(run), key, collect.offset(plan, self.store), self.waiting[key])
             except Exception as error:  # the store keeps every point: `finish` delivers what is missing
                 self.problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,101 +14,111 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cl import checkpoint, models
-from cl.data import Rows, rows
+from cl import adapters, checkpoint
+from cl.consolidation import MEMORY
 from cl.evaluation import Probe, result_of
 from cl.learner import Learner
 from cl.method import Method
 from cl.mixing import Ledger, Plan
 from cl.recorder import Job, Recorder, Watcher
+from cl.rows import Batch, Rows, collate, rows
 from cl.settings import Checkpoints, Evaluation, Train
 
 # Lightning greets every Trainer with what it found; which device is used is ours to say, once.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
-def train(
-    spec: Mapping[str, Any],
-    local: Mapping[str, Any],
-    inputs: Mapping[str, Path],
-    uses: Mapping[str, Path],
-    methods: Sequence[Method],
-    work: Path,
-    watcher: Watcher,
-) -> dict[str, Any]:
-    """Train the stage that `spec` describes, and store model, method states and, if asked, optimizer state.
+@dataclass(frozen=True)
+class Order:
+    """What is asked of a train node.
 
-    inputs: folders of the parents `state`, `tokenizer` and `data/NAME`; uses: data sets to look at inside the
-    task; work: scratch, whose `checkpoint` folder holds what an interrupted attempt left.
+    inputs: folders of the parents `state`, `base`, `tokenizer`, `data/NAME` and `memory/INDEX` (of the method at that
+    place of the node's list); uses: data sets to look at inside the task; work: scratch, whose `checkpoint` folder
+    holds what an interrupted attempt left.
+    """
+
+    spec: Mapping[str, Any]
+    local: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    uses: Mapping[str, Path]
+    methods: Sequence[Method]
+    work: Path
+    watcher: Watcher
+
+
+def train(order: Order) -> dict[str, Any]:
+    """Train the stage, and store the model, the methods' states and, if asked, the optimizer's.
+
     Returns points, ledgers, tokens seen by source, and seconds.
     """
-    job = _prepare(spec, local, inputs, uses, methods, work, watcher)
-    optimizer = _fit(job, _starting_optimizer(spec, inputs))
-    out = work / "out"
-    for method in methods:
-        method.finish(job.learner.model, spec["t"])
-    models.save(job.learner.model, out)
-    if tensors := checkpoint.method_tensors(methods):
+    job = _job(order)
+    optimizer = _fit(job, _starting_optimizer(order.spec, order.inputs))
+    out = order.work / "out"
+    adapters.save(job.learner.model, out, order.inputs["state"])
+    if tensors := checkpoint.method_tensors(order.methods):
         save_file(tensors, out / "methods.safetensors")
-    if local["keep_optimizer"]:
+    if order.local["keep_optimizer"]:
         save_file(checkpoint.optimizer_tensors(optimizer), out / "optimizer.safetensors")
     return _result(job)
 
 
-def _prepare(
-    spec: Mapping[str, Any],
-    local: Mapping[str, Any],
-    inputs: Mapping[str, Path],
-    uses: Mapping[str, Path],
-    methods: Sequence[Method],
-    work: Path,
-    watcher: Watcher,
-) -> Job:
-    settings, evaluation = Train(**spec["train"]), Evaluation(**local["evaluation"])
+def _job(order: Order) -> Job:
+    spec, evaluation = order.spec, Evaluation(**order.local["evaluation"])
+    settings = Train(**spec["train"])
     sources = {
         role.removeprefix("data/"): rows(folder, "train", settings.sequence)
-        for role, folder in inputs.items()
+        for role, folder in order.inputs.items()
         if role.startswith("data/")
     }
-    plan = Plan.build(
-        spec["shares"],
-        starting_ledger(spec, inputs, sources),
-        {name: len(found) for name, found in sources.items()},
-        batch_rows=settings.batch,
-        steps=spec["steps"],
-        seed=spec["seed"],
-        row_tokens=settings.sequence,
+    return Job(
+        learner=_learner(order, settings),
+        plan=_plan(spec, order.inputs, sources),
+        sources=sources,
+        first=spec["first"],
+        last=spec["last"],
+        probe=Probe(order.uses, settings, evaluation.probe_tokens, evaluation.batch),
+        device=spec["device"],
+        precision=spec["precision"],
+        work=order.work,
+        evaluation=evaluation,
+        checkpoints=Checkpoints(**order.local["checkpoints"]),
+        watcher=order.watcher,
     )
+
+
+def _learner(order: Order, settings: Train) -> Learner:
+    """The learner before its first step: the parent's model, changed by the methods that were told what they know."""
+    spec, inputs = order.spec, order.inputs
     torch.manual_seed(spec["seed"] * 1_000_003 + spec["t"])
-    model = models.load(inputs["state"])
-    if (inputs["state"] / "methods.safetensors").exists():
-        checkpoint.load_methods(methods, load_file(inputs["state"] / "methods.safetensors"))
-    for method in methods:
-        method.prepare(model, spec["t"])
-    learner = Learner(
+    model = adapters.load(inputs["state"], inputs.get("base"))
+    for place, method in enumerate(order.methods):
+        if f"memory/{place}" in inputs:
+            method.remember(load_file(inputs[f"memory/{place}"] / MEMORY))
+        model = method.prepare(model, spec["t"])
+    stored = inputs["state"] / "methods.safetensors"
+    if spec["continues"] and stored.exists():  # inside one stage: on from the parent's state
+        checkpoint.load_methods(order.methods, load_file(stored))
+    return Learner(
         model.to(spec["device"]),
         settings,
-        methods,
+        order.methods,
         separator=result_of(inputs["tokenizer"])["separator_id"],
         total=spec["steps"],
         start=spec["first"],
         t=spec["t"],
         compiled=spec["compile"],
     )
-    probe = Probe(uses, settings, evaluation.probe_tokens, evaluation.batch)
-    return Job(
-        learner,
-        plan,
-        sources,
-        spec["first"],
-        spec["last"],
-        probe,
-        spec["device"],
-        spec["precision"],
-        work,
-        evaluation,
-        Checkpoints(**local["checkpoints"]),
-        watcher,
+
+
+def _plan(spec: Mapping[str, Any], inputs: Mapping[str, Path], sources: Mapping[str, Rows]) -> Plan:
+    return Plan.build(
+        spec["shares"],
+        starting_ledger(spec, inputs, sources),
+        {name: len(found) for name, found in sources.items()},
+        batch_rows=spec["train"]["batch"],
+        steps=spec["steps"],
+        seed=spec["seed"],
+        row_tokens=spec["train"]["sequence"],
     )
 
 
@@ -131,14 +141,14 @@ def _starting_optimizer(spec: Mapping[str, Any], inputs: Mapping[str, Path]) -> 
     return load_file(inputs["state"] / "optimizer.safetensors") if spec["optimizer"] == "keep" else None
 
 
-class Batches(Dataset[Tensor]):
-    """Batch of ids [batch, sequence + 1] of each optimizer step of a plan."""
+class Batches(Dataset[Batch]):
+    """The batch of each optimizer step of a plan."""
 
-    def __init__(self, plan: Plan, sources: Mapping[str, Rows]) -> None:
-        self.plan, self.sources = plan, sources
+    def __init__(self, plan: Plan, sources: Mapping[str, Rows], separator: int) -> None:
+        self.plan, self.sources, self.separator = plan, sources, separator
 
-    def __getitem__(self, step: int) -> Tensor:
-        return torch.stack([self.sources[source][row] for source, row in self.plan.batch(step)])
+    def __getitem__(self, step: int) -> Batch:
+        return collate((self.sources[source][row] for source, row in self.plan.batch(step)), self.separator)
 
     def __len__(self) -> int:
         return self.plan.steps
@@ -162,7 +172,11 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
     resumed = checkpoint.newest(job.work / "checkpoint")
     first = int(resumed.name) if resumed else job.first
     if first < job.last:
-        loader = DataLoader(Batches(job.plan, job.sources), batch_size=None, sampler=range(first, job.last))
+        loader = DataLoader(
+            Batches(job.plan, job.sources, job.learner.token_loss.separator),
+            batch_size=None,
+            sampler=range(first, job.last),
+        )
         trainer.fit(job.learner, loader)
     else:
         recorder.begin(job.learner.configure_optimizers())
@@ -172,7 +186,7 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
 
 def _result(job: Job) -> dict[str, Any]:
     final = job.plan.ledger_after(job.last)
-    tokens = (job.last - job.first) * job.plan.batch_rows * job.plan.row_tokens
+    tokens = sum(job.seen(job.last).values())
     return {
         "points": [asdict(point) for point in job.points],
         "tokens": tokens,

@@ -2,6 +2,7 @@
 
 SOURCES: dict[str, str] = {
     "files": "scenarios.files:Files",
+    "examples": "scenarios.examples:Examples",
     "hub": "scenarios.hub:Hub",
     "packaged": "scenarios.packaged:Packaged",
 }

@@ -10,5 +10,9 @@ METHODS = {
     "joint": "strategies.joint:Joint",
     "scratch": "strategies.scratch:Scratch",
     "optimizer_state": "strategies.optimizer_state:OptimizerState",
+    "lora": "strategies.lora:Lora",
+    "reglora": "strategies.reglora:RegLora",
+    "o_lora": "strategies.o_lora:OLora",
+    "ewc": "strategies.ewc:EWC",
 }
 """Name in a strategy's list -> "module:Class"; nothing is imported before it is used."""

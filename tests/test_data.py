@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from cl import data
-from cl.data import SEPARATOR, Rows, block_mask, encode, positions, segments
+from cl.data import SEPARATOR, encode
 from cl.errors import UserError
 from cl.evaluation import bytes_per_token
 from cl.learner import TokenLoss
+from cl.rows import Batch, PackedRows, block_mask, positions, rows, segments
 from tests.training_fixture import TEXTS, VOCABULARY, tiny
 
 S = 0  # the separator's id in rows written by hand
@@ -65,21 +66,21 @@ def test_special_tokens_written_in_a_text_forge_no_boundary(tokenizer: Any) -> N
 
 
 def test_rows_share_one_token_and_drop_the_tail() -> None:
-    rows = Rows(np.arange(12, dtype=np.int32), 4)
-    assert len(rows) == 2  # 9, 10 and 11 do not fill a row
-    assert (rows[0].tolist(), rows[1].tolist()) == ([0, 1, 2, 3, 4], [4, 5, 6, 7, 8])
-    assert rows[0].dtype == torch.int64
+    packed = PackedRows(np.arange(12, dtype=np.int32), 4)
+    assert len(packed) == 2  # 9, 10 and 11 do not fill a row
+    assert (packed[0].ids.tolist(), packed[1].ids.tolist()) == ([0, 1, 2, 3, 4], [4, 5, 6, 7, 8])
+    assert packed[0].ids.dtype == torch.int64
 
 
 @pytest.mark.parametrize(("size", "count"), [(0, 0), (1, 0), (4, 0), (5, 1), (8, 1), (9, 2), (12, 2), (13, 3)])
 def test_number_of_rows(size: int, count: int) -> None:
-    assert len(Rows(np.zeros(size, np.int32), 4)) == count
+    assert len(PackedRows(np.zeros(size, np.int32), 4)) == count
 
 
 @pytest.mark.parametrize("row", [-1, 2])
 def test_a_row_outside_is_an_error(row: int) -> None:
     with pytest.raises(IndexError, match="of 2"):
-        Rows(np.arange(12, dtype=np.int32), 4)[row]
+        PackedRows(np.arange(12, dtype=np.int32), 4)[row]
 
 
 @pytest.mark.parametrize(
@@ -140,9 +141,10 @@ def test_without_boundaries_a_document_sees_what_came_before(name: str) -> None:
 def test_loss_of_a_row_is_that_of_its_documents_alone() -> None:
     loss = TokenLoss(tiny().eval(), S, boundaries=True)
     with torch.no_grad():
-        row = loss.total(torch.tensor([[S, *A, S, *B, S]]))
-        alone = loss.total(torch.tensor([[S, *A, S]])) + loss.total(torch.tensor([[S, *B, S]]))
-    torch.testing.assert_close(row, alone)
+        row, *alone = (
+            loss.total(Batch(torch.tensor([ids]), None)) for ids in ([S, *A, S, *B, S], [S, *A, S], [S, *B, S])
+        )
+    torch.testing.assert_close(row, sum(alone))
 
 
 def test_a_tokenizer_is_trained_the_same_each_time() -> None:
@@ -179,15 +181,15 @@ def test_data_node_accounts_for_every_byte_and_token(tmp_path: Path, tokenizer: 
     out = tmp_path / "out"
     out.mkdir()
     local = {"scenario": str(tmp_path / "one.yaml")}
-    result = data.data({"task": "english"}, local, {"tokenizer": tmp_path / "tokenizer"}, out)
+    result = data.data({"task": "english", "transforms": []}, local, {"tokenizer": tmp_path / "tokenizer"}, out)
     assert sum(result["report"]["bytes"].values()) == len("".join(documents("english")).encode())
     for split in data.SPLITS:
-        rows = data.rows(out, split, 8)
-        assert rows.tokens.size == result["tokens"][split]
-        assert int((rows.tokens == 0).sum()) == result["report"]["documents"][split] + 1
-        inside = tokenizer.decode([token for token in rows.tokens.tolist() if token != 0])
+        packed: Any = rows(out, split, 8)
+        assert packed.tokens.size == result["tokens"][split]
+        assert int((packed.tokens == 0).sum()) == result["report"]["documents"][split] + 1
+        inside = tokenizer.decode([token for token in packed.tokens.tolist() if token != 0])
         assert len(inside.encode()) == result["report"]["bytes"][split]
-        expected = result["report"]["bytes"][split] / (rows.tokens.size - 1)
+        expected = result["report"]["bytes"][split] / (packed.tokens.size - 1)
         assert bytes_per_token(result, split) == pytest.approx(expected)
 
 

@@ -13,10 +13,10 @@ import torch
 from safetensors.numpy import save_file
 
 from cl import evaluation, models
-from cl.data import Rows
 from cl.errors import UserError
 from cl.evaluation import Probe, bytes_per_token, evaluate, score, window
 from cl.learner import TokenLoss
+from cl.rows import Batch, PackedRows
 from cl.settings import Train
 from tests.training_fixture import SEPARATOR, VOCABULARY, dropout_model, tiny
 
@@ -40,7 +40,7 @@ def data_folder(folder: Path, rows: int = 10, seed: int = 0) -> Path:
 @pytest.mark.parametrize("name", ["llama-tiny", "neox-tiny"])
 @pytest.mark.parametrize("batch", [1, 3, 10])
 def test_a_score_does_not_depend_on_the_batch(name: str, batch: int) -> None:
-    loss, rows = TokenLoss(tiny(name).eval(), SEPARATOR, boundaries=True), Rows(ids(10 * SEQUENCE + 1), SEQUENCE)
+    loss, rows = TokenLoss(tiny(name).eval(), SEPARATOR, boundaries=True), PackedRows(ids(10 * SEQUENCE + 1), SEQUENCE)
     expected, tokens = score(loss, rows, 10, 4, "cpu", "fp32")
     found, count = score(loss, rows, 10, batch, "cpu", "fp32")
     assert (tokens, count) == (10 * SEQUENCE, 10 * SEQUENCE)
@@ -48,19 +48,19 @@ def test_a_score_does_not_depend_on_the_batch(name: str, batch: int) -> None:
 
 
 def test_a_score_is_the_sum_of_its_rows() -> None:
-    loss, rows = TokenLoss(tiny().eval(), SEPARATOR, boundaries=True), Rows(ids(5 * SEQUENCE + 1), SEQUENCE)
+    loss, rows = TokenLoss(tiny().eval(), SEPARATOR, boundaries=True), PackedRows(ids(5 * SEQUENCE + 1), SEQUENCE)
     with torch.no_grad():
-        each = [float(loss.total(rows[row][None])) for row in range(5)]
+        each = [float(loss.total(Batch(rows[row].ids[None], None))) for row in range(5)]
     assert score(loss, rows, 3, 2, "cpu", "fp32")[0] == pytest.approx(sum(each[:3]), rel=1e-6)
 
 
 def test_an_untrained_model_scores_about_as_badly_as_guessing() -> None:
-    nll, tokens = score(TokenLoss(tiny().eval(), 0, True), Rows(ids(1601), SEQUENCE), 100, 8, "cpu", "fp32")
+    nll, tokens = score(TokenLoss(tiny().eval(), 0, True), PackedRows(ids(1601), SEQUENCE), 100, 8, "cpu", "fp32")
     assert nll / tokens == pytest.approx(math.log(VOCABULARY), rel=0.02)
 
 
 def test_bf16_scores_differ_by_rounding_only() -> None:
-    loss, rows = TokenLoss(tiny().eval(), SEPARATOR, True), Rows(ids(161), SEQUENCE)
+    loss, rows = TokenLoss(tiny().eval(), SEPARATOR, True), PackedRows(ids(161), SEQUENCE)
     exact, rounded = (score(loss, rows, 10, 4, "cpu", precision)[0] for precision in ("fp32", "bf16"))
     assert exact != rounded
     assert rounded == pytest.approx(exact, rel=1e-2)
@@ -73,11 +73,11 @@ def test_bf16_scores_differ_by_rounding_only() -> None:
 def test_windows_by_hand(rows: int, tokens: int, expected: int, tmp_path: Path) -> None:
     found, count = window(data_folder(tmp_path / "data", rows), "english", "test", SEQUENCE, tokens)
     assert count == expected
-    assert found[0].tolist() == ids(rows * SEQUENCE + 1)[: SEQUENCE + 1].tolist()  # always the first rows
+    assert found[0].ids.tolist() == ids(rows * SEQUENCE + 1)[: SEQUENCE + 1].tolist()  # always the first rows
 
 
 def test_a_split_shorter_than_a_row_is_an_error_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"english: the test split has 161 tokens, a row needs 513; give more text"):
+    with pytest.raises(UserError, match=r"english: the test split is shorter than a row of 513 tokens; give more text"):
         window(data_folder(tmp_path / "data", 10), "english", "test", 512, 64)
 
 
@@ -91,11 +91,12 @@ def evaluated(folder: Path, batch: int, tokens: int) -> dict[str, Any]:
         "sets": ["english", "german"],
         "tokens": tokens,
         "batch": batch,
+        "items": 0,
         "device": "cpu",
         "precision": "fp32",
     }
     inputs = {"state": folder / "state", "tokenizer": folder / "tokenizer"}
-    return evaluate(spec, inputs | {f"data/{name}": folder / name for name in spec["sets"]})
+    return evaluate(spec, inputs | {f"data/{name}": folder / name for name in spec["sets"]}, folder / "out")
 
 
 def test_a_row_of_r(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_a_look_leaves_no_trace(tmp_path: Path) -> None:
     loss = TokenLoss(Restless(model).train(), SEPARATOR, boundaries=True)
     probe = Probe({"english": data_folder(tmp_path / "english")}, Train(sequence=SEQUENCE), 64, batch=2)
     assert probe.tokens == 64
-    loss.total(torch.from_numpy(ids(17).astype(np.int64))[None]).backward()
+    loss.total(Batch(torch.from_numpy(ids(17).astype(np.int64))[None], None)).backward()
     gradients = {name: value.grad.clone() for name, value in model.named_parameters()}
     random = torch.get_rng_state()
     first, second = probe(loss, "cpu", "fp32"), probe(loss, "cpu", "fp32")

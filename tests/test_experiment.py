@@ -120,7 +120,7 @@ def test_a_mistake_is_told_in_one_line(override: str, message: str, file: str) -
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("key", ["scenario", "model", "tokens", "strategies"])
+@pytest.mark.parametrize("key", ["scenario", "model", "strategies"])
 def test_what_every_experiment_states(key: str) -> None:
     raw = {name: value for name, value in RAW.items() if name != key}
     with pytest.raises(UserError, match=rf"^{key}(\.name)?: is missing; every experiment states it$"):

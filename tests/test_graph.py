@@ -191,7 +191,7 @@ def test_replay_reads_old_data_in_place_of_new(toy: Path) -> None:
     assert english.node.spec["shares"] == {"english": 1.0}
     assert german.node.spec["shares"] == {"german": 0.75, "replay:english": 0.25}
     assert {role for role in german.node.parents if role.startswith("data/")} == {"data/english", "data/german"}
-    assert (english.node.cost, german.node.cost, german.offset) == (1024, 1024, 1024)
+    assert (english.node.cost, german.node.cost, german.parent) == (1024, 1024, english)
     assert german.before.tokens == {"english": 1024}
     assert german.after.tokens == {"english": 1024 + 256, "german": 768}
 
@@ -210,7 +210,7 @@ def test_an_infinite_schedule_is_a_trunk_with_a_fork_per_task(toy: Path) -> None
     assert [stage.node.spec["optimizer"] for stage in stages] == ["reset", "keep", "keep", "keep"]
     steps = [(stage.node.spec["first"], stage.node.spec["last"]) for stage in stages]
     assert steps == [(0, 7), (7, 8), (0, 7), (7, 8)]  # 85 % of 8 steps
-    assert [stage.offset for stage in stages] == [0, 7 * 128, 7 * 128, 14 * 128]
+    assert [stage.parent for stage in stages] == [None, stages[0], stages[0], stages[2]]
 
 
 def test_joint_training_is_one_stage_whatever_the_order(toy: Path) -> None:

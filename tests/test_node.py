@@ -70,7 +70,7 @@ def test_a_parent_is_known_by_its_role() -> None:
 def test_identity_goes_to_json_and_explains_the_key() -> None:
     found = Node("train", "t", {"lr": 0.1}, {"state": base()})
     assert digest(json.loads(json.dumps(found.identity))) == found.key
-    assert set(found.identity["libraries"]) == {"torch", "transformers", "pytorch-lightning"}
+    assert set(found.identity["libraries"]) == {"peft", "torch", "transformers", "pytorch-lightning"}
     assert found.identity["code"] == "override:test"
 
 

@@ -67,7 +67,7 @@ def test_overrides_replace_values_by_dotted_key_or_nested(path: str) -> None:
         ({"split": {"validation": 0.5, "test": 0.5}}, "leave no documents to train on"),
         ({"split.tset": 0.1}, r"split: key: 'tset' is unknown; did you mean 'test'\?"),
         ({"tasks": []}, "tasks: must hold `key: value` lines, not"),
-        ({"tasks.first.kind": "image"}, r"tasks.first.kind: 'image' is unknown .*\(known: text\)"),
+        ({"tasks.first.kind": "image"}, r"tasks.first.kind: 'image' is unknown .*\(known: instruction, text\)"),
         ({"tasks.first.limit": "6 MiB"}, "tasks.first.limit: '6 MiB' is not a size such as"),
         ({"tasks.first.sources": []}, "tasks.first.sources: must be a list"),
         ({"tasks.first.sources": [{"path": "a.txt"}]}, r"tasks.first.sources\[0\]: names no source"),

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from cl import checkpoint, cli
-from cl.data import rows
 from cl.learner import Learner
 from cl.mixing import Ledger
 from cl.recorder import Recorder, next_look, summarise
+from cl.rows import Batch, rows
 from cl.settings import Checkpoints, Evaluation
 from tests.training_fixture import (
     STEPS,
@@ -103,7 +103,7 @@ def crash_at(monkeypatch: Any, step: int) -> None:
     """Raise in the step-th training step from now."""
     inner, calls = Learner.training_step, iter(range(1, step + 1))
 
-    def training_step(self: Learner, batch: torch.Tensor, index: int) -> None:
+    def training_step(self: Learner, batch: Batch, index: int) -> None:
         if next(calls) == step:
             raise CrashError
         inner(self, batch, index)
@@ -265,10 +265,10 @@ def trained_rows(monkeypatch: Any, folder: Path) -> list[list[tuple[int, ...]]]:
     stages: list[list[tuple[int, ...]]] = []
     inner = Learner.training_step
 
-    def training_step(self: Learner, batch: torch.Tensor, index: int) -> None:
+    def training_step(self: Learner, batch: Batch, index: int) -> None:
         if index == 0:
             stages.append([])
-        stages[-1] += [tuple(row) for row in batch.tolist()]
+        stages[-1] += [tuple(row) for row in batch.ids.tolist()]
         inner(self, batch, index)
 
     monkeypatch.setattr(Learner, "training_step", training_step)
@@ -279,7 +279,7 @@ def trained_rows(monkeypatch: Any, folder: Path) -> list[list[tuple[int, ...]]]:
 def split_rows(folder: Path, name: str, split: str) -> set[tuple[int, ...]]:
     graph, store = plan(folder)
     found = rows(store.path(graph.data[name]), split, SEQUENCE)
-    return {tuple(found[row].tolist()) for row in range(len(found))}
+    return {tuple(found[row].ids.tolist()) for row in range(len(found))}
 
 
 def test_replay_reads_what_was_trained_on_and_nothing_reads_what_is_held_out(tmp_path: Path, monkeypatch: Any) -> None:
@@ -345,12 +345,12 @@ def recorded(share: float, look: float, tokens: int, monkeypatch: Any, steps: in
             return {"english": 1.0}
 
     learner = SimpleNamespace(step=0, last={}, token_loss=None)
-    counts = SimpleNamespace(counts=lambda step: {"english": step * 10}, batch_rows=10, row_tokens=10)
+    counts = SimpleNamespace(batch_rows=10, row_tokens=10)
     job = SimpleNamespace(
         learner=learner, plan=counts, first=0, last=steps, probe=Look(), device="cpu", precision="fp32", work=Path(),
         evaluation=Evaluation(share=share), checkpoints=Checkpoints(seconds=1e9), watcher=SimpleNamespace(
             progress=lambda done, total: None, point=lambda point: None
-        ), points=[], seconds=0.0, eval_seconds=0.0,
+        ), points=[], seconds=0.0, eval_seconds=0.0, seen=lambda step: {"english": step * 100},
     )  # fmt: skip
     callback = Recorder(job, None)
     monkeypatch.setattr(callback, "_restore", lambda learner, optimizer: None)
@@ -423,10 +423,11 @@ def test_a_method_starts_a_stage_from_what_its_parent_stage_left(tmp_path: Path,
     prepared: list[tuple[float, float]] = []
     inner = Anchor.prepare
 
-    def prepare(self: Anchor, module: torch.nn.Module, t: int) -> None:
+    def prepare(self: Anchor, module: Any, t: int) -> Any:
         inner(self, module, t)
         moved = sum(float((value - self.start[name]).abs().sum()) for name, value in module.named_parameters())
         prepared.append((moved, sum(float(value.sum()) for value in self.importance.values())))
+        return module
 
     monkeypatch.setattr(Anchor, "prepare", prepare)
     run(eventful(tmp_path, model))

@@ -16,7 +16,7 @@ import yaml
 
 from cl import cli, experiment, graph, models, runner
 from cl.graph import Graph
-from cl.method import Method, MicroBatch, Stage, Tasks
+from cl.method import Learned, Method, MicroBatch, Stage, Tasks
 from cl.node import Node
 from cl.results import Point
 from cl.settings import Model
@@ -59,9 +59,16 @@ class Anchor(Method):
         self.start: dict[str, torch.Tensor] = {}
         self.importance: dict[str, torch.Tensor] = {}
 
-    def prepare(self, model: torch.nn.Module, t: int) -> None:
+    def remember(self, memory: Mapping[str, torch.Tensor]) -> None:
+        self.load(memory)
+
+    def prepare(self, model: Any, t: int) -> Any:
         self.start = {name: value.detach().clone() for name, value in model.named_parameters()}
         self.importance = self.importance or {name: torch.zeros_like(value) for name, value in self.start.items()}
+        return model
+
+    def consolidate(self, learned: Learned) -> dict[str, torch.Tensor]:
+        return dict(learned.tensors)
 
     def loss_terms(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
         total = torch.zeros(())
@@ -69,7 +76,7 @@ class Anchor(Method):
             total = total + ((1 + self.importance[name]) * (value - self.start[name]) ** 2).sum()
         return {"anchor": self.weight * total}
 
-    def after_backward(self, model: torch.nn.Module) -> None:
+    def after_backward(self, model: Any) -> None:
         for name, value in model.named_parameters():
             assert value.grad is not None
             self.importance[name] += value.grad**2

@@ -22,7 +22,7 @@ def load(path: Path) -> list[tuple[str, dict[str, Any], Method]]:
     assert list(raw) == ["summary", "paper", "keeps", "methods"]
     found = []
     for entry in raw["methods"]:
-        ((name, settings),) = entry.items()
+        ((name, settings),) = entry.items() if isinstance(entry, dict) else ((entry, {}),)
         module, _, attribute = strategies.METHODS[name].partition(":")
         method = getattr(import_module(module), attribute)(**settings)
         assert isinstance(method, Method)

@@ -1,0 +1,62 @@
+"""Execute a consolidate node: what a method takes of a finished stage into the stages after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from cl import adapters
+from cl.evaluation import result_of
+from cl.learner import TokenLoss
+from cl.method import Learned, Method
+from cl.mixing import Ledger
+from cl.rows import Batch, collate, rows
+from cl.settings import Train
+
+MEMORY = "memory.safetensors"
+
+
+def consolidate(spec: Mapping[str, Any], inputs: Mapping[str, Path], method: Method, out: Path) -> dict[str, Any]:
+    """Store the method's memory after the stage that ended in the parent `state`.
+
+    Random numbers are those of the node's own seed. Returns the memory's size in bytes.
+    """
+    torch.manual_seed(spec["seed"] * 1_000_003 + spec["t"])
+    train = Train(**spec["train"])
+    model = adapters.load(inputs["state"], inputs.get("base")).to(spec["device"]).eval()
+    separator = result_of(inputs["tokenizer"])["separator_id"]
+
+    def batches(size: int) -> Iterator[Batch]:
+        for chosen in _trained(spec, inputs, train, size):
+            yield collate(chosen, separator).to(spec["device"])
+
+    loss = TokenLoss(model, separator, train.boundaries).total
+    tensors = _state(inputs["state"], spec["state"])
+    memory = load_file(inputs["memory"] / MEMORY) if "memory" in inputs else {}
+    found = method.consolidate(Learned(model, spec["t"], tensors, memory, loss, batches))
+    stored = {name: value.detach().cpu().contiguous() for name, value in found.items()}
+    save_file(stored, out / MEMORY)
+    return {"bytes": sum(value.numel() * value.element_size() for value in stored.values())}
+
+
+def _trained(spec: Mapping[str, Any], inputs: Mapping[str, Path], train: Train, size: int) -> Iterator[list[Any]]:
+    """The rows of the stage's own tasks on which it trained, each once, `size` at a time, in their stored order."""
+    ledger = Ledger.from_json(result_of(inputs["state"])["ledger"])
+    for task in spec["tasks"]:
+        found = rows(inputs[f"data/{task}"], "train", train.sequence)
+        chosen = ledger.accounts[task].trained_rows().tolist()
+        for start in range(0, len(chosen), size):
+            yield [found[row] for row in chosen[start : start + size]]
+
+
+def _state(folder: Path, place: str | None) -> dict[str, torch.Tensor]:
+    """The method's own state at the end of the stage, where it was active in it and has one."""
+    stored = folder / "methods.safetensors"
+    if place is None or not stored.exists():
+        return {}
+    prefix = f"{place}/"
+    return {key.removeprefix(prefix): v for key, v in load_file(stored).items() if key.startswith(prefix)}

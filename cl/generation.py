@@ -1,0 +1,69 @@
+"""Greedy answers of a model to questions, in fixed batches.
+
+Questions are sorted by length and padded on the left, so that a batch wastes little; the order depends on nothing but
+the questions. What is padding is masked out of attention and positions, so an answer depends on its batch by no more
+than rounding; the size of the batch is fixed by the settings and stands in the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl.errors import UserError
+
+
+def answers(
+    model: Any,
+    questions: Sequence[Tensor],
+    limit: int,
+    batch: int,
+    end: int,
+    padding: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[list[int]]:
+    """Token ids of the answer to each question, without its end of turn, in the order of the questions.
+
+    questions: ids [n] each; limit: tokens of an answer at most; batch: questions at once; end: id that ends an answer.
+    Every token is the most likely one, whatever sampling the model's own generation settings ask for.
+    Raises UserError for a question that leaves no room for an answer in the model's context.
+    """
+    context = getattr(model.config, "max_position_embeddings", None)
+    longest = max((len(question) for question in questions), default=0)
+    if context is not None and longest + limit > context:
+        raise UserError(f"evaluation: {longest} tokens of a question and {limit} of its answer exceed {context}")
+    order = sorted(range(len(questions)), key=lambda index: (len(questions[index]), index), reverse=True)
+    found: dict[int, list[int]] = {}
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        produced = _greedy(model, [questions[index] for index in chosen], limit, end, padding)
+        found |= {index: _until(ids, end) for index, ids in zip(chosen, produced, strict=True)}
+        progress(len(found))
+    return [found[index] for index in range(len(questions))]
+
+
+def _greedy(model: Any, questions: Sequence[Tensor], limit: int, end: int, padding: int) -> list[list[int]]:
+    from transformers import GenerationConfig
+
+    width = len(questions[0])  # the longest comes first
+    ids = torch.full((len(questions), width), padding)
+    mask = torch.zeros_like(ids)
+    for row, question in enumerate(questions):
+        ids[row, width - len(question) :] = question
+        mask[row, width - len(question) :] = 1
+    config = GenerationConfig(
+        max_new_tokens=limit, do_sample=False, num_beams=1, eos_token_id=end, pad_token_id=padding, use_cache=True
+    )
+    with torch.no_grad():
+        out = model.generate(
+            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
+        )
+    answers: list[list[int]] = out[:, width:].tolist()
+    return answers
+
+
+def _until(ids: list[int], end: int) -> list[int]:
+    return ids[: ids.index(end)] if end in ids else ids

@@ -1,0 +1,76 @@
+"""What all runs of an experiment stand on: the tokenizer, the data, the base model, and the settings as resolved."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from cl import models
+from cl.budget import Budget
+from cl.errors import UserError
+from cl.experiment import Experiment
+from cl.node import Node
+from cl.scenario import Scenario
+from cl.strategy import Part
+
+DEFAULT_VOCABULARY = 4096
+
+
+class Ground:
+    """Shared nodes and settings of one experiment; equal nodes are found by their keys, so none is remembered here.
+
+    train: training settings without those that `resolved` holds as this machine settles them: device, precision,
+    compile; local: what a node needs to find its definitions, and no key holds.
+    """
+
+    def __init__(self, experiment: Experiment, defined: Scenario) -> None:
+        self.experiment, self.scenario = experiment, defined
+        self.budget = Budget(experiment, defined)
+        packed = all(task.kind == "text" for task in defined.tasks.values())
+        self.resolved = models.resolve(experiment.train, models.stated_parameters(experiment.model), packed)
+        self.train = {k: v for k, v in dataclasses.asdict(experiment.train).items() if k not in self.resolved}
+        self.local: dict[str, Any] = {
+            "scenario": experiment.scenario,
+            "model": dataclasses.asdict(experiment.model),
+        }
+        self.tokenizer = self._tokenizer()
+
+    def _tokenizer(self) -> Node:
+        model = self.experiment.model
+        trained = models.origin(model.name) == "fresh" and model.tokenizer is None
+        if model.vocabulary and not trained:
+            raise UserError(
+                f"model.vocabulary: {model.vocabulary} has no effect: the tokenizer is not trained; remove it"
+            )
+        content = {name: self.scenario.fingerprint(name) for name in sorted(self.scenario.tasks)} if trained else {}
+        named = models.tokenizer_model(model)
+        spec = {
+            "train_on": content,
+            "vocabulary": (model.vocabulary or DEFAULT_VOCABULARY) if trained else None,
+            "source": None if trained else models.fingerprint(named),
+        }
+        name = f"tokenizer trained on {' + '.join(content)}" if trained else f"tokenizer of {named.name}"
+        extra = tuple(m for task in self.scenario.tasks.values() for m in task.modules()) if trained else ()
+        return Node("tokenizer", name, spec, extra_sources=extra, local=self.local)
+
+    def data(self, parts: Sequence[Part] = ()) -> dict[str, Node]:
+        """The data node of each task and retain set, as the transforming methods of a strategy make them."""
+        return {name: self._data_node(name, parts) for name in (*self.scenario.tasks, *self.scenario.retain)}
+
+    def _data_node(self, name: str, parts: Sequence[Part]) -> Node:
+        task = self.scenario.task(name)
+        parts = parts if task.kind == "instruction" else ()
+        spec = {"task": name, "content": self.scenario.fingerprint(name), "transforms": [part.spec() for part in parts]}
+        modules = (*task.modules(), *(type(part.method).__module__ for part in parts))
+        return Node("data", name, spec, {"tokenizer": self.tokenizer}, modules, local=self.local)
+
+    def base(self, seed: int) -> Node:
+        """The model before any training; only a fresh one depends on the seed."""
+        fresh = models.origin(self.experiment.model.name) == "fresh"
+        spec = {
+            "source": models.fingerprint(self.experiment.model),
+            "seed": seed if fresh else None,
+            "sequence": self.experiment.train.sequence,
+        }
+        return Node("base", self.experiment.model.name, spec, {"tokenizer": self.tokenizer}, local=self.local)

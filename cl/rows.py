@@ -1,0 +1,151 @@
+"""Rows of token ids as the learner reads them: packed text, dialogues, and batches of both.
+
+A packed row of text is T + 1 ids cut from a flat array in which every document starts with a separator; a dialogue
+is one example of an instruction task, of its own length. Inputs are the first ids of a row, targets the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from cl.errors import UserError
+
+IGNORE = -100  # target that is not learned, as torch's cross-entropy has it
+
+Ints = npt.NDArray[np.int64]
+
+
+class Row(NamedTuple):
+    """One row: ids [n+1], and targets [n] with IGNORE where nothing is learned; None = every next token is."""
+
+    ids: Tensor
+    targets: Tensor | None
+
+
+class Batch(NamedTuple):
+    """Rows of equal length: ids [B, T+1] and targets [B, T]; targets None = every next token is learned."""
+
+    ids: Tensor
+    targets: Tensor | None
+
+    def learned(self) -> Tensor | int:
+        """Number of target tokens that are learned."""
+        return self.ids[:, 1:].numel() if self.targets is None else (self.targets != IGNORE).sum()
+
+    def split(self, rows: int) -> list[Batch]:
+        """Micro-batches of at most `rows` rows."""
+        targets = [None] * len(self.ids) if self.targets is None else self.targets.split(rows)
+        return [Batch(ids, target) for ids, target in zip(self.ids.split(rows), targets, strict=False)]
+
+    def to(self, device: str) -> Batch:
+        """The batch on a device."""
+        return Batch(self.ids.to(device), None if self.targets is None else self.targets.to(device))
+
+
+class Rows(Protocol):
+    """Rows of one split. lengths: input tokens of each row, [rows]."""
+
+    lengths: Ints
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def __getitem__(self, row: int) -> Row:
+        """One row, as int64."""
+
+
+class PackedRows:
+    """Rows of text: `sequence` + 1 ids each, cut from a flat array."""
+
+    def __init__(self, tokens: npt.NDArray[np.int32], sequence: int) -> None:
+        self.tokens, self.sequence = tokens, sequence
+        self.lengths: Ints = np.full(len(self), sequence, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return max(0, (self.tokens.size - 1) // self.sequence)
+
+    def __getitem__(self, row: int) -> Row:
+        _inside(row, len(self))
+        start = row * self.sequence
+        return Row(torch.from_numpy(self.tokens[start : start + self.sequence + 1].astype(np.int64)), None)
+
+
+class DialogueRows:
+    """Rows of an instruction task: one example each; starts [rows+1] and answers [rows] as `cl.data` stores them.
+
+    Raises UserError where an example is longer than a row may be.
+    """
+
+    def __init__(self, tokens: npt.NDArray[np.int32], starts: Ints, answers: Ints, sequence: int) -> None:
+        self.tokens, self.starts, self.answers = tokens, starts, answers
+        self.lengths: Ints = np.diff(starts) - 1
+        if len(self.lengths) and (longest := int(self.lengths.max())) > sequence:
+            raise UserError(f"train.sequence: {sequence} is shorter than the longest example; raise it to {longest}")
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __getitem__(self, row: int) -> Row:
+        _inside(row, len(self))
+        ids = torch.from_numpy(self.tokens[self.starts[row] : self.starts[row + 1]].astype(np.int64))
+        targets = ids[1:].clone()
+        targets[: int(self.answers[row]) - 1] = IGNORE
+        return Row(ids, targets)
+
+    def question(self, row: int) -> Tensor:
+        """Ids of the row up to its answer."""
+        return self[row].ids[: int(self.answers[row])]
+
+
+def _inside(row: int, rows: int) -> None:
+    if not 0 <= row < rows:
+        raise IndexError(f"row {row} of {rows}")
+
+
+def rows(folder: Path, split: str, sequence: int) -> Rows:
+    """Rows of a split of a stored data node."""
+    arrays = load_file(folder / "tokens.safetensors")
+    if f"{split}.starts" in arrays:
+        return DialogueRows(arrays[split], arrays[f"{split}.starts"], arrays[f"{split}.answers"], sequence)
+    return PackedRows(arrays[split], sequence)
+
+
+def collate(found: Iterable[Row], separator: int) -> Batch:
+    """Rows as a batch, padded on the right to the longest with separators that are not learned."""
+    found = list(found)
+    if all(row.targets is None for row in found):
+        return Batch(torch.stack([row.ids for row in found]), None)
+    width = max(len(row.ids) for row in found)
+    ids = torch.full((len(found), width), separator)
+    targets = torch.full((len(found), width - 1), IGNORE)
+    for index, row in enumerate(found):
+        ids[index, : len(row.ids)] = row.ids
+        targets[index, : len(row.ids) - 1] = row.ids[1:] if row.targets is None else row.targets
+    return Batch(ids, targets)
+
+
+def segments(tokens: Tensor, separator: int) -> Tensor:
+    """Segment number of each input token: [B, T+1] ids -> [B, T]; a separator starts a new segment."""
+    return (tokens[:, :-1] == separator).cumsum(1)
+
+
+def positions(segments_BT: Tensor) -> Tensor:
+    """Position of each token in its segment, from 0: [B, T] -> [B, T]."""
+    index = torch.arange(segments_BT.shape[1], device=segments_BT.device).expand_as(segments_BT)
+    starts = torch.ones_like(segments_BT, dtype=torch.bool)
+    starts[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
+    return index - torch.where(starts, index, 0).cummax(1).values
+
+
+def block_mask(segments_BT: Tensor) -> Tensor:
+    """Causal attention inside segments: [B, T] -> bool [B, 1, T, T], true where a query may look."""
+    same = segments_BT[:, None, :, None] == segments_BT[:, None, None, :]
+    return same & torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril()
