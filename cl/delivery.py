@@ -65,6 +65,8 @@ def final_metrics(run: RunResult, retain: list[str]) -> list[tuple[str, float, i
 def metrics_of(run: RunResult, retain: list[str]) -> dict[str, float]:
     """Named formulas over the run's loss matrix; MLflow cannot hold a reason, so undefined ones are left out."""
     found = [*measures.every(run, retain).values(), measures.peak(run)]
+    if measures.scored(run):
+        found += measures.scores(run, retain=retain).values()
     return {metric.key: metric.value for metric in found if not math.isnan(metric.value)}
 
 

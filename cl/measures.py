@@ -1,4 +1,4 @@
-"""Metrics of a run: formulas from `cl.metrics`, fed with the losses of its matrix in nats per token."""
+"""Metrics of a run: formulas from `cl.metrics`, fed with the losses (nats per token) or the scores of its matrix."""
 
 from __future__ import annotations
 
@@ -30,6 +30,33 @@ def every(run: RunResult, retain: Sequence[str] = ()) -> dict[str, Metric]:
     if run.independent:
         found |= {key: Metric(key, math.nan, INDEPENDENT) for key in found if key.startswith(BETWEEN_ROWS)}
     return found
+
+
+def scored(run: RunResult) -> bool:
+    """Whether the run's tasks were scored by what the model answers."""
+    return all(cell.scores for row in run.matrix.values() for name, cell in row.items() if name in run.order)
+
+
+def scores(run: RunResult, which: str = "strict", retain: Sequence[str] = ()) -> dict[str, Metric]:
+    """All metrics of the run's matrix of one score by key (higher is better), and the split of its forgetting."""
+    found = metrics.summary(_scores(run, which, retain))
+    found |= {
+        metric.key: metric for metric in metrics.forgetting_split(_scores(run, "strict"), _scores(run, "normalised"))
+    }
+    if run.independent:
+        between = (*BETWEEN_ROWS, "superficial", "essential", "strict_fall")
+        found |= {key: Metric(key, math.nan, INDEPENDENT) for key in found if key.startswith(between)}
+    return found
+
+
+def score(run: RunResult, key: str) -> Metric:
+    """The metric `key` of the run's strict scores."""
+    return scores(run)[key]
+
+
+def _scores(run: RunResult, which: str, retain: Sequence[str] = ()) -> metrics.Matrix:
+    rows = {t: {n: cell.scores[which] for n, cell in row.items() if cell.scores} for t, row in run.matrix.items()}
+    return metrics.as_matrix(rows, run.order, retain)
 
 
 def forgetting(run: RunResult) -> Metric:

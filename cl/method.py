@@ -6,6 +6,7 @@ plain fine-tuning, bit for bit. A strategy is an ordered list of methods; hooks 
 | hook            | called                                   | may change                                       |
 |-----------------|------------------------------------------|--------------------------------------------------|
 | `active`        | when the graph is built                  | whether it is in stage t at all (and in its key) |
+| `inert`         | when the graph is built                  | which of its settings are in stage t's key       |
 | `stages`        | once per run, when the graph is built    | the stream: which stages, from which parent      |
 | `transform`     | when a task's data are made              | the examples of an instruction task              |
 | `mixture`       | before a stage                           | which data in which shares                       |
@@ -119,6 +120,10 @@ class Method:
     def active(self, t: int) -> bool:
         """Whether the method acts in stage t (1-based); where it does not, it is not in that node's key."""
         return self.tasks == "all" or (self.tasks == "first") == (t == 1)
+
+    def inert(self, t: int) -> tuple[str, ...]:
+        """Names of settings that change nothing in stage t, and so stand in the key of later stages only."""
+        return ()
 
     def warnings(self) -> list[str]:
         """Sentences about settings that make the method degenerate, shown by plan and run."""

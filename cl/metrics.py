@@ -26,6 +26,8 @@ never 0, and never a mean over the cells that happen to be there.
 | `min_acc/rows`           | mean_{i<T} min_{s>=i} R[s,i] (2205.13452)                 | De Lange et al.               |
 | `wc_acc/rows`            | R[T,T]/T + (1 - 1/T) min_acc                              | De Lange et al.               |
 | `x_delta`                | mean over retained sets of R[T,i] - R[0,i] (2310.06762)   | TRACE                         |
+| `superficial`            | mean_{i<T} (n - s)[T,i] - (n - s)[i,i], see function      | ours, after SEFE              |
+| `essential`              | mean_{i<T} n[i,i] - n[T,i]                                | ours, after SEFE              |
 
 `min_acc/rows` and `wc_acc/rows` see task boundaries only and are upper bounds; `stability_gap` takes curves
 evaluated inside tasks. Future tasks never enter a minimum.
@@ -202,6 +204,26 @@ def adaptation(losses: Matrix, known: int = 0) -> list[Metric]:
     learned = range(known + 1, r.T + 1)
     per_task = [_metric(f"adaptation/nll/{i}", partial(_gain, i=i), r) for i in learned]
     return [*per_task, _metric("adaptation/nll", lambda r: _mean(_gain(r, i) for i in learned), r)]
+
+
+def forgetting_split(strict: Matrix, normalised: Matrix) -> list[Metric]:
+    """`superficial` and `essential`: forgetting of form and of content, means over tasks i < T at the end.
+
+    superficial[i] = (n[T,i] - s[T,i]) - (n[i,i] - s[i,i]) is what the strict score s lost and the score n, which
+    forgives form, did not; essential[i] = n[i,i] - n[T,i] is what remains. Their sum is the fall of the strict score,
+    `strict_fall`, exactly; so nothing is clipped at 0. The terms are SEFE's (2505.02486), the formula is ours: the
+    paper infers the split from the gain of its two parts.
+    """
+    s, n = _R(_checked(strict)), _R(_checked(normalised))
+
+    def superficial(i: int) -> float:
+        return (n(n.T, i) - s(s.T, i)) - (n(i, i) - s(i, i))
+
+    return [
+        _metric("superficial", lambda _: _mean(superficial(i) for i in s.earlier()), s),
+        _metric("essential", lambda _: _mean(n(i, i) - n(n.T, i) for i in s.earlier()), s),
+        _metric("strict_fall", lambda _: _mean(s(i, i) - s(s.T, i) for i in s.earlier()), s),
+    ]
 
 
 def stability_gap(curves: Sequence[Sequence[float]], current: float, every: int) -> list[Metric]:

@@ -1,15 +1,148 @@
-"""Placeholder until the scoring functions are written."""
+"""Scores of an answer against an example: in the very form asked for, with form forgiven, and of the form alone.
 
-from cl.examples import Example
+    strict(p, e) = 1   implies   normalised(p, e) = 1   (and format_ok(p) where the reference has its own style's form)
+
+Pure functions of text. An empty answer is never right: CoIN's script for class names takes a substring in either
+direction, by which it always is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from cl.examples import Example, Style
+
+FORMAT_PROMPTS: dict[Style, str] = {
+    "choice": "Answer with the option's letter from the given choices directly.",  # read in SEFE's evaluation code
+    "phrase": "Answer the question using a single word or phrase.",  # LLaVA's, from memory; the rest are ours
+    "yes_no": "Answer with Yes or No.",
+    "number": "Answer with a number only.",
+    "label": "Answer with the category's name only.",
+    "json": "Answer with JSON only.",
+    "brief": "Explain the answer briefly, in about 20 words.",
+    "detail": "Explain the answer in detail, in about 50 words.",
+}
+"""What the model is told about the form of its answer (SEFE, 2505.02486: the response format prompt)."""
+
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+FENCE = re.compile(r"^```\w*\s*|\s*```$")
+LEAD = re.compile(
+    r"^(?:(?:so|therefore),? )?(?:the )?(?:final |correct )?(?:answer|result|label|category|option)(?: is)?:? "
+)
+ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 20), (8, 40), (25, 110)  # what passes as each
 
 
 def strict(prediction: str, example: Example) -> float:
-    return float(prediction.strip() == example.answer)
+    """1 where the answer is the reference or another accepted one, white space around it aside."""
+    return float(prediction.strip() in (example.answer.strip(), *(text.strip() for text in example.accepted)))
 
 
 def normalised(prediction: str, example: Example) -> float:
-    return float(prediction.strip().lower() == example.answer.lower())
+    """1 where the content is right whatever its form.
+
+    Forgiven are letter case, punctuation, articles and an introduction ("The answer is"). number: the last number of
+    the text counts; yes_no: its first yes or no; choice: the letter or the option's text; label: the only label that
+    occurs; json: equal as a value, in a code fence or not; brief, detail: the reference occurs.
+    """
+    if strict(prediction, example):
+        return 1.0
+    references = (example.answer, *example.accepted)
+    return float(any(_SAME.get(example.style, _same_phrase)(prediction, text, example) for text in references))
 
 
 def format_ok(prediction: str, example: Example) -> bool:
-    return True
+    """Whether the answer has the form that the example's style asks for; the reference plays no part."""
+    text = prediction.strip()
+    return bool(text) and _FORM[example.style](text, example)
+
+
+def plain(text: str) -> str:
+    """Lower case, without introduction, punctuation, articles and doubled blanks."""
+    text = LEAD.sub("", " ".join(text.casefold().split()) + " ")
+    text = text.translate({ord(mark): " " for mark in string.punctuation + "\u201c\u201d\u201e\u2019"})
+    return " ".join(ARTICLES.sub(" ", text).split())
+
+
+def _same_phrase(prediction: str, reference: str, example: Example) -> bool:
+    return bool(plain(prediction)) and plain(prediction) == plain(reference)
+
+
+def _same_number(prediction: str, reference: str, example: Example) -> bool:
+    found, wanted = _numbers(prediction), _numbers(reference)
+    return bool(found and wanted) and found[-1] == wanted[-1]
+
+
+def _numbers(text: str) -> list[Decimal]:
+    return [Decimal(number.replace(",", "")) for number in NUMBER.findall(text)]
+
+
+def _same_yes_no(prediction: str, reference: str, example: Example) -> bool:
+    words = [word for word in plain(prediction).split() if word in ("yes", "no")]
+    return bool(words) and words[0] == plain(reference)
+
+
+def _same_choice(prediction: str, reference: str, example: Example) -> bool:
+    text = prediction.strip()
+    if letter := re.fullmatch(r"\(?([A-Za-z])[).:]?", text) or re.match(r"\(?([A-Z])[).:](?:\s|$)", text):
+        return letter[1].upper() == reference.strip().upper()
+    place = string.ascii_uppercase.find(reference.strip().upper())
+    return 0 <= place < len(example.options) and _only(text, example.options) == example.options[place]
+
+
+def _same_label(prediction: str, reference: str, example: Example) -> bool:
+    return _same_phrase(prediction, reference, example) or _only(prediction, example.options) == reference
+
+
+def _only(text: str, options: tuple[str, ...]) -> str | None:
+    """The only option whose words occur in the text; of nested ones ("card", "new card") the longest."""
+    words = f" {plain(text)} "
+    found = [option for option in options if plain(option) and f" {plain(option)} " in words]
+    longest = [o for o in found if not any(o != other and plain(o) in plain(other) for other in found)]
+    return longest[0] if len(longest) == 1 else None
+
+
+def _same_json(prediction: str, reference: str, example: Example) -> bool:
+    found = _parsed(prediction)
+    return found is not None and found == _parsed(reference)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(FENCE.sub("", text.strip()))
+    except json.JSONDecodeError:
+        return None
+
+
+def _same_content(prediction: str, reference: str, example: Example) -> bool:
+    return bool(plain(reference)) and f" {plain(reference)} " in f" {plain(prediction)} "
+
+
+def _words(text: str, least: int, most: int) -> bool:
+    return "\n" not in text and least <= len(text.split()) <= most
+
+
+_SAME: dict[Style, Callable[[str, str, Example], bool]] = {
+    "number": _same_number,
+    "yes_no": _same_yes_no,
+    "choice": _same_choice,
+    "label": _same_label,
+    "json": _same_json,
+    "brief": _same_content,
+    "detail": _same_content,
+}
+_FORM: dict[Style, Callable[[str, Example], bool]] = {
+    "number": lambda text, _: bool(NUMBER.fullmatch(text)),
+    "yes_no": lambda text, _: text in ("Yes", "No"),
+    "choice": lambda text, example: len(text) == 1 and text in string.ascii_uppercase[: len(example.options) or 26],
+    "label": lambda text, example: text in example.options,
+    "phrase": lambda text, _: _words(text, *PHRASE_WORDS) and not text.endswith("."),
+    "json": lambda text, _: _parsed(text) is not None and not text.startswith("`"),
+    "brief": lambda text, _: _words(text, *BRIEF_WORDS),
+    "detail": lambda text, _: _words(text, *DETAIL_WORDS),
+}

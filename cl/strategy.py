@@ -39,6 +39,11 @@ class Part:
         """The part as JSON data, for keys and records."""
         return {self.name: self.settings}
 
+    def stage_spec(self, t: int) -> dict[str, Any]:
+        """The settings that act in stage t, for its key; the others are left to their defaults."""
+        inert = self.method.inert(t)
+        return {self.name: {key: value for key, value in self.settings.items() if key not in inert}}
+
     def memory_spec(self) -> dict[str, Any]:
         """The settings that change what the method remembers."""
         return {self.name: {key: self.settings[key] for key in type(self.method).memory_settings}}

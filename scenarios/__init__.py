@@ -3,6 +3,10 @@
 SOURCES: dict[str, str] = {
     "files": "scenarios.files:Files",
     "examples": "scenarios.examples:Examples",
+    "reasoning_gym": "scenarios.instructions:ReasoningGym",
+    "german_nouns": "scenarios.instructions:GermanNouns",
+    "home_intents": "scenarios.instructions:HomeIntents",
+    "function_calls": "scenarios.instructions:FunctionCalls",
     "hub": "scenarios.hub:Hub",
     "packaged": "scenarios.packaged:Packaged",
 }

@@ -64,7 +64,7 @@ class Examples:
         if not isinstance(row, dict):
             raise UserError(f"{where}: is not a JSON object")
         text = {key: self._text(key, row, where) for key in ("question", "answer")}
-        style = self._text("style_field", row, where) if self.settings["style_field"] else self.settings["style"]
+        style: Any = self._text("style_field", row, where) if self.settings["style_field"] else self.settings["style"]
         split: Any = self._text("split", row, where) if self.settings["split"] else None
         options = self.settings["labels"] or self._list("options", row, where)
         try:

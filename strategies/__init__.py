@@ -10,6 +10,7 @@ METHODS = {
     "joint": "strategies.joint:Joint",
     "scratch": "strategies.scratch:Scratch",
     "optimizer_state": "strategies.optimizer_state:OptimizerState",
+    "answer_styles": "strategies.answer_styles:AnswerStyles",
     "lora": "strategies.lora:Lora",
     "reglora": "strategies.reglora:RegLora",
     "o_lora": "strategies.o_lora:OLora",

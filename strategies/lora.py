@@ -40,6 +40,10 @@ class Lora(Method):
         self.life, self.r, self.alpha, self.dropout = life, r, alpha, dropout
         self.targets, self.variant = targets, variant
 
+    def inert(self, t: int) -> tuple[str, ...]:
+        """The first adapter is the same in every life."""
+        return ("life",) if t == 1 else ()
+
     def stands_on_base(self) -> bool:
         """Yes: a state holds adapters only."""
         return True

@@ -23,6 +23,9 @@ from cl import adapters
 from cl.errors import UserError
 from cl.method import Learned, Method
 
+# Torch says so once, of the storage format; the two products used here are tested against dense ones.
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+
 Multiplicity = Literal["counts", "union"]
 
 

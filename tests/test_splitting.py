@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
+from cl.examples import Example
 from cl.splitting import Shares, overlap, split_texts
 
 SHARES = Shares(validation=0.1, test=0.2, seed=0)
@@ -77,3 +79,29 @@ def test_report_counts_documents_and_utf8_bytes() -> None:
 )
 def test_overlap_by_hand(train: list[str], test: list[str], expected: float | None) -> None:
     assert overlap(train, test) == expected
+
+
+def official(name: str, split: Any) -> Example:
+    return Example(name, "yes", "phrase", split=split)
+
+
+def test_a_benchmark_s_own_test_holds_and_is_dropped_from_its_training() -> None:
+    trained = [official(f"question {i}", "train") for i in range(200)]
+    tested = [official(f"Question  {i}", "test") for i in range(20)]  # the same, written otherwise
+    found = split_texts([([*trained, *tested], None)], Shares(0.2, 0.3, 0), None, False)
+    assert {e.question for e in found.test if isinstance(e, Example)} == {e.question for e in tested}
+    assert found.report.duplicates == 20
+    assert len(found.train) + len(found.validation) == 180
+    assert 15 < len(found.validation) < 60  # carved out of training: about a fifth
+
+
+def test_a_benchmark_s_own_validation_is_not_carved_again() -> None:
+    examples = [official(f"q{i}", ("train", "validation", "test")[i % 3]) for i in range(90)]
+    found = split_texts([(examples, None)], Shares(0.2, 0.3, 0), None, False)
+    assert [len(part) for part in (found.train, found.validation, found.test)] == [30, 30, 30]
+
+
+def test_one_question_is_never_in_two_splits_whatever_its_answers() -> None:
+    examples = [Example(f"q{i % 50}", str(i), "number") for i in range(100)]
+    found = split_texts([(examples, None)], Shares(0.2, 0.3, 0), None, False)
+    assert found.report.duplicates == 50

@@ -30,11 +30,11 @@ def forgetting_figure(result: ExperimentResult) -> go.Figure:
     task = every[0].order[0]
     ends = {group: loss_at(group, final_row(group.runs[0]), task) for group in every}
     ends = {group: loss for group, loss in ends.items() if not math.isnan(loss)}
-    low, high = _window(contenders, score(task), list(ends.values()))
+    low, high = _window(contenders, window_loss(task), list(ends.values()))
     before = next((loss for group in every if not math.isnan(loss := loss_at(group, 0, task))), math.nan)
     unit = "nats/token" if math.isnan(before) else f"nats/token · {before:.2f} at the start"
     figure = empty(f"Loss on {task}", unit, HERO_HEIGHT)
-    draw(figure, contenders, score(task))
+    draw(figure, contenders, window_loss(task))
     for group in contenders:
         _dots(figure, group, task)
     for group in ends:
@@ -57,7 +57,7 @@ def curve_figure(every: Sequence[Group], title: str, value: Pick, unit: str) -> 
     return figure.update_xaxes(nticks=5)
 
 
-def score(name: str) -> Pick:
+def window_loss(name: str) -> Pick:
     """The validation loss on a data set, as a function of a point."""
     return lambda point: point.scores.get(name)
 

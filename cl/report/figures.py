@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,23 +11,26 @@ import plotly.graph_objects as go
 import plotly.io
 
 from cl.errors import UserError
-from cl.report.curves import Pick, curve_figure, forgetting_figure, score
-from cl.report.groups import Group, groups, loss_at
+from cl.measures import score
+from cl.report.curves import Pick, curve_figure, forgetting_figure, window_loss
+from cl.report.groups import Group, groups, is_scored, loss_at, mean, score_at
 from cl.report.style import FAINT, INK, SCALE, SOURCES, empty
 from cl.results import ExperimentResult, StageResult
 
 
 def figures(result: ExperimentResult) -> dict[str, go.Figure]:
-    """All pictures by name: `forgetting`, `curve/SET`, `matrix/GROUP`, `learning_rate`, `sources/GROUP`, `terms/NAME`.
+    """All pictures by name: `forgetting`, `form_and_content`, `curve/SET`, `matrix/GROUP`, `learning_rate` and others.
 
-    A picture for which the result has no data is left out.
+    The others are `sources/GROUP` and `terms/NAME`. A picture for which the result has no data is left out.
     """
     every = groups(result)
     if not every:
         return {}
     made = {"forgetting": forgetting_figure(result)}
+    if is_scored(result):
+        made["form_and_content"] = form_and_content_figure(every)
     for name in [*result.tasks, *result.retain]:
-        made[f"curve/{name}"] = curve_figure(every, name, score(name), "nats/token")
+        made[f"curve/{name}"] = curve_figure(every, name, window_loss(name), "nats/token")
     for group in every:
         made[f"matrix/{group.label}"] = matrix_figure(result, group)
     made["learning_rate"] = curve_figure(every, "learning rate", lambda point: point.lr, "as applied")
@@ -52,12 +55,43 @@ def save_images(made: Mapping[str, go.Figure], folder: Path) -> list[Path]:
     return paths
 
 
+def form_and_content_figure(every: Sequence[Group]) -> go.Figure:
+    """What each stream forgot at the end of its strict score: form alone (superficial) and content (essential).
+
+    Means over earlier tasks and seeds; the two parts add up to the fall, so a negative part is a gain. A reference,
+    which is no stream, has no bar.
+    """
+    shown = [group for group in every if not group.reference]
+    figure = empty("Forgotten form and content", "fall of the strict score on earlier tasks", 84 + 40 * len(shown))
+    for key, colour in (("essential", INK), ("superficial", SOURCES[1])):
+        figure.add_bar(
+            y=[group.label for group in shown],
+            x=[mean([score(run, key).value for run in group.runs]) for group in shown],
+            orientation="h",
+            name={"essential": "content (essential)", "superficial": "form alone (superficial)"}[key],
+            marker={"color": colour},
+            hovertemplate="%{y}: %{x:.3f}",
+        )
+    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
+    figure.update_xaxes(showgrid=True, zeroline=True, zerolinecolor=FAINT, tickformat=".2f")
+    return figure.update_layout(barmode="relative", hovermode="closest", bargap=0.35)
+
+
 def matrix_figure(result: ExperimentResult, group: Group) -> go.Figure:
-    """R of a group, mean over seeds; the task just learned is framed, absent cells stay white and say so."""
+    """R of a group, mean over seeds: strict scores where there are any, else losses.
+
+    The task just learned is framed, absent cells stay white and say so.
+    """
+    scored = is_scored(result)
+    value, unit = (score_at, "strict score") if scored else (loss_at, "nats/token")
     columns = [*group.order, *result.retain]
     names = ["before training", *(f"after {task}" for task in group.order)]
-    losses = [[loss_at(group, t, name) for name in columns] for t in range(len(names))]
-    trained = [cell.loss for run in result.runs for t, row in run.matrix.items() if t for cell in row.values()]
+    losses = [[value(group, t, name) for name in columns] for t in range(len(names))]
+    trained = (
+        [0.0, 1.0]
+        if scored
+        else [cell.loss for run in result.runs for t, row in run.matrix.items() if t for cell in row.values()]
+    )
     figure = empty(group.label, "", 84 + 46 * len(names))
     figure.add_heatmap(
         z=[[None if math.isnan(loss) else loss for loss in row] for row in losses],
@@ -71,7 +105,7 @@ def matrix_figure(result: ExperimentResult, group: Group) -> go.Figure:
         xgap=3,
         ygap=3,
         showscale=False,
-        hovertemplate="%{x}, %{y}: %{z:.4f} nats/token<extra></extra>",
+        hovertemplate="%{x}, %{y}: %{z:.4f} " + unit + "<extra></extra>",
     )
     for t, row in enumerate(losses):
         for i, loss in enumerate(row):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cl.measures import scored
 from cl.report.style import DASHES, PALETTE, REFERENCE
 from cl.results import ExperimentResult, Point, RunResult, StageResult
 
@@ -92,6 +93,17 @@ def loss_at(group: Group, row: int, name: str) -> float:
     """Mean over seeds of R[row, name] in nats/token; NaN where a seed does not have it."""
     cells = [run.matrix.get(row, {}).get(name) for run in group.runs]
     return mean([math.nan if cell is None else cell.loss for cell in cells])
+
+
+def score_at(group: Group, row: int, name: str, which: str = "strict") -> float:
+    """Mean over seeds of a score of R[row, name] in [0, 1]; NaN where a seed does not have it."""
+    cells = [run.matrix.get(row, {}).get(name) for run in group.runs]
+    return mean([math.nan if cell is None else cell.scores.get(which, math.nan) for cell in cells])
+
+
+def is_scored(result: ExperimentResult) -> bool:
+    """Whether every task of every run was scored by what the model answers."""
+    return all(scored(run) for run in result.runs)
 
 
 def mean(values: Sequence[float]) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from cl.measures import forgetting
-from cl.report.groups import Group, final_row, groups, loss_at, mean
+from cl.measures import forgetting, score
+from cl.report.groups import Group, final_row, groups, is_scored, loss_at, mean
 from cl.results import ExperimentResult
 
 NOTHING = 0.005  # a difference that prints as 0.00
@@ -17,6 +17,8 @@ def headline(result: ExperimentResult) -> str:
     Example: "With rewarm, English loss rose by 3.07 nats/token; with replay by 0.09, at a cost of 0.13 on German."
     """
     contenders = [group for group in groups(result) if not group.reference]
+    if is_scored(result) and contenders and len(contenders[0].order) > 1:
+        return _scored(contenders)
     forgot = {group.label: mean([forgetting(run).value for run in group.runs]) for group in contenders}
     ranked = sorted((g for g in contenders if not math.isnan(forgot[g.label])), key=lambda g: forgot[g.label])
     if not ranked:
@@ -28,6 +30,19 @@ def headline(result: ExperimentResult) -> str:
     if (forgot[best.label] > NOTHING) == (forgot[worst.label] > NOTHING) and forgot[best.label] > NOTHING:
         return f"{sentence}; with {best.label} by {forgot[best.label]:.2f}{_cost(best, worst)}."
     return f"{sentence}; with {best.label} it {_moved(forgot[best.label], '')}{_cost(best, worst)}."
+
+
+def _scored(contenders: list[Group]) -> str:
+    """The same for scores: how far the strict score of earlier tasks fell, and how much of it was form alone."""
+    fall = {g.label: mean([score(run, "strict_fall").value for run in g.runs]) for g in contenders}
+    ranked = sorted((g for g in contenders if not math.isnan(fall[g.label])), key=lambda g: fall[g.label])
+    if not ranked:
+        return _without_forgetting(contenders)
+    best, worst = ranked[0], ranked[-1]
+    form = mean([score(run, "superficial").value for run in worst.runs])
+    sentence = f"With {worst.label}, the strict score on earlier tasks fell by {fall[worst.label]:.2f}"
+    sentence += f", {form:.2f} of it form alone"
+    return f"{sentence}." if best is worst else f"{sentence}; with {best.label} by {fall[best.label]:.2f}."
 
 
 def _without_forgetting(contenders: list[Group]) -> str:

@@ -11,12 +11,21 @@ from typing import Literal
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from cl.measures import adaptation, forgetting, peak
+from cl.measures import adaptation, forgetting, peak, score
 from cl.metrics import Metric
-from cl.report.groups import Group, final_row, groups, mean
+from cl.report.groups import Group, final_row, groups, is_scored, mean
 from cl.results import Cell, ExperimentResult, RunResult
 
 Better = Literal["lower", "higher", "neither"]
+
+SCORE_METRICS: tuple[tuple[str, str, Better], ...] = (
+    ("MFT", "mft", "higher"),
+    ("MFN", "op_final", "higher"),
+    ("MAA", "op_mean", "higher"),
+    ("BWT", "bwt/T-1", "higher"),
+    ("superficial", "superficial", "lower"),
+    ("essential", "essential", "lower"),
+)
 
 
 @dataclass(frozen=True)
@@ -66,15 +75,8 @@ def strategies(result: ExperimentResult) -> Strategies:
     Numbers are means over seeds; "±" is half the distance between the smallest and the largest seed. The joint
     reference takes no part in the marking, and nothing is marked where there is nothing to compare.
     """
-    measures: list[tuple[Column, Callable[[Group], Value]]] = []
-    for name in result.tasks:
-        measures.append((Column(name, "nats/token", "lower"), partial(_final, names=[name])))
-    measures.append((Column("mean of tasks", "nats/token", "lower", "mean"), partial(_final, names=result.tasks)))
-    for name in result.retain:
-        measures.append((Column(name, "retain", "lower", wide=True), partial(_final, names=[name])))
+    measures = _by_score(result) if is_scored(result) else _by_loss(result)
     measures += [
-        (Column("forgetting", "first_nll", "lower", "forgot"), _forgetting),
-        (Column("adaptation", "nll", "higher", "adapted", wide=True), partial(_metric, formula=adaptation)),
         (Column("tokens", "trained", "neither", wide=True), partial(_cost, measure=_tokens, show=short)),
         (Column("time", "training", "neither"), partial(_cost, measure=_seconds, show=duration)),
         (
@@ -88,6 +90,30 @@ def strategies(result: ExperimentResult) -> Strategies:
     return Strategies(tuple(column for column, _ in measures), rows)
 
 
+Measures = list[tuple[Column, Callable[[Group], Value]]]
+
+
+def _by_loss(result: ExperimentResult) -> Measures:
+    found: Measures = [(Column(name, "nats/token", "lower"), partial(_final, names=[name])) for name in result.tasks]
+    found.append((Column("mean of tasks", "nats/token", "lower", "mean"), partial(_final, names=result.tasks)))
+    found += [(Column(name, "retain", "lower", wide=True), partial(_final, names=[name])) for name in result.retain]
+    return [
+        *found,
+        (Column("forgetting", "first_nll", "lower", "forgot"), _forgetting),
+        (Column("adaptation", "nll", "higher", "adapted", wide=True), partial(_metric, formula=adaptation)),
+    ]
+
+
+def _by_score(result: ExperimentResult) -> Measures:
+    """Strict scores at the end with the forgiving one below, and the metrics by which SEFE compares."""
+    found: Measures = [
+        (Column(name, "strict", "higher", wide=True), partial(_score, name=name)) for name in result.tasks
+    ]
+    for title, key, better in SCORE_METRICS:
+        found.append((Column(title, key, better), partial(_metric, formula=partial(score, key=key))))
+    return found
+
+
 def terminal_table(result: ExperimentResult, width: int = 100) -> RichTable:
     """The table of strategies for a terminal; the best values are bold and starred.
 
@@ -95,7 +121,12 @@ def terminal_table(result: ExperimentResult, width: int = 100) -> RichTable:
     """
     table = strategies(result)
     chosen = [i for i, column in enumerate(table.columns) if width >= 100 or not column.wide]
-    title = f"{result.name}: loss in nats/token, below it bits/byte (b/B)"
+    what = (
+        "strict scores, below them form forgiven"
+        if is_scored(result)
+        else "loss in nats/token, below it bits/byte (b/B)"
+    )
+    title = f"{result.name}: {what}"
     shown = RichTable(title=title, title_justify="left", box=None, padding=(0, 0, 1, 1), pad_edge=False)
     shown.add_column("strategy", overflow="fold", min_width=16, max_width=20)
     for column in (table.columns[i] for i in chosen):
@@ -137,6 +168,16 @@ def _final(group: Group, names: Sequence[str]) -> Value:
     losses = [mean([cell.loss for cell in row]) for row in known]
     bits = mean([mean([cell.bits_per_byte for cell in row]) for row in known])
     return _value(losses, f"{bits:.2f} b/B")
+
+
+def _score(group: Group, name: str) -> Value:
+    """Strict score in the last row of R; below it the score when form is forgiven."""
+    cells = [run.matrix.get(final_row(run), {}).get(name) for run in group.runs]
+    found = [cell.scores for cell in cells if cell is not None and cell.scores]
+    if len(found) < len(cells):
+        return _undefined("not evaluated after the last task")
+    forgiven = mean([scores["normalised"] for scores in found])
+    return _value([scores["strict"] for scores in found], f"({forgiven:.2f})")
 
 
 def _forgetting(group: Group) -> Value:

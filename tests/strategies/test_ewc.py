@@ -1,0 +1,93 @@
+"""EWC: penalty and Fisher diagonal by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from cl.errors import UserError
+from cl.method import Learned
+from strategies.ewc import EWC, fisher_diagonal, quadratic
+
+
+def test_penalty_by_hand() -> None:
+    theta, anchor = torch.tensor([1.0, 4.0], requires_grad=True), torch.tensor([3.0, 3.0])
+    value = quadratic(theta, anchor, torch.tensor([2.0, 10.0]))
+    assert float(value) == 9.0  # (2 * 4 + 10 * 1) / 2
+    assert torch.autograd.grad(value, theta)[0].tolist() == [-4.0, 10.0]  # F (theta - theta*)
+
+
+class Two(nn.Module):
+    """Two parameters; a "row" x has the loss w0 x + w1 x^2, so its gradient is (x, x^2)."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([1.0, 1.0]))
+
+
+def learned(model: Any, rows: list[float], memory: dict[str, torch.Tensor] | None = None, t: int = 1) -> Learned:
+    def batches(size: int) -> Iterator[Any]:
+        assert size == 1
+        yield from rows
+
+    loss: Any = lambda x: model.w[0] * x + model.w[1] * x**2  # noqa: E731
+    return Learned(model, t, {}, memory or {}, loss, batches)
+
+
+def test_fisher_is_a_mean_over_rows_not_the_square_of_a_mean() -> None:
+    found = fisher_diagonal(learned(model := Two(), [1.0, -1.0, 2.0]), dict(model.named_parameters()), 0)
+    assert found["w"].tolist() == [2.0, 6.0]  # (1 + 1 + 4) / 3, (1 + 1 + 16) / 3
+    first = fisher_diagonal(learned(model, [1.0, -1.0, 2.0]), dict(model.named_parameters()), 2)
+    assert first["w"].tolist() == [1.0, 1.0]
+
+
+def test_online_memory_adds_up_and_keeps_the_newest_optimum() -> None:
+    method, model = EWC(gamma=0.5), Two()
+    before = method.consolidate(learned(model, [1.0]))
+    model.w.data += 1
+    after = method.consolidate(learned(model, [2.0], before, t=2))
+    assert after["fisher.all/w"].tolist() == [4.5, 16.5]  # 0.5 * (1, 1) + (4, 16)
+    assert after["anchor.all/w"].tolist() == [2.0, 2.0]
+
+
+def test_offline_memory_keeps_every_task() -> None:
+    method, model = EWC(weight=2.0, mode="offline"), Two()
+    before = method.consolidate(learned(model, [1.0]))
+    model.w.data += 1
+    after = method.consolidate(learned(model, [2.0], before, t=2))
+    assert sorted(after) == ["anchor.1/w", "anchor.2/w", "fisher.1/w", "fisher.2/w"]
+    method.remember(after)
+    method.prepare(model, 3)
+    model.w.data += 1  # 2 above the first optimum, 1 above the second: (1 * 4 + 1 * 4)/2 + (4 + 16)/2 = 14
+    assert float(method.step_terms(model, 0)["ewc"]) == 28.0
+
+
+def test_parameters_that_do_not_live_on_are_refused() -> None:
+    method, model = EWC(), Two()
+    method.remember(method.consolidate(learned(model, [1.0])))
+    other = nn.Module()
+    other.v = nn.Parameter(torch.zeros(2))
+    with pytest.raises(UserError, match="ewc: trains other parameters than the task before; use full fine-tuning"):
+        method.prepare(other, 2)
+
+
+def test_neutral_is_not_there_at_all() -> None:
+    assert not EWC(weight=0.0).active(2)
+    assert EWC(weight=0.0).warnings()
+    assert not EWC().active(1)
+
+
+@pytest.mark.parametrize("settings", [{"weight": -1.0}, {"gamma": 1.5}, {"examples": -1}])
+def test_meaningless_settings_are_refused(settings: Any) -> None:
+    with pytest.raises(UserError, match="must be at least 0"):
+        EWC(**settings)
+
+
+def test_a_neighbour_of_the_optimum_is_free_where_nothing_mattered() -> None:
+    assert float(quadratic(torch.tensor([9.0]), torch.tensor([0.0]), torch.tensor([0.0]))) == 0.0

@@ -1,0 +1,204 @@
+"""Instruction streams end to end: what is learned, what is scored, what methods keep between tasks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cl import cli, experiment, graph, runner
+from cl.data import dialogue
+from cl.errors import UserError
+from cl.examples import Example
+from cl.graph import Graph
+from cl.rows import IGNORE, DialogueRows, collate, rows
+from cl.store import Store
+from tests.instruction_fixture import write_stream
+
+pytestmark = pytest.mark.filterwarnings("ignore:reglora")
+LORAS = ["lora_sequential", "lora_incremental", "lora_merged", "reglora", "o_lora", "lora_ewc", "lora_replay", "ewc"]
+
+
+def plan(folder: Path, *settings: str) -> tuple[Graph, Store]:
+    with contextlib.chdir(folder):
+        planned = graph.build(experiment.load("toyexp.yaml", list(settings)))
+    return planned, Store(folder / planned.experiment.store)
+
+
+def run(folder: Path, *settings: str) -> None:
+    with contextlib.chdir(folder):
+        assert cli.main(["run", "toyexp.yaml", *settings]) == 0
+
+
+def keys(folder: Path, *settings: str) -> list[list[str]]:
+    planned, _ = plan(folder, *settings)
+    return [[stage.node.key for stage in each.stages] for each in planned.runs]
+
+
+def result(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "results" / "toyexp" / "results.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_stream(tmp_path_factory.mktemp("stream"), strategies=dict.fromkeys(LORAS))
+    run(folder)
+    return folder
+
+
+def test_the_first_task_is_trained_once_for_all_lives_and_penalties(done: Path) -> None:
+    by_label = {each["strategy"]: [stage["key"] for stage in each["stages"]] for each in result(done)["runs"]}
+    lora = [label for label in LORAS if label != "ewc"]
+    assert len({by_label[label][0] for label in lora}) == 1
+    assert len({by_label[label][1] for label in lora}) == len(lora)
+    assert by_label["ewc"][0] != by_label["lora_ewc"][0]
+
+
+def test_every_answer_is_kept_and_means_are_theirs(done: Path) -> None:
+    planned, store = plan(done)
+    for each, stored in zip(planned.runs, result(done)["runs"], strict=True):
+        for t, node in each.rows.items():
+            for name, cell in stored["matrix"][str(t)].items():
+                lines = (store.path(node) / "items" / f"{name}.jsonl").read_text().splitlines()
+                items = [json.loads(line) for line in lines]
+                assert cell["items"] == len(items) == 6
+                for score in ("strict", "normalised", "format_ok"):
+                    assert cell["scores"][score] == pytest.approx(sum(item[score] for item in items) / 6)
+
+
+def test_again_nothing_is_executed(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = result(done)["runs"]
+    run(done)
+    assert result(done)["executed"] == 0
+    for old, new in zip(before, result(done)["runs"], strict=True):
+        assert old["matrix"] == new["matrix"]
+
+
+@pytest.mark.parametrize(
+    ("label", "neutral", "same"),
+    [
+        ("reglora", "--strategies={reglora: {reglora: {weight: 0}}}", "lora_merged"),
+        ("reglora", "--strategies={reglora: {reglora: {keep: 0}}}", "lora_merged"),
+        ("o_lora", "--strategies={o_lora: {o_lora: {orthogonality: 0}}}", "lora_incremental"),
+        ("lora_ewc", "--strategies={lora_ewc: {ewc: {weight: 0}}}", "lora_sequential"),
+        ("lora_replay", "--strategies={lora_replay: {replay: {share: 0}}}", "lora_sequential"),
+    ],
+)
+def test_a_neutral_setting_asks_for_the_very_nodes_of_the_plain_method(
+    done: Path, label: str, neutral: str, same: str
+) -> None:
+    assert keys(done, neutral) == keys(done, f"--strategies={{{same}: null}}")
+
+
+def test_memory_is_in_the_key_by_what_can_change_it(done: Path) -> None:
+    def memory(setting: str) -> tuple[str, str]:
+        planned, _ = plan(done, f"--strategies={{reglora: {{reglora: {setting}}}}}")
+        node = planned.runs[0].stages[1].node
+        return next(p.key for role, p in node.parents.items() if role.startswith("memory/")), node.key
+
+    plain, weighted, wider = memory("{}"), memory("{weight: 5}"), memory("{keep: 0.5}")
+    assert plain[0] == weighted[0] != wider[0]
+    assert len({plain[1], weighted[1], wider[1]}) == 3
+
+
+def test_only_the_answer_is_learned() -> None:
+    class Words:
+        all_special_tokens = ("<end>",)
+        chat_template = None
+        eos_token_id = 9
+
+        def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+            return {"input_ids": [ord(letter) for letter in text]}
+
+    question, answer = dialogue(Example("ab", "c", "phrase"), Words(), 0)
+    assert (question, answer) == ([0, 97, 98, 10], [99, 9])
+    with pytest.raises(UserError, match="holds the special token <end>; remove it"):
+        dialogue(Example("a<end>b", "c", "phrase"), Words(), 0)
+
+
+def test_rows_of_unequal_length_are_padded_and_padding_is_not_learned(done: Path) -> None:
+    planned, store = plan(done)
+    found = rows(store.path(planned.data["copy"]), "train", 64)
+    assert isinstance(found, DialogueRows)
+    chosen = [found[0], found[1]]
+    batch = collate(chosen, 0)
+    assert batch.targets is not None
+    for row, (ids, targets) in enumerate(chosen):
+        assert targets is not None
+        assert torch.equal(batch.ids[row, : len(ids)], ids)
+        assert torch.equal(batch.targets[row, : len(targets)], targets)
+        assert (batch.targets[row, len(targets) :] == IGNORE).all()
+        learned = targets != IGNORE
+        assert torch.equal(targets[learned], ids[1:][learned])
+        assert found.question(row).tolist() == ids[: len(ids) - int(learned.sum())].tolist()
+    assert int(batch.learned()) == sum(int((t != IGNORE).sum()) for _, t in chosen if t is not None)
+
+
+def test_an_example_longer_than_a_row_is_an_error_with_the_length_it_needs(tmp_path: Path) -> None:
+    folder = write_stream(tmp_path, train={"sequence": 4, "batch": 8})
+    planned, store = plan(folder)
+    with contextlib.chdir(folder):
+        runner.run(runner.pending(planned.data.values(), store), store, Quiet())
+        with pytest.raises(UserError, match=r"train\.sequence: 4 is shorter than the longest example; raise it to \d+"):
+            rows(store.path(planned.data["copy"]), "train", 4)
+
+
+class Quiet:
+    def waiting(self, *_: Any) -> None: ...
+
+    found = started = progress = point = finished = waiting
+
+
+def test_adapters_alone_are_stored(done: Path) -> None:
+    planned, store = plan(done, "--strategies={reglora: null}")
+    state = store.path(planned.runs[0].stages[1].node)
+    assert json.loads((state / "adapters.json").read_text()) == {"t1": "merged", "t2": "trained"}
+    memory = store.path(next(p for r, p in planned.runs[0].stages[1].node.parents.items() if r.startswith("memory/")))
+    assert all(value.dtype == torch.uint8 for value in load_file(memory / "memory.safetensors").values())
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("--examples=4", r"examples\.(copy|which): 4 is less than one optimizer step \(train\.batch\)"),
+        ("--examples={copy: 16}", r"examples\.which: is missing; give the training examples of every task"),
+        ("--tokens=5000", r"tokens: 5000 has no effect: no task of toy is counted in tokens"),
+        ("--examples={copy: 16, which: 16, other: 16}", r"examples: task: 'other' is unknown"),
+        ("--evaluation.items=-1", r"evaluation\.items: -1 must be at least 0"),
+        ("--strategies={o_lora: {lora: {r: 0}}}", r"r 0 must be at least 1"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(setting: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        plan(write_stream(tmp_path), setting)
+
+
+def test_a_penalty_without_its_adapters_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_stream(tmp_path)
+    (folder / "strategies").mkdir()
+    (folder / "strategies" / "wrong.yaml").write_text(
+        "{summary: w, paper: p, keeps: k, methods: [{lora: {life: continue}}, reglora]}"
+    )
+    with contextlib.chdir(folder):
+        assert cli.main(["run", "toyexp.yaml", "--strategies={wrong: null}"]) == 2
+    assert "reglora: there is no fresh adapter; put lora with life merge or stack before it" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_format_prompts_reach_training_and_test(tmp_path: Path) -> None:
+    folder = write_stream(tmp_path, strategies={"lora_styles": None, "lora_merged": None})
+    planned, store = plan(folder)
+    styled, plain = (each.data["which"] for each in planned.runs)
+    assert styled.key != plain.key
+    with contextlib.chdir(folder):
+        runner.run(runner.pending([styled], store), store, Quiet())
+    for split in ("train", "validation", "test"):
+        stored = json.loads((store.path(styled) / f"{split}.examples.json").read_text())
+        assert all("Answer with" in example["question"] for example in stored)

@@ -1,0 +1,92 @@
+"""Scores by hand, and what must hold between them."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from cl.examples import Example, Style
+from cl.scoring import FORMAT_PROMPTS, format_ok, normalised, strict
+
+COLOURS = ("red", "dark red", "blue")
+EXAMPLES: dict[Style, Example] = {
+    "number": Example("2 * 617?", "1234", "number"),
+    "yes_no": Example("Is ice cold?", "Yes", "yes_no"),
+    "choice": Example("Which is a fish? A. oak B. trout", "B", "choice", options=("oak", "trout")),
+    "label": Example("blood", "red", "label", options=COLOURS),
+    "phrase": Example("Capital of France?", "Paris", "phrase", accepted=("the city of Paris",)),
+    "json": Example("call f", '{"name": "f", "arguments": {"x": 1, "y": 2}}', "json"),
+    "brief": Example("Capital?", "Paris", "brief"),
+    "detail": Example("Capital?", "Paris", "detail"),
+}
+
+
+@pytest.mark.parametrize(
+    ("style", "prediction", "expected"),  # strict, normalised, form
+    [
+        ("number", "1234", (1, 1, True)),
+        ("number", " 1234\n", (1, 1, True)),
+        ("number", "1,234", (0, 1, True)),
+        ("number", "2 * 617 = 1234.", (0, 1, False)),
+        ("number", "1234 or 1235", (0, 0, False)),
+        ("number", "-1234", (0, 0, True)),
+        ("number", "1234.0", (0, 1, True)),
+        ("yes_no", "Yes", (1, 1, True)),
+        ("yes_no", "yes, it is.", (0, 1, False)),
+        ("yes_no", "No", (0, 0, True)),
+        ("yes_no", "No, yes", (0, 0, False)),
+        ("choice", "B", (1, 1, True)),
+        ("choice", "b.", (0, 1, False)),
+        ("choice", "(B) trout", (0, 1, False)),
+        ("choice", "The answer is trout.", (0, 1, False)),
+        ("choice", "an oak or a trout", (0, 0, False)),
+        ("choice", "C", (0, 0, False)),  # there is no such option
+        ("label", "red", (1, 1, True)),
+        ("label", "Red.", (0, 1, False)),
+        ("label", "It is red", (0, 1, False)),
+        ("label", "dark red", (0, 0, True)),  # the longer label, not the one inside it
+        ("label", "red and blue", (0, 0, False)),
+        ("label", "a redder one", (0, 0, False)),
+        ("phrase", "Paris", (1, 1, True)),
+        ("phrase", "the city of Paris", (1, 1, True)),
+        ("phrase", "The answer is: PARIS.", (0, 1, False)),
+        ("phrase", "Parisian", (0, 0, True)),
+        ("json", '{"name": "f", "arguments": {"x": 1, "y": 2}}', (1, 1, True)),
+        ("json", '```json\n{"arguments": {"y": 2, "x": 1}, "name": "f"}\n```', (0, 1, False)),
+        ("json", '{"name": "f"}', (0, 0, True)),
+        ("json", "f(x=1, y=2)", (0, 0, False)),
+        ("brief", "It is Paris because the government and most of its offices sit there.", (0, 1, True)),
+        ("brief", "Lyon", (0, 0, False)),
+        ("detail", "Paris", (1, 1, False)),
+    ],
+)
+def test_scores_by_hand(style: Style, prediction: str, expected: tuple[float, float, bool]) -> None:
+    example = EXAMPLES[style]
+    assert (strict(prediction, example), normalised(prediction, example), format_ok(prediction, example)) == expected
+
+
+@pytest.mark.parametrize("style", get_args(Style))
+@pytest.mark.parametrize("empty", ["", "  ", "\n", "...", "the"])
+def test_nothing_is_never_right(style: Any, empty: str) -> None:
+    assert strict(empty, EXAMPLES[style]) == normalised(empty, EXAMPLES[style]) == 0
+
+
+@pytest.mark.parametrize("style", [style for style in get_args(Style) if style not in ("brief", "detail")])
+def test_the_reference_itself_is_right_in_every_respect(style: Any) -> None:
+    example = EXAMPLES[style]
+    for text in (example.answer, *example.accepted):
+        assert strict(text, example) == normalised(text, example) == 1
+        assert format_ok(text, example)
+
+
+def test_strict_implies_normalised_whatever_the_text() -> None:
+    texts = [text for example in EXAMPLES.values() for text in (example.answer, example.question, *example.options)]
+    for example in EXAMPLES.values():
+        for text in [*texts, *(f"{one} {other}" for one in texts for other in texts)]:
+            assert strict(text, example) <= normalised(text, example)
+
+
+def test_every_style_has_its_format_prompt() -> None:
+    assert FORMAT_PROMPTS.keys() == set(get_args(Style))
+    assert len(set(FORMAT_PROMPTS.values())) == len(FORMAT_PROMPTS)
