@@ -6,6 +6,8 @@ against each other (replay, joint training), every row counts alike, as `train.s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cl import models
 from cl.catalog import unknown
 from cl.errors import UserError
@@ -14,6 +16,8 @@ from cl.scenario import Scenario
 
 SETTING = {"text": "tokens", "instruction": "examples"}
 """Which setting holds the budget of a kind of task."""
+FILLED = {"text": 1.0, "instruction": 0.3}
+"""Share of `train.sequence` that a row is taken to fill where costs are estimated; an example's length is not known yet."""
 
 
 class Budget:
@@ -22,7 +26,7 @@ class Budget:
     def __init__(self, experiment: Experiment, defined: Scenario) -> None:
         self.sequence, self.batch = experiment.train.sequence, experiment.train.batch
         given = {"tokens": experiment.tokens, "examples": experiment.examples}
-        kinds = {name: task.kind for name, task in defined.tasks.items()}
+        kinds = self._kinds = {name: task.kind for name, task in defined.tasks.items()}
         self._rows: dict[str, float] = {}
         for setting, amount in given.items():
             fitting = [task for task, kind in kinds.items() if SETTING[kind] == setting]
@@ -49,6 +53,10 @@ class Budget:
     def rows(self, task: str) -> float:
         """Training rows of a task."""
         return self._rows[task]
+
+    def cost(self, tasks: Mapping[str, float], rows: float) -> int:
+        """About how many tokens so many rows of a mixture of tasks are, for estimates."""
+        return round(rows * self.sequence * sum(share * FILLED[self._kinds[task]] for task, share in tasks.items()))
 
     def weight(self, task: str) -> int:
         """What a task that the model knows counts for in the split of replay: its budget, or else the largest one."""

@@ -115,7 +115,7 @@ class Chain:
             spec,
             parents,
             tuple(type(part.method).__module__ for part in active),
-            cost=(last - first) * train.batch * train.sequence,
+            cost=self.ground.budget.cost(stage.tasks, (last - first) * train.batch),
             needs=frozenset({"optimizer.safetensors"} if keep else ()),
             uses=self.data,
             local={

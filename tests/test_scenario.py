@@ -118,7 +118,7 @@ def test_no_text_is_trained_in_one_place_and_tested_in_another(path: str) -> Non
     assert measured
     assert not trained & measured
     assert splits[2].train == []
-    assert set(splits[2].test) == {text for text in splits[1].test if text.startswith("second")}
+    assert set(splits[2].test) == {text for text in splits[1].test if str(text).startswith("second")}
 
 
 def test_an_empty_split_is_refused(path: str) -> None:

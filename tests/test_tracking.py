@@ -139,11 +139,11 @@ def tracked(tmp_path: Path, monkeypatch: Any) -> Iterator[Any]:
     server = Server()
     monkeypatch.setattr(Tracker, "client", server)
     monkeypatch.setattr("cl.tracking.FLUSH_SECONDS", 3600.0)
-    graph, _ = plan(write_toy(tmp_path))
+    graph, store = plan(write_toy(tmp_path))
     with contextlib.ExitStack() as stack:
 
         def make() -> Tracker:
-            tracker = Tracker("http://away", tmp_path / "tracking", graph, None)
+            tracker = Tracker("http://away", tmp_path / "tracking", graph, store, None)
             stack.callback(tracker.close)
             return tracker
 
