@@ -24,7 +24,7 @@ from cl.learner import TokenLoss
 from cl.rows import DialogueRows, Rows, collate, rows
 from cl.settings import Train
 
-ANSWER_ROOM = 4  # tokens
+ANSWER_ROOM = 8  # tokens
 SCORES = ("strict", "normalised", "format_ok")
 
 
@@ -93,14 +93,14 @@ def answer(
 ) -> list[dict[str, Any]]:
     """What the model answers to the first examples of a split, with its scores.
 
-    An answer may have twice as many tokens as the longest reference, and ANSWER_ROOM more.
+    An answer may have ANSWER_ROOM tokens more than the longest reference.
     """
     from transformers import AutoTokenizer
 
     found = AutoTokenizer.from_pretrained(tokenizer)
     separator = result_of(tokenizer)["separator_id"]
     rows = range(len(asked))
-    limit = 2 * int(max(windows.lengths[row] + 1 - windows.answers[row] for row in rows)) + ANSWER_ROOM
+    limit = int(max(windows.lengths[row] + 1 - windows.answers[row] for row in rows)) + ANSWER_ROOM
     questions = [windows.question(row) for row in rows]
     produced = generation.answers(model, questions, limit, batch, end_of_turn(found, separator), separator)
     items = []
