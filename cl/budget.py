@@ -17,7 +17,7 @@ from cl.scenario import Scenario
 SETTING = {"text": "tokens", "instruction": "examples"}
 """Which setting holds the budget of a kind of task."""
 FILLED = {"text": 1.0, "instruction": 0.3}
-"""Share of `train.sequence` that a row is taken to fill where costs are estimated; an example's length is not known yet."""
+"""Share of `train.sequence` that a row is taken to fill in estimates of cost; planning does not read examples."""
 
 
 class Budget:

@@ -8,10 +8,12 @@ of a node that was not trained in this call appears in the run all the same.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -72,8 +74,14 @@ class Tracker:
             self._flush()
 
     def _connect(self) -> None:
-        """Import MLflow and make its tables now, while data are prepared: seconds that no step then waits for."""
+        """Import MLflow and make its tables now, while data are prepared: seconds that no step then waits for.
+
+        A new SQLite file is made under another name first: one whose making was interrupted could never be opened.
+        """
         try:
+            file = Path(self.uri.removeprefix("sqlite:///"))
+            if self.uri.startswith("sqlite:///") and not file.exists():
+                _make_database(file)
             self.client.search_experiments(max_results=1)
         except Exception as error:  # as in `_flush`: tried again there
             self.problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
@@ -238,6 +246,18 @@ class Tracker:
             context = "training" if name in result.tasks else "evaluation"
             inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
         self.client.log_inputs(run_id, datasets=inputs)
+
+
+def _make_database(file: Path) -> None:
+    """Make MLflow's tables in a new SQLite file, which is there complete or not at all."""
+    from mlflow import MlflowClient
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".mlflow-") as folder:
+        new = Path(folder) / file.name
+        MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(new, file)
 
 
 def _parts(rows: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:

@@ -7,6 +7,10 @@ SOURCES: dict[str, str] = {
     "german_nouns": "scenarios.instructions:GermanNouns",
     "home_intents": "scenarios.instructions:HomeIntents",
     "function_calls": "scenarios.instructions:FunctionCalls",
+    "trace": "scenarios.benchmarks:Trace",
+    "cl_benchmark": "scenarios.benchmarks:CLBenchmark",
+    "coin": "scenarios.benchmarks:Coin",
+    "clinc": "scenarios.benchmarks:Clinc",
     "hub": "scenarios.hub:Hub",
     "packaged": "scenarios.packaged:Packaged",
 }

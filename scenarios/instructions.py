@@ -134,7 +134,8 @@ class HomeIntents(_Generated):
     intents: their names without "Hass"; items: sentences of each; seed: which; language: en, de, …; form: `label`
     asks for the name alone, among `labels` (all intents of a class-incremental stream; by default those of this
     task); `json` for {"intent": name, slot: value, …}.
-    A template is chosen evenly, then each of its alternatives; sentences that come out twice are kept once.
+    A template is chosen evenly, then each of its alternatives; sentences that come out twice are kept once, so an intent
+    whose templates make few sentences has fewer than `items`.
     """
 
     package, licence = "home-assistant-intents", "Apache-2.0"
@@ -197,10 +198,10 @@ class FunctionCalls(_Generated):
     def documents(self) -> Iterator[Example]:
         """Yield the requests in the package's order."""
         asked, answered = (
-            [json.loads(line) for line in self.file(f"bfcl_eval/data/{folder}BFCL_v4_simple_python.json").open()]
+            self.file(f"bfcl_eval/data/{folder}BFCL_v4_simple_python.json").read_text(encoding="utf-8").splitlines()
             for folder in ("", "possible_answer/")
         )
-        for item, solution in zip(asked, answered, strict=True):
+        for item, solution in zip(map(json.loads, asked), map(json.loads, answered), strict=True):
             function = item["function"][0]
             ((name, values),) = solution["ground_truth"][0].items()
             required = function["parameters"].get("required", [])

@@ -20,7 +20,8 @@ import pytest
 
 from cl.delivery import Delivered, Deliveries, final_metrics, flat, numbered, point_metrics
 from cl.results import ExperimentResult, Point
-from cl.tracking import Tracker
+from cl.store import Store
+from cl.tracking import Tracker, _make_database
 from tests.results_fixture import experiment
 from tests.training_fixture import EXPERIMENT, ROOT, STEPS, execute, plan, results, start, write_toy
 
@@ -105,6 +106,9 @@ class Server:
             self.away -= 1
             raise ConnectionError("nobody\nthere")
 
+    def search_experiments(self, max_results: int) -> list[Any]:
+        return []
+
     def get_experiment_by_name(self, name: str) -> SimpleNamespace:
         self._call()
         return SimpleNamespace(experiment_id="1")
@@ -154,7 +158,9 @@ def points(first: int, last: int) -> list[Point]:
     return [Point(step, 10 * step, float(step), loss=1.0) for step in range(first, last + 1)]
 
 
-def test_points_stand_at_their_tokens_in_the_whole_stream(tracked: Any) -> None:
+def test_points_stand_at_their_tokens_in_the_whole_stream(tracked: Any, monkeypatch: Any) -> None:
+    # What the parent stage really read, as its stored result says.
+    monkeypatch.setattr(Store, "result", lambda self, node: {"tokens": EXPERIMENT["tokens"]})
     tracker = tracked.make()
     for node in tracked.nodes:
         for point in points(0, 3):
@@ -223,6 +229,28 @@ def test_a_run_that_was_deleted_on_the_server_is_made_anew(tracked: Any) -> None
     second.close()
     assert second.problem == ""
     assert tracked.server.steps() == [10]
+
+
+def test_a_database_is_there_complete_or_not_at_all(tmp_path: Path, monkeypatch: Any) -> None:
+    from mlflow import MlflowClient
+
+    class Interrupted(BaseException):
+        """As a kill would be: nothing in the way catches it."""
+
+    def stop(*_: Any) -> None:
+        raise Interrupted
+
+    file = tmp_path / "store" / "mlflow.db"
+    with monkeypatch.context() as patch:
+        patch.setattr("os.link", stop)
+        with pytest.raises(Interrupted):
+            _make_database(file)
+    assert not file.exists()
+    _make_database(file)
+    assert [found.name for found in MlflowClient(f"sqlite:///{file}").search_experiments()] == ["Default"]
+    assert [path.name for path in file.parent.iterdir()] == ["mlflow.db"]
+    _make_database(file)  # who comes second changes nothing
+    assert [path.name for path in file.parent.iterdir()] == ["mlflow.db"]
 
 
 def test_many_metrics_go_in_several_calls(tracked: Any) -> None:

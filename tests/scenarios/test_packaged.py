@@ -8,6 +8,7 @@ import pytest
 
 from cl.errors import UserError
 from cl.models import table
+from scenarios.instructions import PINNED
 from scenarios.packaged import Packaged, corpora
 from scenarios.readers import READERS
 
@@ -28,7 +29,10 @@ def test_the_requirements_pin_what_the_index_knows() -> None:
     pinned = {line for line in lines if not line.startswith("#")}
     wanted = {f"{e['package']}=={e['version']}" for e in corpora().values() if e["from"] == "pypi"}
     models = {f"{e['distribution']}=={e['version']}" for e in table()["packaged"].values()}
-    assert pinned == wanted | models
+    data_only = {f"{name}=={version}" for name, version in PINNED.items() if name != "reasoning-gym"}
+    assert pinned == wanted | models | data_only
+    constraints = Path(__file__).parents[2].joinpath("requirements", "constraints.txt").read_text(encoding="utf-8")
+    assert f"reasoning-gym=={PINNED['reasoning-gym']}" in constraints.replace("_", "-")
 
 
 def test_an_unknown_corpus_gets_the_closest() -> None:

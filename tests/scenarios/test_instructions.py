@@ -1,0 +1,113 @@
+"""Generated instructions: the same every time, with answers that check out."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from cl.errors import UserError
+from cl.scenario import load, split
+from cl.scoring import format_ok
+from scenarios.instructions import FunctionCalls, GermanNouns, HomeIntents
+from scenarios.templates import Templates
+
+INTENTS = ["TurnOn", "SetVolume", "StartTimer", "GetWeather"]
+
+
+def templates(sentence: str, seed: int = 0, **content: Any) -> Templates:
+    block = {"data": [{"sentences": [sentence]}]}
+    return Templates({"intents": {"X": block}, "lists": {}, "expansion_rules": {}} | content, random.Random(seed))
+
+
+def drawn(sentence: str, **content: Any) -> set[str]:
+    return {templates(sentence, seed, **content).sentence("X")[0] for seed in range(60)}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("turn on", {"turn on"}),
+        ("(turn|switch) on", {"turn on", "switch on"}),
+        ("turn [the] light", {"turn light", "turn the light"}),
+        ("(now;go)", {"now go", "go now"}),
+        ("hour[s]", {"hour", "hours"}),
+        ("(a [b|c]|d)", {"a", "a b", "a c", "d"}),
+    ],
+)
+def test_notation_by_hand(sentence: str, expected: set[str]) -> None:
+    assert drawn(sentence) == expected
+
+
+def test_rules_and_lists_are_filled_in() -> None:
+    rules = {"do": "(make|brew)"}
+    lists = {"drink": {"values": [{"in": "[hot] tea", "out": "TEA"}]}, "count": {"range": {"from": 2, "to": 3}}}
+    assert drawn("<do> {drink}", expansion_rules=rules, lists=lists) == {
+        "make tea", "make hot tea", "brew tea", "brew hot tea"
+    }  # fmt: skip
+    sentence, slots = templates("{count:cups} of {drink}", lists=lists).sentence("X")
+    assert slots == {"cups": int(sentence.split()[0]), "drink": "TEA"}
+
+
+def test_nouns() -> None:
+    found = list(GermanNouns(30).documents())
+    assert found == list(GermanNouns(30).documents())
+    assert len({example.question for example in found}) == 30
+    for example in found:
+        article, noun = example.answer.split(", ")[0].split()
+        assert article in ("der", "die", "das")
+        assert f'"{noun}"' in example.question
+
+
+def test_commands_by_label_and_as_json() -> None:
+    labelled = list(HomeIntents(INTENTS, 10).documents())
+    assert Counter(example.answer for example in labelled) == dict.fromkeys(INTENTS, 10)
+    assert {example.options for example in labelled} == {tuple(INTENTS)}
+    for example in HomeIntents(INTENTS, 10, form="json").documents():
+        assert json.loads(example.answer)["intent"] in INTENTS
+
+
+def test_another_seed_gives_other_commands() -> None:
+    first, second = ({e.question for e in HomeIntents(INTENTS, 10, seed=seed).documents()} for seed in (0, 1))
+    assert len(first & second) < 20
+
+
+def test_function_calls() -> None:
+    found = list(FunctionCalls().documents())
+    assert len(found) > 300
+    for example in found:
+        assert json.loads(example.answer)["name"] in example.question
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"intents": ["TurnOnn"], "items": 1}, "intents: 'TurnOnn' is unknown"),
+        ({"intents": ["TurnOn"], "items": 1, "language": "xx"}, "language: 'xx' is none of"),
+    ],
+)
+def test_unknown_commands_are_refused(settings: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        list(HomeIntents(**settings).documents())
+
+
+def test_a_form_that_commands_do_not_have_is_refused() -> None:
+    with pytest.raises(UserError, match="form: 'phrase' is neither label nor json"):
+        HomeIntents(["TurnOn"], 1, form="phrase")
+
+
+@pytest.mark.parametrize("name", ["instructions", "instructions_small", "intents"])
+def test_shipped_streams(name: str) -> None:
+    pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed")
+    scenario = load(name)
+    for task in scenario.tasks.values():
+        found = split(task, scenario)
+        assert len(found.train) >= 150
+        assert len(found.test) >= 60
+        for example in (*found.train, *found.test):
+            assert not isinstance(example, str)
+            assert format_ok(example.answer, example)
+            assert len(example.question) < 500
