@@ -59,8 +59,9 @@ types: $(STAMP)  ## types (mypy --strict)
 layers: $(STAMP)  ## which module may import which (import-linter)
 	$(BIN)/lint-imports --no-logo
 
-bench: $(STAMP)  ## tokens per second against a bare training loop
+bench: $(STAMP)  ## tokens per second against a bare training loop, and what each strategy costs
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python -m benchmarks.strategies
 
 clean:  ## remove the environment, caches and build outputs; results stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

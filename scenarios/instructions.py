@@ -134,8 +134,8 @@ class HomeIntents(_Generated):
     intents: their names without "Hass"; items: sentences of each; seed: which; language: en, de, …; form: `label`
     asks for the name alone, among `labels` (all intents of a class-incremental stream; by default those of this
     task); `json` for {"intent": name, slot: value, …}.
-    A template is chosen evenly, then each of its alternatives; sentences that come out twice are kept once, so an intent
-    whose templates make few sentences has fewer than `items`.
+    A template is chosen evenly, then each of its alternatives; sentences that come out twice are kept once, so an
+    intent whose templates make few sentences has fewer than `items`.
     """
 
     package, licence = "home-assistant-intents", "Apache-2.0"

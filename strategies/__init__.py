@@ -14,6 +14,8 @@ METHODS = {
     "lora": "strategies.lora:Lora",
     "reglora": "strategies.reglora:RegLora",
     "o_lora": "strategies.o_lora:OLora",
+    "n_lora": "strategies.n_lora:NLora",
     "ewc": "strategies.ewc:EWC",
+    "mas": "strategies.mas:MAS",
 }
 """Name in a strategy's list -> "module:Class"; nothing is imported before it is used."""

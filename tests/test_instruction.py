@@ -21,7 +21,17 @@ from cl.store import Store
 from tests.instruction_fixture import write_stream
 
 pytestmark = pytest.mark.filterwarnings("ignore:reglora")
-LORAS = ["lora_sequential", "lora_incremental", "lora_merged", "reglora", "o_lora", "lora_ewc", "lora_replay", "ewc"]
+SHARING = [
+    "lora_sequential",
+    "lora_incremental",
+    "lora_merged",
+    "reglora",
+    "o_lora",
+    "lora_ewc",
+    "lora_mas",
+    "lora_replay",
+]
+LORAS = [*SHARING, "n_lora", "ewc"]
 
 
 def plan(folder: Path, *settings: str) -> tuple[Graph, Store]:
@@ -54,9 +64,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_first_task_is_trained_once_for_all_lives_and_penalties(done: Path) -> None:
     by_label = {each["strategy"]: [stage["key"] for stage in each["stages"]] for each in result(done)["runs"]}
-    lora = [label for label in LORAS if label != "ewc"]
-    assert len({by_label[label][0] for label in lora}) == 1
-    assert len({by_label[label][1] for label in lora}) == len(lora)
+    assert len({by_label[label][0] for label in SHARING}) == 1
+    assert len({by_label[label][1] for label in LORAS}) == len(LORAS)
     assert by_label["ewc"][0] != by_label["lora_ewc"][0]
 
 
@@ -87,6 +96,8 @@ def test_again_nothing_is_executed(done: Path, capsys: pytest.CaptureFixture[str
         ("reglora", "--strategies={reglora: {reglora: {keep: 0}}}", "lora_merged"),
         ("o_lora", "--strategies={o_lora: {o_lora: {orthogonality: 0}}}", "lora_incremental"),
         ("lora_ewc", "--strategies={lora_ewc: {ewc: {weight: 0}}}", "lora_sequential"),
+        ("lora_mas", "--strategies={lora_mas: {mas: {weight: 0}}}", "lora_sequential"),
+        ("n_lora", "--strategies={n_lora: {n_lora: {weight: 0}}}", "lora_incremental"),
         ("lora_replay", "--strategies={lora_replay: {replay: {share: 0}}}", "lora_sequential"),
     ],
 )

@@ -11,14 +11,15 @@ from torch import nn
 
 from cl.errors import UserError
 from cl.method import Learned
-from strategies.ewc import EWC, fisher_diagonal, quadratic
+from strategies.anchored import mean_over_rows, quadratic
+from strategies.ewc import EWC
 
 
 def test_penalty_by_hand() -> None:
     theta, anchor = torch.tensor([1.0, 4.0], requires_grad=True), torch.tensor([3.0, 3.0])
     value = quadratic(theta, anchor, torch.tensor([2.0, 10.0]))
-    assert float(value.detach()) == 9.0  # (2 * 4 + 10 * 1) / 2
-    assert torch.autograd.grad(value, theta)[0].tolist() == [-4.0, 10.0]  # F (theta - theta*)
+    assert float(value.detach()) == 18.0  # 2 * 4 + 10 * 1; EWC takes half of it
+    assert torch.autograd.grad(value, theta)[0].tolist() == [-8.0, 20.0]  # 2 F (theta - theta*)
 
 
 class Two(nn.Module):
@@ -41,10 +42,18 @@ def learned(model: Any, rows: list[float], memory: dict[str, torch.Tensor] | Non
 
 
 def test_fisher_is_a_mean_over_rows_not_the_square_of_a_mean() -> None:
-    found = fisher_diagonal(learned(model := Two(), [1.0, -1.0, 2.0]), dict(model.named_parameters()), 0)
+    rows, model = [1.0, -1.0, 2.0], Two()
+    found = EWC(examples=0).importance(learned(model, rows), dict(model.named_parameters()))
     assert found["w"].tolist() == [2.0, 6.0]  # (1 + 1 + 4) / 3, (1 + 1 + 16) / 3
-    first = fisher_diagonal(learned(model, [1.0, -1.0, 2.0]), dict(model.named_parameters()), 2)
+    first = EWC(examples=2).importance(learned(model, rows), dict(model.named_parameters()))
     assert first["w"].tolist() == [1.0, 1.0]
+
+
+def test_importance_is_a_mean_of_sizes() -> None:
+    model = Two()
+    of = learned(model, [1.0, -3.0])
+    found = mean_over_rows(of, 0, of.loss, torch.Tensor.abs, dict(model.named_parameters()))
+    assert found["w"].tolist() == [2.0, 5.0]
 
 
 def test_online_memory_adds_up_and_keeps_the_newest_optimum() -> None:
@@ -52,8 +61,8 @@ def test_online_memory_adds_up_and_keeps_the_newest_optimum() -> None:
     before = method.consolidate(learned(model, [1.0]))
     model.w.data += 1
     after = method.consolidate(learned(model, [2.0], before, t=2))
-    assert after["fisher.all/w"].tolist() == [4.5, 16.5]  # 0.5 * (1, 1) + (4, 16)
-    assert after["anchor.all/w"].tolist() == [2.0, 2.0]
+    assert after["importance.all/w"].tolist() == [4.5, 16.5]  # 0.5 * (1, 1) + (4, 16)
+    assert after["optimum.all/w"].tolist() == [2.0, 2.0]
 
 
 def test_offline_memory_keeps_every_task() -> None:
@@ -61,7 +70,7 @@ def test_offline_memory_keeps_every_task() -> None:
     before = method.consolidate(learned(model, [1.0]))
     model.w.data += 1
     after = method.consolidate(learned(model, [2.0], before, t=2))
-    assert sorted(after) == ["anchor.1/w", "anchor.2/w", "fisher.1/w", "fisher.2/w"]
+    assert sorted(after) == ["importance.1/w", "importance.2/w", "optimum.1/w", "optimum.2/w"]
     method.remember(after)
     method.prepare(model, 3)
     model.w.data += 1  # 2 above the first optimum, 1 above the second: (1 * 4 + 1 * 4)/2 + (4 + 16)/2 = 14
