@@ -31,6 +31,7 @@ IMPLIED = {
     "o_lora": "one r x r product per module and earlier task",
     "lora_ewc": "a pass over the adapter",
     "lora_mas": "a pass over the adapter",
+    "lora_si": "some passes over the adapter",
     "n_lora": "the dense update of every module",
     "sefe": "as reglora; other questions",
 }

@@ -17,5 +17,6 @@ METHODS = {
     "n_lora": "strategies.n_lora:NLora",
     "ewc": "strategies.ewc:EWC",
     "mas": "strategies.mas:MAS",
+    "si": "strategies.si:SI",
 }
 """Name in a strategy's list -> "module:Class"; nothing is imported before it is used."""

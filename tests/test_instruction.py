@@ -16,6 +16,7 @@ from cl.data import dialogue
 from cl.errors import UserError
 from cl.examples import Example
 from cl.graph import Graph
+from cl.learner import Learner
 from cl.rows import IGNORE, DialogueRows, collate, rows
 from cl.store import Store
 from tests.instruction_fixture import write_stream
@@ -31,7 +32,7 @@ SHARING = [
     "lora_mas",
     "lora_replay",
 ]
-LORAS = [*SHARING, "n_lora", "ewc"]
+LORAS = [*SHARING, "n_lora", "lora_si", "ewc"]
 
 
 def plan(folder: Path, *settings: str) -> tuple[Graph, Store]:
@@ -97,6 +98,7 @@ def test_again_nothing_is_executed(done: Path, capsys: pytest.CaptureFixture[str
         ("o_lora", "--strategies={o_lora: {o_lora: {orthogonality: 0}}}", "lora_incremental"),
         ("lora_ewc", "--strategies={lora_ewc: {ewc: {weight: 0}}}", "lora_sequential"),
         ("lora_mas", "--strategies={lora_mas: {mas: {weight: 0}}}", "lora_sequential"),
+        ("lora_si", "--strategies={lora_si: {si: {weight: 0}}}", "lora_sequential"),
         ("n_lora", "--strategies={n_lora: {n_lora: {weight: 0}}}", "lora_incremental"),
         ("lora_replay", "--strategies={lora_replay: {replay: {share: 0}}}", "lora_sequential"),
     ],
@@ -213,3 +215,38 @@ def test_format_prompts_reach_training_and_test(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
         stored = json.loads((store.path(styled) / f"{split}.examples.json").read_text())
         assert all("Answer with" in example["question"] for example in stored)
+
+
+class CrashError(Exception):
+    """The process was killed here."""
+
+
+@pytest.mark.parametrize("label", ["lora_si", "reglora", "lora_ewc", "o_lora"])
+def test_interrupted_is_uninterrupted(label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"strategies": {label: None}, "checkpoints": {"steps": 2}}
+    whole, broken = (tmp_path / name for name in ("whole", "broken"))
+    for folder in (whole, broken):
+        folder.mkdir()
+        write_stream(folder, **settings)
+    run(whole)
+    inner = Learner.training_step
+    steps = iter(range(100))
+
+    def training_step(self: Learner, batch: Any, index: int) -> None:
+        if next(steps) == 9:  # the fourth of six steps of the second task: a checkpoint is behind it
+            raise CrashError
+        inner(self, batch, index)
+
+    with monkeypatch.context() as patch, contextlib.chdir(broken):
+        patch.setattr(Learner, "training_step", training_step)
+        with pytest.raises(CrashError):
+            cli.main(["run", "toyexp.yaml"])
+    run(broken)
+    (planned, store), (other, second) = plan(whole), plan(broken)
+    for one, two in zip(planned.runs[0].stages, other.runs[0].stages, strict=True):
+        files = sorted(path.relative_to(store.path(one.node)) for path in store.path(one.node).rglob("*.safetensors"))
+        assert files
+        for file in files:
+            expected, found = load_file(store.path(one.node) / file), load_file(second.path(two.node) / file)
+            assert expected.keys() == found.keys()
+            assert all(torch.equal(found[key], value) for key, value in expected.items())
