@@ -12,6 +12,7 @@ from cl.metrics import (
     Metric,
     adaptation,
     as_matrix,
+    forgetting_split,
     reject_zero_padded,
     stability_gap,
     summary,
@@ -240,3 +241,29 @@ def test_single_needs_one_score_for_each_task() -> None:
     with pytest.raises(UserError, match="single: has 1 scores for 4 tasks"):
         summary(EXAMPLE, single=[0.9])
     assert summary(EXAMPLE, single=[0.9, NAN, 0.8, 0.7])["fwt/single"].reason == "a single-task score is missing"
+
+
+def test_forgotten_form_and_content_add_up_to_the_fall_by_hand() -> None:
+    # Task 1: strict .8 after it, .1 at the end; form forgiven .9 and .7. Task 2 is the last.
+    strict = np.array([[0.0, 0.0], [0.8, 0.1], [0.1, 0.5]])
+    normalised = np.array([[0.2, 0.0], [0.9, 0.1], [0.7, 0.5]])
+    found = {metric.key: metric.value for metric in forgetting_split(strict, normalised)}
+    assert found["superficial"] == pytest.approx(0.5)  # (.7 - .1) - (.9 - .8)
+    assert found["essential"] == pytest.approx(0.2)  # .9 - .7
+    assert found["strict_fall"] == pytest.approx(0.7)
+
+
+def test_the_split_of_forgetting_is_an_identity_and_nothing_is_clipped() -> None:
+    chance = np.random.default_rng(0)
+    for _ in range(20):
+        strict = chance.random((5, 4))
+        normalised = np.minimum(1, strict + chance.random((5, 4)) / 2)
+        found = {metric.key: metric.value for metric in forgetting_split(strict, normalised)}
+        assert found["superficial"] + found["essential"] == pytest.approx(found["strict_fall"])
+
+
+def test_the_split_says_what_it_lacks() -> None:
+    strict = np.array([[0.0, 0.0], [math.nan, 0.1], [0.1, 0.5]])
+    for metric in forgetting_split(strict, strict):
+        assert math.isnan(metric.value)
+        assert metric.reason == "R[1,1] was not evaluated"

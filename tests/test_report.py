@@ -17,7 +17,7 @@ from cl.report.curves import apart
 from cl.report.groups import groups, is_reference, lines
 from cl.report.page import coloured, data_rows, number, plain
 from cl.report.table import Value, duration, short, strategies
-from cl.results import ExperimentResult, Point, RunResult, StageResult
+from cl.results import Cell, ExperimentResult, Point, RunResult, StageResult
 from tests.results_fixture import experiment, one_run
 
 
@@ -268,3 +268,41 @@ def test_the_peak_of_a_forked_stream_counts_from_the_fork_that_ended_the_task() 
     stages = [stage(None, 0, [8, 5]), stage(1, 1, [5, 4]), stage(None, 1, [5.0, 9.0]), stage(2, 2, [9.0, 8.5])]
     run = dataclasses.replace(experiment().runs[0], stages=stages, order=["english", "german"])
     assert peak(run).value == pytest.approx(9.0 - 4.0)
+
+
+def scored(strict: float, forgiven: float, label: str = "lora") -> RunResult:
+    """Two tasks: the first is answered perfectly after it was learned, and as given at the end."""
+
+    def cell(form: float, content: float) -> Cell:
+        return Cell(10.0, 10, 20.0, {"strict": form, "normalised": content, "format_ok": 1.0}, 8)
+
+    rows = {
+        0: {"english": cell(0, 0), "german": cell(0, 0)},
+        1: {"english": cell(1, 1), "german": cell(0, 0)},
+        2: {"english": cell(strict, forgiven), "german": cell(0.5, 0.75)},
+    }
+    return dataclasses.replace(one_run({}), strategy=label, matrix=rows)
+
+
+def test_scores_rule_where_there_are_any() -> None:
+    result = dataclasses.replace(experiment(), runs=[scored(0.25, 0.75), scored(1.0, 1.0, "sefe")], retain=[])
+    assert headline(result) == (
+        "With lora, the strict score on earlier tasks fell by 0.75, 0.50 of it form alone; with sefe by 0.00."
+    )
+    table = strategies(result)
+    by_title = {column.title: i for i, column in enumerate(table.columns)}
+    lora = table.rows[0].values
+    assert (lora[by_title["english"]].text, lora[by_title["english"]].detail) == ("0.25", ("(0.75)",))
+    titles = ("MFT", "MFN", "MAA", "BWT", "superficial", "essential")
+    assert [lora[by_title[title]].text for title in titles] == ["0.75", "0.38", "0.69", "-0.75", "0.50", "0.25"]
+    assert "forgetting" not in by_title
+    bars = figures(result)["form_and_content"].data
+    assert [(bar.name, list(bar.x)) for bar in bars] == [
+        ("content (essential)", [0.25, 0.0]),
+        ("form alone (superficial)", [0.5, 0.0]),
+    ]
+
+
+def test_no_fall_is_said_as_such() -> None:
+    result = dataclasses.replace(experiment(), runs=[scored(1.0, 1.0)], retain=[])
+    assert headline(result) == "No strict score on earlier tasks fell, not even with lora."

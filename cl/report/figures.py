@@ -72,7 +72,7 @@ def form_and_content_figure(every: Sequence[Group]) -> go.Figure:
             marker={"color": colour},
             hovertemplate="%{y}: %{x:.3f}",
         )
-    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
+    figure.update_yaxes(autorange="reversed", showgrid=False, type="category", dtick=1)
     figure.update_xaxes(showgrid=True, zeroline=True, zerolinecolor=FAINT, tickformat=".2f")
     return figure.update_layout(barmode="relative", hovermode="closest", bargap=0.35)
 

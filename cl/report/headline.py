@@ -39,6 +39,8 @@ def _scored(contenders: list[Group]) -> str:
     if not ranked:
         return _without_forgetting(contenders)
     best, worst = ranked[0], ranked[-1]
+    if abs(fall[worst.label]) < NOTHING:
+        return f"No strict score on earlier tasks fell, not even with {worst.label}."
     form = mean([score(run, "superficial").value for run in worst.runs])
     sentence = f"With {worst.label}, the strict score on earlier tasks fell by {fall[worst.label]:.2f}"
     sentence += f", {form:.2f} of it form alone"
