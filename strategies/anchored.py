@@ -64,7 +64,13 @@ class Anchored(Method):
         self.memory = dict(memory)
 
     def prepare(self, model: Any, t: int) -> Any:
-        """Pair parameters with what is remembered of them. Raises UserError where their names do not meet."""
+        """Pair parameters with what is remembered of them. Raises UserError where their names do not meet.
+
+        A stage that starts from the base model (`scratch`) follows no other, and nothing is held.
+        """
+        self.terms: list[tuple[Tensor, Tensor, Tensor]] = []
+        if not self.memory:
+            return model
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         held = {key: value for key, value in self.memory.items() if key.startswith("importance")}
         if {key.partition("/")[2] for key in held} != parameters.keys():
@@ -77,7 +83,9 @@ class Anchored(Method):
         return model
 
     def step_terms(self, model: Any, step: int) -> dict[str, Tensor]:
-        """The penalty."""
+        """The penalty, where anything is held."""
+        if not self.terms:
+            return {}
         device = model.device
         self.terms = [(theta, anchor.to(device), held.to(device)) for theta, anchor, held in self.terms]
         return {self.name: self.weight * self.factor * torch.stack([quadratic(*term) for term in self.terms]).sum()}

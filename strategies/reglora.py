@@ -180,7 +180,9 @@ class RegLora(Method):
         return model
 
     def step_terms(self, model: Any, step: int) -> dict[str, Tensor]:
-        """Weight * L_reg."""
+        """The weighted penalty; nothing where no task was learned before, as in `scratch`."""
+        if not self.factors:
+            return {}
         b = torch.cat([scale * b if self.scaled else b for _, b, scale in self.factors])
         a = torch.cat([a.T for a, _, _ in self.factors])
         if self.protected is None:

@@ -51,17 +51,11 @@ class SI(Anchored):
 
     def prepare(self, model: Any, t: int) -> Any:
         """Begin a path, and pair parameters with what is remembered of them."""
-        self.terms = []
-        if self.memory:
-            super().prepare(model, t)
+        super().prepare(model, t)
         self.parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         for name, value in self.parameters.items():
             self.state |= {f"path/{name}": torch.zeros_like(value), f"start/{name}": value.detach().clone()}
         return model
-
-    def step_terms(self, model: Any, step: int) -> dict[str, Tensor]:
-        """The penalty, from the second task on."""
-        return super().step_terms(model, step) if self.terms else {}
 
     def after_backward(self, model: Any) -> None:
         """Add the step before to the path, now that its end is known, and remember this one's beginning."""

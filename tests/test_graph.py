@@ -335,3 +335,40 @@ def replace(file: str, old: str, new: str) -> None:
     text = Path(file).read_text(encoding="utf-8")
     assert old in text
     Path(file).write_text(text.replace(old, new), encoding="utf-8")
+
+
+def memories(settings: str) -> dict[str, list[str]]:
+    """By stage, the states that what is remembered there was taken of, newest first."""
+    found = {}
+    for plan in planned(settings).runs[0].stages:
+        node = next((parent for role, parent in plan.node.parents.items() if role.startswith("memory/")), None)
+        chain = []
+        while node is not None:
+            chain.append(node.parents["state"].name)
+            node = node.parents.get("memory")
+        found[plan.stage.name] = chain
+    return found
+
+
+def test_what_is_remembered_is_taken_of_the_stages_before(toy: Path) -> None:
+    assert memories("--strategies={ewc: }") == {"english": [], "german": ["english"]}
+    assert memories("--strategies={finetune: }") == {"english": [], "german": []}
+
+
+def test_a_fork_remembers_what_its_trunk_does(toy: Path) -> None:
+    (toy / "strategies").mkdir()
+    (toy / "strategies" / "held.yaml").write_text("{summary: s, paper: p, keeps: k, methods: [inf_cosine, ewc]}")
+    assert memories("--strategies={held: }") == {
+        "english trunk": [],
+        "english anneal": [],
+        "german trunk": ["english trunk"],
+        "german anneal": ["english trunk"],
+    }
+
+
+def test_joint_and_scratch_have_nothing_to_remember(toy: Path) -> None:
+    (toy / "strategies").mkdir()
+    for name, first in (("held_joint", "joint"), ("held_scratch", "scratch")):
+        text = f"{{summary: s, paper: p, keeps: k, methods: [{first}, rewarm_cosine, ewc]}}"
+        (toy / "strategies" / f"{name}.yaml").write_text(text)
+        assert all(chain == [] for chain in memories(f"--strategies={{{name}: }}").values())

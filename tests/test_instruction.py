@@ -205,6 +205,18 @@ def test_a_penalty_without_its_adapters_is_told(tmp_path: Path, capsys: pytest.C
     )
 
 
+def test_tasks_trained_apart_have_nothing_to_hold(tmp_path: Path) -> None:
+    folder = write_stream(tmp_path)
+    (folder / "strategies").mkdir()
+    lines = {"held": "lora: {life: continue}}, ewc, si, mas", "stacked": "lora: {life: stack}}, reglora, o_lora"}
+    for name, methods in lines.items():
+        text = f"{{summary: s, paper: p, keeps: k, methods: [scratch, {{{methods}]}}"
+        (folder / "strategies" / f"{name}.yaml").write_text(text)
+    run(folder, "--strategies={held: null, stacked: null}")
+    for each in result(folder)["runs"]:
+        assert all(not point["terms"] for stage in each["stages"] for point in stage["points"])
+
+
 def test_format_prompts_reach_training_and_test(tmp_path: Path) -> None:
     folder = write_stream(tmp_path, strategies={"lora_styles": None, "lora_merged": None})
     planned, store = plan(folder)
