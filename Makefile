@@ -61,7 +61,7 @@ layers: $(STAMP)  ## which module may import which (import-linter)
 
 bench: $(STAMP)  ## tokens per second against a bare training loop, and what each strategy costs
 	$(BIN)/python benchmarks/throughput.py
-	$(BIN)/python -m benchmarks.strategies
+	$(BIN)/python benchmarks/strategies.py
 
 clean:  ## remove the environment, caches and build outputs; results stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

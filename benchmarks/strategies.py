@@ -1,9 +1,9 @@
 """What each strategy costs beside sequential LoRA: step time and peak memory of the second task.
 
-    python -m benchmarks.strategies [--model=smollm2-135m-instruct] [--rounds=2] [--steps=8]
+    python benchmarks/strategies.py [--model=smollm2-135m-instruct] [--rounds=2] [--steps=8]
 
 Every arm trains the second of three instruction tasks (`instructions_small`) from the state after the first, in a
-process of its own (with -m, for the file has the name of our package); arms alternate within a round, and ratios are
+process of its own; arms alternate within a round, and ratios are
 taken within a round, so a drift of the machine cancels. Loading, consolidation and the first steps (WARM_UP) are not in
 the time; looks are off. Peak memory is the process's largest resident set, loading included.
 """
@@ -17,9 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import auto_cli
+
+if Path(sys.path[0]) == Path(__file__).parent:  # the package `strategies` is meant below, not the benchmark beside us
+    sys.path.pop(0)
 
 WARM_UP = 2  # steps
 IMPLIED = {
@@ -120,7 +124,7 @@ def compare(model: str, rounds: int, steps: int, folder: str) -> None:
             for job in ("prepare", "measure"):
                 # Each round has its own number of steps, so that no node of the round before is found in the store.
                 options = [f"--model={model}", f"--arm={arm}", f"--steps={steps + turn}", f"--store={folder}"]
-                call = [sys.executable, "-m", "benchmarks.strategies", *options, f"--job={job}"]
+                call = [sys.executable, __file__, *options, f"--job={job}"]
                 done = subprocess.run(call, capture_output=True, text=True, check=False)
                 if done.returncode:
                     sys.exit(f"{arm} failed:\n{done.stderr[-2000:]}")

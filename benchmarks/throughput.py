@@ -23,6 +23,9 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
+if Path(sys.path[0]) == Path(__file__).parent:  # the package `strategies` is meant below, not the benchmark beside us
+    sys.path.pop(0)
+
 WARM_UP = 3  # steps: allocation, and compilation where there is one
 SHAPES = {"llama-5m": (8, 256), "smollm2-135m-instruct": (4, 256)}
 EQUAL = {"precision": "fp32", "compile": False, "boundaries": False}
