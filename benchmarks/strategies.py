@@ -3,9 +3,9 @@
     python benchmarks/strategies.py [--model=smollm2-135m-instruct] [--rounds=2] [--steps=8]
 
 Every arm trains the second of three instruction tasks (`instructions_small`) from the state after the first, in a
-process of its own; arms alternate within a round, and ratios are
-taken within a round, so a drift of the machine cancels. Loading, consolidation and the first steps (WARM_UP) are not in
-the time; looks are off. Peak memory is the process's largest resident set, loading included.
+process of its own; arms alternate within a round, and ratios are taken within a round, so a drift of the machine
+cancels. Loading, consolidation and the first steps (WARM_UP) are not in the time; looks are off. Peak memory is the
+process's largest resident set, loading included.
 """
 
 from __future__ import annotations

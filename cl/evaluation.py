@@ -73,19 +73,25 @@ def evaluate(
         folder = inputs[f"data/{name}"]
         windows, count = window(folder, name, "test", train.sequence, spec["tokens"])
         nll, tokens = score(loss, windows, count, spec["batch"], device, precision)
-        cells[name] = {"nll": nll, "tokens": tokens}
-        if isinstance(windows, DialogueRows):
-            found = examples(folder, "test")
-            cells[name]["bytes"] = float(sum(len(example.answer.encode()) for example in found[:count]))
-            if spec["items"]:
-                asked = found[: spec["items"]]
-                with autocast(device, precision):
-                    items = answer(model, inputs["tokenizer"], windows, asked, spec["batch"])
-                cells[name] |= {"scores": means(items), "items": len(items)}
-                _write(items, out / "items" / f"{name}.jsonl")
-        else:
-            cells[name]["bytes"] = tokens * bytes_per_token(result_of(folder))
+        cells[name] = {"nll": nll, "tokens": tokens, "bytes": bytes_of(folder, count, tokens)}
+        if isinstance(windows, DialogueRows) and spec["items"]:
+            asked = examples(folder, "test")[: spec["items"]]
+            with autocast(device, precision):
+                items = answer(model, inputs["tokenizer"], windows, asked, spec["batch"])
+            cells[name] |= {"scores": means(items), "items": len(items)}
+            _write(items, out / "items" / f"{name}.jsonl")
     return {"cells": cells}
+
+
+def bytes_of(folder: Path, count: int, tokens: int) -> float:
+    """UTF-8 bytes of the first `count` rows of a test split, which have so many learned tokens.
+
+    Of examples the answers'; of text at the split's mean rate.
+    """
+    result = result_of(folder)
+    if result["kind"] == "instruction":
+        return float(sum(len(example.answer.encode()) for example in examples(folder, "test")[:count]))
+    return tokens * bytes_per_token(result)
 
 
 def answer(

@@ -32,7 +32,7 @@ def data_folder(folder: Path, rows: int = 10, seed: int = 0) -> Path:
     folder.mkdir(parents=True)
     tokens = rows * SEQUENCE + 1
     save_file({split: ids(tokens, seed) for split in ("train", "validation", "test")}, folder / "tokens.safetensors")
-    result = {"tokens": {"test": tokens}, "report": {"bytes": {"test": 2 * (tokens - 1)}}}
+    result = {"kind": "text", "tokens": {"test": tokens}, "report": {"bytes": {"test": 2 * (tokens - 1)}}}
     (folder / "node.json").write_text(json.dumps({"result": result}))
     return folder
 

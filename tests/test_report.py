@@ -306,3 +306,11 @@ def test_scores_rule_where_there_are_any() -> None:
 def test_no_fall_is_said_as_such() -> None:
     result = dataclasses.replace(experiment(), runs=[scored(1.0, 1.0)], retain=[])
     assert headline(result) == "No strict score on earlier tasks fell, not even with lora."
+
+
+def test_a_stage_that_starts_at_different_tokens_is_named_once() -> None:
+    result = experiment()
+    late = [dataclasses.replace(stage, offset=stage.offset + stage.offset // 2) for stage in result.runs[1].stages]
+    moved = dataclasses.replace(result, runs=[result.runs[0], dataclasses.replace(result.runs[1], stages=late)])
+    names = [note.text for note in figures(moved)["forgetting"].layout.annotations if note.text.endswith("▸")]
+    assert names == ["english ▸", "german ▸"]

@@ -90,16 +90,21 @@ def draw(figure: go.Figure, every: Sequence[Group], value: Pick) -> None:
 
 
 def boundaries(figure: go.Figure, contenders: Sequence[Group], labelled: bool) -> None:
-    """A vertical line where each stage starts, if wanted with its name; starts within 2 % of the stream are one."""
+    """A vertical line where each stage starts, if wanted with its name; starts within 2 % of the stream are one.
+
+    Where groups start a stage at different tokens, its name stands at the first.
+    """
     stages = sorted((s for group in contenders for s in group.runs[0].stages), key=lambda stage: stage.offset)
     end = max((stage.offset + stage.tokens for stage in stages), default=0)
     starts: dict[int, str] = {}
     for stage in stages:
         if all(stage.offset - start >= 0.02 * end for start in starts):
             starts[stage.offset] = stage.name
+    named: set[str] = set()
     for start, name in starts.items():
         figure.add_vline(x=start, line={"color": BOUNDARY, "width": 1, "dash": "dot"})
-        if labelled:
+        if labelled and name not in named:
+            named.add(name)
             label = {"text": f"{name} ▸", "font": {"color": FAINT, "size": 13}, "xshift": 2, "showarrow": False}
             figure.add_annotation(x=start, y=1, yref="paper", yanchor="bottom", xanchor="left", **label)
     if end:
