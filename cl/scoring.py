@@ -29,8 +29,8 @@ FORMAT_PROMPTS: dict[Style, str] = {
 }
 """What the model is told about the form of its answer (SEFE, 2505.02486: the response format prompt)."""
 
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
-FENCE = re.compile(r"^```\w*\s*|\s*```$")
+NUMBER = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?")
+FENCED = re.compile(r"```(?:\w+\s)?(.*?)(?:```|$)", re.DOTALL)
 LEAD = re.compile(
     r"^(?:(?:so|therefore),? )?(?:the )?(?:final |correct )?(?:answer|result|label|category|option)(?: is)?:? "
 )
@@ -40,7 +40,8 @@ PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 20), (8, 40), (25, 110)  # what pa
 
 def strict(prediction: str, example: Example) -> float:
     """1 where the answer is the reference or another accepted one, white space around it aside."""
-    return float(prediction.strip() in (example.answer.strip(), *(text.strip() for text in example.accepted)))
+    text = prediction.strip()
+    return float(bool(text) and text in {reference.strip() for reference in (example.answer, *example.accepted)})
 
 
 def normalised(prediction: str, example: Example) -> float:
@@ -48,7 +49,7 @@ def normalised(prediction: str, example: Example) -> float:
 
     Forgiven are letter case, punctuation, articles and an introduction ("The answer is"). number: the last number of
     the text counts; yes_no: its first yes or no; choice: the letter or the option's text; label: the only label that
-    occurs; json: equal as a value, in a code fence or not; brief, detail: the reference occurs.
+    occurs; json: equal as a value, in a code fence or not (true is not 1); brief, detail: the reference occurs.
     """
     if strict(prediction, example):
         return 1.0
@@ -63,10 +64,10 @@ def format_ok(prediction: str, example: Example) -> bool:
 
 
 def plain(text: str) -> str:
-    """Lower case, without introduction, punctuation, articles and doubled blanks."""
+    """Lower case, without introduction, punctuation, articles (unless nothing else is left) and doubled blanks."""
     text = LEAD.sub("", " ".join(text.casefold().split()) + " ")
     text = text.translate({ord(mark): " " for mark in string.punctuation + "\u201c\u201d\u201e\u2019"})
-    return " ".join(ARTICLES.sub(" ", text).split())
+    return " ".join(ARTICLES.sub(" ", text).split()) or " ".join(text.split())
 
 
 def _same_phrase(prediction: str, reference: str, example: Example) -> bool:
@@ -88,11 +89,18 @@ def _same_yes_no(prediction: str, reference: str, example: Example) -> bool:
 
 
 def _same_choice(prediction: str, reference: str, example: Example) -> bool:
-    text = prediction.strip()
-    if letter := re.fullmatch(r"\(?([A-Za-z])[).:]?", text) or re.match(r"\(?([A-Z])[).:](?:\s|$)", text):
+    text = _introduced(prediction)
+    if letter := re.fullmatch(r"\(?([A-Za-z])\)?[.:]?", text) or re.match(r"\(?([A-Z])[).:](?:\s|$)", text):
         return letter[1].upper() == reference.strip().upper()
     place = string.ascii_uppercase.find(reference.strip().upper())
     return 0 <= place < len(example.options) and _only(text, example.options) == example.options[place]
+
+
+def _introduced(text: str) -> str:
+    """What comes after an introduction ("The answer is"), in its own letter case."""
+    text = " ".join(text.split())
+    lead = LEAD.match(text.lower() + " ")
+    return text[lead.end() :].strip() if lead else text
 
 
 def _same_label(prediction: str, reference: str, example: Example) -> bool:
@@ -108,15 +116,22 @@ def _only(text: str, options: tuple[str, ...]) -> str | None:
 
 
 def _same_json(prediction: str, reference: str, example: Example) -> bool:
-    found = _parsed(prediction)
-    return found is not None and found == _parsed(reference)
+    fenced = FENCED.search(prediction)
+    found = _canonical(fenced[1] if fenced else prediction)
+    return found is not None and found == _canonical(reference)
 
 
-def _parsed(text: str) -> Any:
+def _canonical(text: str) -> str | None:
+    """The JSON value as text with sorted keys and every number as a float; None for what is no JSON."""
     try:
-        return json.loads(FENCE.sub("", text.strip()))
-    except json.JSONDecodeError:
+        value = json.loads(text, parse_int=float, parse_constant=_no_json)
+        return json.dumps(value, sort_keys=True)
+    except (ValueError, RecursionError):  # a model that repeats itself opens more brackets than can be parsed
         return None
+
+
+def _no_json(name: str) -> Any:
+    raise ValueError(f"{name} is Python's, not JSON's")
 
 
 def _same_content(prediction: str, reference: str, example: Example) -> bool:
@@ -142,7 +157,7 @@ _FORM: dict[Style, Callable[[str, Example], bool]] = {
     "choice": lambda text, example: len(text) == 1 and text in string.ascii_uppercase[: len(example.options) or 26],
     "label": lambda text, example: text in example.options,
     "phrase": lambda text, _: _words(text, *PHRASE_WORDS) and not text.endswith("."),
-    "json": lambda text, _: _parsed(text) is not None and not text.startswith("`"),
+    "json": lambda text, _: _canonical(text) is not None,
     "brief": lambda text, _: _words(text, *BRIEF_WORDS),
     "detail": lambda text, _: _words(text, *DETAIL_WORDS),
 }

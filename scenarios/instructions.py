@@ -24,6 +24,12 @@ PINNED = {
 ARTICLES = {"m": "der", "f": "die", "n": "das"}
 
 
+def _count(items: Any) -> int:
+    if not isinstance(items, int) or isinstance(items, bool) or items < 1:
+        raise UserError(f"items: {items!r} is not a whole number of at least 1")
+    return items
+
+
 def _package(name: str) -> importlib.metadata.Distribution:
     """The installed package; raises UserError with the command that installs the pinned version."""
     remedy = f"run: pip install {'' if name == 'reasoning-gym' else '--no-deps '}{name}=={PINNED[name]}"
@@ -61,6 +67,10 @@ class ReasoningGym(_Generated):
     dataset: its name; items, seed: how many and which; style: of the answers; options: labels, for style `label`;
     remove: regular expressions whose matches are cut out of the question, such as notes about the form of the
     answer; config: further settings of the data set.
+    Short questions with short answers have, of 106: chain_sum, products, gcd, lcm, letter_counting, number_sequence
+    (number), syllogism (yes_no), family_relationships, spell_backward (phrase); calendar_arithmetic mixes styles.
+    Raises UserError for a number of items below 1, an expression that is none, and, when read, for a data set or
+    a setting that reasoning-gym lacks, and one that only checks answers and gives none.
     """
 
     package, licence = "reasoning-gym", "Apache-2.0"
@@ -76,12 +86,13 @@ class ReasoningGym(_Generated):
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
-            dataset=dataset, items=items, style=style, seed=seed, options=options, remove=remove, config=config
+            dataset=dataset, items=_count(items), style=style, seed=seed, options=options, remove=remove, config=config
         )
+        self.patterns = [_expression(pattern) for pattern in remove or []]
         self.about = f"reasoning-gym {dataset}, {items} generated problems"
 
     def documents(self) -> Iterator[Example]:
-        """Yield the problems. Raises UserError for a data set that reasoning-gym does not have."""
+        """Yield the problems."""
         _package(self.package)
         import reasoning_gym
 
@@ -91,28 +102,40 @@ class ReasoningGym(_Generated):
         except (ValueError, TypeError, AssertionError) as error:
             raise UserError(f"dataset: {s['dataset']}: {error}") from error
         for problem in problems:
+            if problem["answer"] is None:
+                raise UserError(f"dataset: {s['dataset']} has problems without a reference answer; take another")
             question = str(problem["question"])
-            for pattern in s["remove"] or []:
-                question = re.sub(pattern, "", question)
+            for pattern in self.patterns:
+                question = pattern.sub("", question)
             question = "\n".join(" ".join(line.split()) for line in question.split("\n") if line.strip())
             yield Example(question, str(problem["answer"]), s["style"], tuple(s["options"] or ()))
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"remove: {pattern!r} is no regular expression: {error}") from error
 
 
 class GermanNouns(_Generated):
     """German nouns (from Wiktionary): asked for article and plural, as in "das Haus, die Häuser".
 
     items, seed: how many nouns and which; only nouns with one gender and one plural, of at most 12 letters.
+    Raises UserError for more items than there are such nouns.
     """
 
     package, licence, about = "german-nouns", "CC-BY-SA-4.0", "German nouns with gender and plural"
 
     def __init__(self, items: int, seed: int = 0) -> None:
-        super().__init__(items=items, seed=seed)
+        super().__init__(items=_count(items), seed=seed)
 
     def documents(self) -> Iterator[Example]:
         """Yield the questions."""
         with self.file("german_nouns/nouns.csv").open(encoding="utf-8", newline="") as lines:
             nouns = sorted({noun for row in csv.DictReader(lines) if (noun := self._noun(row))})
+        if self.settings["items"] > len(nouns):
+            raise UserError(f"items: {self.settings['items']} nouns are asked for, there are {len(nouns)}")
         chosen = random.Random(self.settings["seed"]).sample(nouns, self.settings["items"])
         for lemma, article, plural in chosen:
             question = f'German noun "{lemma}": give it with its article, and its plural.'
@@ -135,7 +158,11 @@ class HomeIntents(_Generated):
     asks for the name alone, among `labels` (all intents of a class-incremental stream; by default those of this
     task); `json` for {"intent": name, slot: value, …}.
     A template is chosen evenly, then each of its alternatives; sentences that come out twice are kept once, so an
-    intent whose templates make few sentences has fewer than `items`.
+    intent whose templates make few sentences has fewer than `items`: GetCurrentTime 11, GetCurrentDate 20, Broadcast
+    48. Intents that share sentences ("start the radio") are not told apart: VacuumStart, VacuumReturnToBase and
+    LawnMower*.
+    Raises UserError for items below 1, another form, labels that lack an intent, and, when read, for an intent or a
+    language that the package does not have.
     """
 
     package, licence = "home-assistant-intents", "Apache-2.0"
@@ -151,11 +178,13 @@ class HomeIntents(_Generated):
     ) -> None:
         if form not in ("label", "json"):
             raise UserError(f"form: {form!r} is neither label nor json")
-        super().__init__(intents=intents, items=items, seed=seed, language=language, form=form, labels=labels)
-        self.about = f"Home Assistant commands ({language}), {items} each of {len(intents)} intents"
+        if labels and (missing := [intent for intent in intents if intent not in labels]):
+            raise UserError(f"labels: {missing[0]!r} is missing, which is an intent of this task; add it")
+        super().__init__(intents=intents, items=_count(items), seed=seed, language=language, form=form, labels=labels)
+        self.about = f"Home Assistant commands ({language}), up to {items} each of {len(intents)} intents"
 
     def documents(self) -> Iterator[Example]:
-        """Yield the commands. Raises UserError for an intent or a language that the package does not have."""
+        """Yield the commands."""
         path = self.file(f"home_assistant_intents/data/{self.settings['language']}.json")
         if not path.is_file():
             raise UserError(f"language: {self.settings['language']!r} is none of Home Assistant's")

@@ -32,6 +32,8 @@ EXAMPLES: dict[Style, Example] = {
         ("number", "1234 or 1235", (0, 0, False)),
         ("number", "-1234", (0, 0, True)),
         ("number", "1234.0", (0, 1, True)),
+        ("number", "1234,", (0, 1, False)),
+        ("number", "12,34", (0, 0, False)),
         ("yes_no", "Yes", (1, 1, True)),
         ("yes_no", "yes, it is.", (0, 1, False)),
         ("yes_no", "No", (0, 0, True)),
@@ -40,6 +42,9 @@ EXAMPLES: dict[Style, Example] = {
         ("choice", "b.", (0, 1, False)),
         ("choice", "(B) trout", (0, 1, False)),
         ("choice", "The answer is trout.", (0, 1, False)),
+        ("choice", "The answer is B.", (0, 1, False)),  # right in CoIN's script, too
+        ("choice", "The correct option is: (b)", (0, 1, False)),
+        ("choice", "The answer is A.", (0, 0, False)),
         ("choice", "an oak or a trout", (0, 0, False)),
         ("choice", "C", (0, 0, False)),  # there is no such option
         ("label", "red", (1, 1, True)),
@@ -54,7 +59,13 @@ EXAMPLES: dict[Style, Example] = {
         ("phrase", "Parisian", (0, 0, True)),
         ("json", '{"name": "f", "arguments": {"x": 1, "y": 2}}', (1, 1, True)),
         ("json", '```json\n{"arguments": {"y": 2, "x": 1}, "name": "f"}\n```', (0, 1, False)),
+        ("json", 'Here: ```{"name": "f", "arguments": {"x": 1.0, "y": 2}}``` That is it.', (0, 1, False)),
+        ("json", '{"name": "f", "arguments": {"x": true, "y": 2}}', (0, 0, True)),  # Python's True == 1
         ("json", '{"name": "f"}', (0, 0, True)),
+        ("json", "null", (0, 0, True)),
+        ("json", "NaN", (0, 0, False)),
+        ("json", "[" * 100_000, (0, 0, False)),
+        ("json", "1" * 5_000, (0, 0, True)),
         ("json", "f(x=1, y=2)", (0, 0, False)),
         ("brief", "It is Paris because the government and most of its offices sit there.", (0, 1, True)),
         ("brief", "Lyon", (0, 0, False)),
@@ -70,6 +81,17 @@ def test_scores_by_hand(style: Style, prediction: str, expected: tuple[float, fl
 @pytest.mark.parametrize("empty", ["", "  ", "\n", "...", "the"])
 def test_nothing_is_never_right(style: Any, empty: str) -> None:
     assert strict(empty, EXAMPLES[style]) == normalised(empty, EXAMPLES[style]) == 0
+
+
+def test_nothing_is_not_right_even_where_it_is_accepted() -> None:
+    example = Example("Who?", "nobody", "phrase", accepted=("", "no one"))
+    assert strict(" ", example) == normalised(" ", example) == 0
+    assert strict("no one", example) == 1
+
+
+def test_a_label_that_is_an_article_is_a_label() -> None:
+    example = Example("Which class?", "A", "label", options=("A", "B"))
+    assert [normalised(text, example) for text in ("A", "a", "The answer is A.", "B", "the")] == [1, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize("style", [style for style in get_args(Style) if style not in ("brief", "detail")])

@@ -12,7 +12,7 @@ import pytest
 from cl.errors import UserError
 from cl.scenario import load, split
 from cl.scoring import format_ok
-from scenarios.instructions import FunctionCalls, GermanNouns, HomeIntents
+from scenarios.instructions import FunctionCalls, GermanNouns, HomeIntents, ReasoningGym
 from scenarios.templates import Templates
 
 INTENTS = ["TurnOn", "SetVolume", "StartTimer", "GetWeather"]
@@ -50,6 +50,39 @@ def test_rules_and_lists_are_filled_in() -> None:
     }  # fmt: skip
     sentence, slots = templates("{count:cups} of {drink}", lists=lists).sentence("X")
     assert slots == {"cups": int(sentence.split()[0]), "drink": "TEA"}
+
+
+def test_problems_are_generated_and_their_questions_cut() -> None:
+    pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed")
+    config = {"min_terms": 2, "max_terms": 2, "max_digits": 1}
+    for example in ReasoningGym("chain_sum", 20, "number", remove=["^State.*: ", " =$"], config=config).documents():
+        left, sign, right = example.question.split()
+        assert int(example.answer) == int(left) + (int(right) if sign == "+" else -int(right))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset": "chain_summ"}, "dataset: chain_summ: .*not registered"),
+        ({"config": {"terms": 3}}, "dataset: chain_sum: .*unexpected keyword argument 'terms'"),
+        ({"dataset": "rubiks_cube"}, "dataset: rubiks_cube has problems without a reference answer"),
+        ({"items": 0}, "items: 0 is not a whole number of at least 1"),
+        ({"remove": ["("]}, r"remove: '\(' is no regular expression"),
+    ],
+)
+def test_problems_that_cannot_be_had_are_refused(settings: Any, message: str) -> None:
+    pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed")
+    with pytest.raises(UserError, match=message):
+        list(ReasoningGym(**{"dataset": "chain_sum", "items": 2, "style": "number"} | settings).documents())
+
+
+def test_settings_are_in_the_fingerprint() -> None:
+    assert len({GermanNouns(items, seed).fingerprint() for items in (1, 2) for seed in (0, 1)}) == 4
+
+
+def test_more_nouns_than_there_are_is_refused() -> None:
+    with pytest.raises(UserError, match=r"items: 1000000 nouns are asked for, there are [0-9]+$"):
+        list(GermanNouns(1_000_000).documents())
 
 
 def test_nouns() -> None:
@@ -94,9 +127,29 @@ def test_unknown_commands_are_refused(settings: Any, message: str) -> None:
         list(HomeIntents(**settings).documents())
 
 
-def test_a_form_that_commands_do_not_have_is_refused() -> None:
-    with pytest.raises(UserError, match="form: 'phrase' is neither label nor json"):
-        HomeIntents(["TurnOn"], 1, form="phrase")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"form": "phrase"}, "form: 'phrase' is neither label nor json"),
+        ({"items": 0}, "items: 0 is not a whole number of at least 1"),
+        ({"labels": ["TurnOff"]}, "labels: 'TurnOn' is missing"),
+    ],
+)
+def test_settings_of_commands_are_checked_at_once(settings: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        HomeIntents(**{"intents": ["TurnOn"], "items": 1} | settings)
+
+
+def test_every_intent_of_the_class_incremental_stream_is_learned_and_tested() -> None:
+    scenario = load("intents")
+    asked: set[str] = set()
+    for task in scenario.tasks.values():
+        found = split(task, scenario)
+        train, test = ({example.answer for example in part} for part in (found.train, found.test))  # type: ignore[union-attr]
+        assert train == test
+        assert not train & asked
+        asked |= train
+    assert len(asked) == 25
 
 
 @pytest.mark.parametrize("name", ["instructions", "instructions_small", "intents"])
