@@ -205,6 +205,7 @@ def test_a_penalty_without_its_adapters_is_told(tmp_path: Path, capsys: pytest.C
     )
 
 
+@pytest.mark.slow
 def test_tasks_trained_apart_have_nothing_to_hold(tmp_path: Path) -> None:
     folder = write_stream(tmp_path)
     (folder / "strategies").mkdir()
@@ -233,6 +234,7 @@ class CrashError(Exception):
     """The process was killed here."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["lora_si", "reglora", "lora_ewc", "o_lora"])
 def test_interrupted_is_uninterrupted(label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"strategies": {label: None}, "checkpoints": {"steps": 2}}

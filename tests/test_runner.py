@@ -181,6 +181,7 @@ def test_a_second_call_executes_nothing_and_reports_the_same(run: Any, monkeypat
     assert warm["seconds"] < cold["seconds"]
 
 
+@pytest.mark.slow
 def test_a_reused_node_is_reported_as_such_and_changes_no_score(run: Any, toy: Path) -> None:
     both = "--strategies={finetune: , rewarm_replay: {replay: {share: 0.25}}}"
     run()

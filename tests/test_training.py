@@ -111,6 +111,7 @@ def crash_at(monkeypatch: Any, step: int) -> None:
     monkeypatch.setattr(Learner, "training_step", training_step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 8, STEPS, STEPS + 12])  # the last two: before the last step, in the second task
 def test_interrupted_equals_uninterrupted(step: int, tmp_path: Path, model: Path, monkeypatch: Any) -> None:
     whole, broken = (eventful(tmp_path / name, model) for name in ("whole", "broken"))
@@ -200,6 +201,7 @@ def test_two_methods_of_one_class_keep_their_states_apart() -> None:
     assert [float(method.importance["x"]) for method in loaded] == [0.0, 1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -238,6 +240,7 @@ def test_optimizer_state_is_kept_or_reset(strategy: str, updates: int, tmp_path:
     assert {float(value) for name, value in state.items() if name.endswith("/step")} == {updates}
 
 
+@pytest.mark.slow
 def test_trunk_and_fork_are_one_stage_bit_for_bit(tmp_path: Path) -> None:
     folder = write_toy(tmp_path, strategies={"infinite_cosine": None, "whole": None})
     write_strategy(folder, "whole", [{"tests.training_fixture:Whole": {}}, {"optimizer_state": {"policy": "keep"}}])
@@ -251,6 +254,7 @@ def test_trunk_and_fork_are_one_stage_bit_for_bit(tmp_path: Path) -> None:
     assert forked[0]["tokens"] + forked[1]["tokens"] == uncut[0]["tokens"]
 
 
+@pytest.mark.slow
 def test_a_stage_too_short_to_have_a_fork_still_ends(tmp_path: Path) -> None:
     folder = write_toy(tmp_path, tokens=BATCH * SEQUENCE, strategies={"infinite_cosine": None})
     run(folder)
@@ -410,6 +414,7 @@ def test_a_point_is_the_mean_over_its_steps() -> None:
     assert summarise([]) == {}
 
 
+@pytest.mark.slow
 def test_terms_are_in_the_curve_with_their_ratio(tmp_path: Path, model: Path) -> None:
     folder = eventful(tmp_path, model)
     run(folder)
@@ -419,6 +424,7 @@ def test_terms_are_in_the_curve_with_their_ratio(tmp_path: Path, model: Path) ->
     assert max(point["terms"]["anchor"] for point in points) > 0
 
 
+@pytest.mark.slow
 def test_a_method_starts_a_stage_from_what_its_parent_stage_left(tmp_path: Path, model: Path, monkeypatch: Any) -> None:
     prepared: list[tuple[float, float]] = []
     inner = Anchor.prepare
