@@ -73,7 +73,7 @@ def plain(graph: Any, store: Any) -> list[float]:
     node = graph.runs[0].stages[0].node
     settings = graph.experiment.train
     model = models.load(store.path(graph.base)).train()
-    rows = read_rows(store.path(graph.data["english"]), "train", settings.sequence)
+    rows = read_rows(store.path(graph.data["english"]), "english", "train", settings.sequence)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, fused=True)
     times = []
     for step in range(node.spec["steps"]):

@@ -109,8 +109,8 @@ def _folders(kind: Definitions) -> list[Path]:
 
 
 def _find(kind: Classes, name: str, where: str) -> type:
-    module, table = TABLES[kind]
-    known: dict[str, str] = getattr(importlib.import_module(module), table)
+    # All of ours first: once the working directory is on the path, a folder of the same name there would be taken.
+    known: dict[str, str] = {k: getattr(importlib.import_module(m), table) for k, (m, table) in TABLES.items()}[kind]
     if ":" not in name and name not in known:
         raise UserError(unknown(f"{where}: {kind}", name, [*known, "package.module:Class"]))
     target, _, attribute = known.get(name, name).partition(":")

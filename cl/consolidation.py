@@ -47,7 +47,7 @@ def _trained(spec: Mapping[str, Any], inputs: Mapping[str, Path], train: Train, 
     """The rows of the stage's own tasks on which it trained, each once, `size` at a time, in their stored order."""
     ledger = Ledger.from_json(result_of(inputs["state"])["ledger"])
     for task in spec["tasks"]:
-        found = rows(inputs[f"data/{task}"], "train", train.sequence)
+        found = rows(inputs[f"data/{task}"], task, "train", train.sequence)
         chosen = ledger.accounts[task].trained_rows().tolist()
         for start in range(0, len(chosen), size):
             yield [found[row] for row in chosen[start : start + size]]

@@ -134,12 +134,9 @@ def _write(items: Sequence[Mapping[str, Any]], path: Path) -> None:
 def window(folder: Path, name: str, split: str, sequence: int, tokens: int) -> tuple[Rows, int]:
     """Rows of a split and how many of them make its fixed window of at most `tokens` tokens: at least one, at most all.
 
-    Raises UserError for a split that is shorter than one row, and with the name for what `rows` refuses.
+    Raises UserError for a split that is shorter than one row.
     """
-    try:
-        found = rows(folder, split, sequence)
-    except UserError as error:
-        raise UserError(f"{name}: {error}") from error
+    found = rows(folder, name, split, sequence)
     if not len(found):
         raise UserError(
             f"{name}: the {split} split is shorter than a row of {sequence + 1} tokens; "

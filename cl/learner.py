@@ -42,18 +42,18 @@ class TokenLoss:
         plain = isinstance(head, nn.Linear) and head.bias is None
         self.splits = plain and not any(getattr(model.config, name, None) for name in LOGIT_SCALES)
 
-    def inputs(self, ids: Tensor) -> dict[str, Tensor]:
-        """Arguments of the model for ids [B, T+1]."""
-        inputs = {"input_ids": ids[:, :-1]}
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Arguments of the model for a batch."""
+        inputs = {"input_ids": batch.ids[:, :-1]}
         if self.boundaries:
-            segments = rows.segments(ids, self.separator)
+            segments = rows.segments(batch, self.separator)
             inputs["attention_mask"] = rows.block_mask(segments)
             inputs["position_ids"] = rows.positions(segments)
         return inputs
 
     def total(self, batch: Batch) -> Tensor:
         """Sum over all learned target tokens of a batch."""
-        inputs = self.inputs(batch.ids)
+        inputs = self.inputs(batch)
         targets = (batch.ids[:, 1:] if batch.targets is None else batch.targets).reshape(-1)
         keep = None if batch.targets is None else targets != IGNORE
         chunk = losses.chunk_size(self.model.config.vocab_size)

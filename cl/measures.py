@@ -34,7 +34,8 @@ def every(run: RunResult, retain: Sequence[str] = ()) -> dict[str, Metric]:
 
 def scored(run: RunResult) -> bool:
     """Whether the run's tasks were scored by what the model answers."""
-    return all(cell.scores for row in run.matrix.values() for name, cell in row.items() if name in run.order)
+    cells = [cell for row in run.matrix.values() for name, cell in row.items() if name in run.order]
+    return bool(cells) and all(cell.scores for cell in cells)
 
 
 def scores(run: RunResult, which: str = "strict", retain: Sequence[str] = ()) -> dict[str, Metric]:

@@ -81,14 +81,12 @@ class PackedRows:
 class DialogueRows:
     """Rows of an instruction task: one example each; starts [rows+1] and answers [rows] as `cl.data` stores them.
 
-    Raises UserError where an example is longer than a row may be.
+    lengths: input tokens of each.
     """
 
-    def __init__(self, tokens: npt.NDArray[np.int32], starts: Ints, answers: Ints, sequence: int) -> None:
+    def __init__(self, tokens: npt.NDArray[np.int32], starts: Ints, answers: Ints) -> None:
         self.tokens, self.starts, self.answers = tokens, starts, answers
         self.lengths: Ints = np.diff(starts) - 1
-        if len(self.lengths) and (longest := int(self.lengths.max())) > sequence:
-            raise UserError(f"train.sequence: {sequence} is shorter than the longest example; raise it to {longest}")
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -110,12 +108,16 @@ def _inside(row: int, rows: int) -> None:
         raise IndexError(f"row {row} of {rows}")
 
 
-def rows(folder: Path, split: str, sequence: int) -> Rows:
-    """Rows of a split of a stored data node."""
+def rows(folder: Path, name: str, split: str, sequence: int) -> Rows:
+    """Rows of a split of a stored data node. Raises UserError for an example that is longer than a row may be."""
     arrays = load_file(folder / "tokens.safetensors")
-    if f"{split}.starts" in arrays:
-        return DialogueRows(arrays[split], arrays[f"{split}.starts"], arrays[f"{split}.answers"], sequence)
-    return PackedRows(arrays[split], sequence)
+    if f"{split}.starts" not in arrays:
+        return PackedRows(arrays[split], sequence)
+    found = DialogueRows(arrays[split], arrays[f"{split}.starts"], arrays[f"{split}.answers"])
+    longest = int(found.lengths.max(initial=0))
+    if longest > sequence:
+        raise UserError(f"train.sequence: {sequence} is less than the longest example of {name}; raise it to {longest}")
+    return found
 
 
 def collate(found: Iterable[Row], separator: int) -> Batch:
@@ -132,9 +134,14 @@ def collate(found: Iterable[Row], separator: int) -> Batch:
     return Batch(ids, targets)
 
 
-def segments(tokens: Tensor, separator: int) -> Tensor:
-    """Segment number of each input token: [B, T+1] ids -> [B, T]; a separator starts a new segment."""
-    return (tokens[:, :-1] == separator).cumsum(1)
+def segments(batch: Batch, separator: int) -> Tensor:
+    """Segment number of each input token, [B, T]; in packed text a separator starts a new segment.
+
+    A dialogue, whose first target is never learned, is one segment: some chat templates write the separator between
+    its turns, and the answer must see the question. Its padding comes last, where nothing looks at it.
+    """
+    found = (batch.ids[:, :-1] == separator).cumsum(1)
+    return found if batch.targets is None else found * (batch.targets[:, :1] != IGNORE)
 
 
 def positions(segments_BT: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ of a node that was not trained in this call appears in the run all the same.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import queue
@@ -256,8 +255,12 @@ def _make_database(file: Path) -> None:
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".mlflow-") as folder:
         new = Path(folder) / file.name
         MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
-        with contextlib.suppress(FileExistsError):  # another process was faster
+        try:
             os.link(new, file)
+        except FileExistsError:  # another process was faster
+            pass
+        except OSError:  # a file system without hard links
+            new.replace(file)
 
 
 def _parts(rows: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:

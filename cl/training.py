@@ -65,11 +65,8 @@ def train(order: Order) -> dict[str, Any]:
 def _job(order: Order) -> Job:
     spec, evaluation = order.spec, Evaluation(**order.local["evaluation"])
     settings = Train(**spec["train"])
-    sources = {
-        role.removeprefix("data/"): rows(folder, "train", settings.sequence)
-        for role, folder in order.inputs.items()
-        if role.startswith("data/")
-    }
+    folders = {role.removeprefix("data/"): path for role, path in order.inputs.items() if role.startswith("data/")}
+    sources = {name: rows(folder, name, "train", settings.sequence) for name, folder in folders.items()}
     return Job(
         learner=_learner(order, settings),
         plan=_plan(spec, order.inputs, sources),

@@ -8,7 +8,7 @@ from typing import Any
 
 from cl.errors import UserError
 from cl.examples import Example, Style
-from scenarios.files import Files, checked, content_hash
+from scenarios.files import Files, checked, content_hash, json_lines
 
 
 class Examples:
@@ -48,21 +48,14 @@ class Examples:
     def documents(self) -> Iterator[Example]:
         """Yield the examples of all files."""
         for path in self.files.files():
-            for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-                if line.strip():
-                    yield self._example(line, f"{path}, line {number}")
+            for where, row in json_lines(path):
+                yield self._example(row, where)
 
     def fingerprint(self) -> str:
         """Hash of the files' names and contents, and the settings that decide what an example is."""
         return f"{content_hash(self.files.files())} {json.dumps(self.settings, sort_keys=True)}"
 
-    def _example(self, line: str, where: str) -> Example:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{where}: is not JSON: {error.msg}") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: is not a JSON object")
+    def _example(self, row: dict[str, Any], where: str) -> Example:
         text = {key: self._text(key, row, where) for key in ("question", "answer")}
         style: Any = self._text("style_field", row, where) if self.settings["style_field"] else self.settings["style"]
         split: Any = self._text("split", row, where) if self.settings["split"] else None

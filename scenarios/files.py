@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cl.errors import UserError
 
@@ -62,7 +63,8 @@ class Files:
         if path.suffix == ".parquet":
             return _parquet(path, self._required_column(path))
         if path.suffix == ".jsonl":
-            return _json_lines(path, self._required_column(path))
+            column = self._required_column(path)
+            return (checked(row.get(column), column, row, where) for where, row in json_lines(path))
         if self.column is not None:
             raise UserError(f"column: {self.column!r} is given, but {path} is neither .jsonl nor .parquet")
         text = _text(path)
@@ -93,7 +95,11 @@ def _text(path: Path) -> str:
         raise UserError(f"path: {path} is not UTF-8 text (byte {error.start}); use a glob such as *.txt") from error
 
 
-def _json_lines(path: Path, column: str) -> Iterator[str]:
+def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each object of a JSON Lines file, with where it stands for errors; empty lines are passed over.
+
+    Raises UserError for anything else, and for what is not UTF-8.
+    """
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -104,7 +110,7 @@ def _json_lines(path: Path, column: str) -> Iterator[str]:
             raise UserError(f"{where}: is not JSON: {error.msg}") from error
         if not isinstance(row, dict):
             raise UserError(f"{where}: is not a JSON object")
-        yield checked(row.get(column), column, row, where)
+        yield where, row
 
 
 def _parquet(path: Path, column: str) -> Iterator[str]:

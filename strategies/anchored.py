@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -27,7 +28,7 @@ def quadratic(theta: Tensor, anchor: Tensor, importance: Tensor) -> Tensor:
     return (importance * (theta - anchor).square()).sum()
 
 
-class Anchored(Method):
+class Anchored(Method, ABC):
     """Hold trained parameters near earlier optima; a subclass says how much each one mattered.
 
     weight: coefficient of the penalty; gamma: decay of the older importance (online only); examples: rows of the task
@@ -47,9 +48,9 @@ class Anchored(Method):
         self.weight, self.mode, self.gamma, self.examples = weight, mode, gamma, examples
         self.memory: dict[str, Tensor] = {}
 
+    @abstractmethod
     def importance(self, learned: Learned, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """How much each parameter mattered to the task just learned, by name."""
-        raise NotImplementedError
 
     def active(self, t: int) -> bool:
         """Not at t = 1, where there is nothing to hold, and not with weight 0."""

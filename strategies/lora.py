@@ -51,7 +51,7 @@ class Lora(Method):
     def prepare(self, model: Any, t: int) -> Any:
         """Give the model the adapter that stage t trains."""
         trained = adapters.names(model, "trained")
-        if trained and self.life == "continue":
+        if f"t{t}" in trained or (trained and self.life == "continue"):  # a fork goes on with its trunk's adapter
             return model
         if self.life == "merge":
             model = adapters.merged(model)

@@ -93,7 +93,7 @@ def test_a_row_outside_is_an_error(row: int) -> None:
     ],
 )
 def test_segments_and_positions_by_hand(ids: list[int], segment: list[int], position: list[int]) -> None:
-    found = segments(torch.tensor([ids]), S)
+    found = segments(Batch(torch.tensor([ids]), None), S)
     assert found.tolist() == [segment]
     assert positions(found).tolist() == [position]
 
@@ -115,7 +115,7 @@ def logits(model: Any, ids: list[int], boundaries: bool = True) -> torch.Tensor:
     """[T, V] for the inputs of a row whose last target is the separator."""
     loss = TokenLoss(model, S, boundaries)
     with torch.no_grad():
-        found: torch.Tensor = model(**loss.inputs(torch.tensor([[*ids, S]])), use_cache=False).logits[0]
+        found: torch.Tensor = model(**loss.inputs(Batch(torch.tensor([[*ids, S]]), None)), use_cache=False).logits[0]
     return found
 
 
@@ -184,7 +184,7 @@ def test_data_node_accounts_for_every_byte_and_token(tmp_path: Path, tokenizer: 
     result = data.data({"task": "english", "transforms": []}, local, {"tokenizer": tmp_path / "tokenizer"}, out)
     assert sum(result["report"]["bytes"].values()) == len("".join(documents("english")).encode())
     for split in data.SPLITS:
-        packed: Any = rows(out, split, 8)
+        packed: Any = rows(out, "english", split, 8)
         assert packed.tokens.size == result["tokens"][split]
         assert int((packed.tokens == 0).sum()) == result["report"]["documents"][split] + 1
         inside = tokenizer.decode([token for token in packed.tokens.tolist() if token != 0])

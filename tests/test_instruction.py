@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from cl.errors import UserError
 from cl.examples import Example
 from cl.graph import Graph
 from cl.learner import Learner
-from cl.rows import IGNORE, DialogueRows, collate, rows
+from cl.rows import IGNORE, DialogueRows, Row, collate, rows, segments
 from cl.store import Store
 from tests.instruction_fixture import write_stream
 
@@ -137,7 +140,7 @@ def test_only_the_answer_is_learned() -> None:
 
 def test_rows_of_unequal_length_are_padded_and_padding_is_not_learned(done: Path) -> None:
     planned, store = plan(done)
-    found = rows(store.path(planned.data["copy"]), "train", 64)
+    found = rows(store.path(planned.data["copy"]), "copy", "train", 64)
     assert isinstance(found, DialogueRows)
     chosen = [found[0], found[1]]
     batch = collate(chosen, 0)
@@ -158,8 +161,10 @@ def test_an_example_longer_than_a_row_is_an_error_with_the_length_it_needs(tmp_p
     planned, store = plan(folder)
     with contextlib.chdir(folder):
         runner.run(runner.pending(planned.data.values(), store), store, Quiet())
-        with pytest.raises(UserError, match=r"train\.sequence: 4 is shorter than the longest example; raise it to \d+"):
-            rows(store.path(planned.data["copy"]), "train", 4)
+        with pytest.raises(
+            UserError, match=r"train\.sequence: 4 is less than the longest example of copy; raise it to \d+"
+        ):
+            rows(store.path(planned.data["copy"]), "copy", "train", 4)
 
 
 class Quiet:
@@ -264,3 +269,44 @@ def test_interrupted_is_uninterrupted(label: str, tmp_path: Path, monkeypatch: p
             expected, found = load_file(store.path(one.node) / file), load_file(second.path(two.node) / file)
             assert expected.keys() == found.keys()
             assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def test_a_separator_inside_a_dialogue_does_not_hide_the_question() -> None:
+    """Some chat templates end each turn with the token that separates documents."""
+    separator = 0
+    text, dialogue = torch.tensor([5, 0, 6, 7, 8]), torch.tensor([5, 0, 6, 7, 8])
+    targets = torch.tensor([IGNORE, IGNORE, 7, 8])
+    batch = collate([Row(text, None), Row(dialogue, targets)], separator)
+    assert segments(batch, separator).tolist() == [[0, 1, 1, 1], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("life", ["continue", "stack", "merge"])
+def test_a_fork_goes_on_with_its_trunk_s_adapter(life: str, tmp_path: Path) -> None:
+    folder = write_stream(tmp_path)
+    (folder / "strategies").mkdir()
+    text = f"{{summary: s, paper: p, keeps: k, methods: [inf_cosine, {{lora: {{life: {life}}}}}]}}"
+    (folder / "strategies" / "forked.yaml").write_text(text)
+    run(folder, "--strategies={forked: null}")
+    planned, store = plan(folder, "--strategies={forked: null}")
+    states = [json.loads((store.path(p.node) / "adapters.json").read_text()) for p in planned.runs[0].stages]
+    earlier = {"continue": {}, "stack": {"t1": "frozen"}, "merge": {"t1": "merged"}}[life]
+    last = {"t1": "trained"} if life == "continue" else {**earlier, "t2": "trained"}
+    assert states == [{"t1": "trained"}, {"t1": "trained"}, last, last]
+
+
+def test_a_strategy_that_transforms_every_task_stands_alone(tmp_path: Path) -> None:
+    folder = write_stream(tmp_path, strategies={"sefe": None}, train={"sequence": 128, "batch": 8})
+    run(folder)
+    assert result(folder)["data"]["copy"]["documents"]["train"] > 0
+
+
+def test_a_folder_of_one_s_own_does_not_hide_ours(tmp_path: Path) -> None:
+    """The installed command, in a directory with its own scenarios/ and strategies/."""
+    folder = write_stream(tmp_path, strategies={"mine": None})
+    for name in ("scenarios", "strategies"):
+        (folder / name).mkdir()
+    (folder / "strategies" / "mine.yaml").write_text("{summary: s, paper: p, keeps: k, methods: [lora]}")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [str(Path(sys.executable).with_name("cl")), "plan", "toyexp.yaml"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -282,7 +282,7 @@ def trained_rows(monkeypatch: Any, folder: Path) -> list[list[tuple[int, ...]]]:
 
 def split_rows(folder: Path, name: str, split: str) -> set[tuple[int, ...]]:
     graph, store = plan(folder)
-    found = rows(store.path(graph.data[name]), split, SEQUENCE)
+    found = rows(store.path(graph.data[name]), name, split, SEQUENCE)
     return {tuple(found[row].ids.tolist()) for row in range(len(found))}
 
 
