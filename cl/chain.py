@@ -10,8 +10,9 @@ from functools import cached_property
 from cl.errors import UserError
 from cl.ground import Ground
 from cl.method import Method, Stage
-from cl.mixing import Account, Ledger, Reading, blend
+from cl.mixing import Account, Ledger
 from cl.node import Node, digest
+from cl.reading import Reading, blend
 from cl.schedules import boundary
 from cl.strategy import Part, Strategy
 

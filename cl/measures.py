@@ -10,6 +10,7 @@ from itertools import pairwise
 from cl import metrics
 from cl.metrics import Metric
 from cl.results import RunResult
+from cl.stability import stability_gap
 
 INDEPENDENT = "each task was learned from the base model, so rows do not follow one another"
 BETWEEN_ROWS = ("forgetting", "bwt", "fwt", "adaptation", "x_delta", "min_acc", "wc_acc")
@@ -89,7 +90,7 @@ def peak(run: RunResult) -> Metric:
         own = run.stages[first].points[-1:] if first >= 0 else []
         later = [point for stage in run.stages[first + 1 :] for point in stage.points]
         curves.append([-p.scores[name] for p in (*own, *later) if name in p.scores])
-    found = metrics.stability_gap(curves, math.nan, _cadence(run))[0]
+    found = stability_gap(curves, math.nan, _cadence(run))[0]
     if math.isnan(found.value):
         return Metric(found.key, math.nan, found.reason)
     return Metric(found.key, statistics.fmean(curve[0] for curve in curves) - found.value)

@@ -29,7 +29,7 @@ never 0, and never a mean over the cells that happen to be there.
 | `superficial`            | mean_{i<T} (n - s)[T,i] - (n - s)[i,i], see function      | ours, after SEFE              |
 | `essential`              | mean_{i<T} n[i,i] - n[T,i]                                | ours, after SEFE              |
 
-`min_acc/rows` and `wc_acc/rows` see task boundaries only and are upper bounds; `stability_gap` takes curves
+`min_acc/rows` and `wc_acc/rows` see task boundaries only and are upper bounds; `cl.stability` takes curves
 evaluated inside tasks. Future tasks never enter a minimum.
 """
 
@@ -226,38 +226,6 @@ def forgetting_split(strict: Matrix, normalised: Matrix) -> list[Metric]:
     ]
 
 
-def stability_gap(curves: Sequence[Sequence[float]], current: float, every: int) -> list[Metric]:
-    """`min_acc/every_N` and `wc_acc/every_N` (2205.13452) from evaluations every N optimizer steps.
-
-    curves: for each earlier task the scores (higher is better) of all evaluations after its own training,
-    the one before the next task's first update included; current: score of the current task now.
-    """
-    k = len(curves) + 1
-    lowest = [float(np.min(curve)) if len(curve) else math.nan for curve in curves]  # np.min passes NaN on
-    reason = "there is no earlier task" if k == 1 else "an evaluation is missing" if np.isnan(lowest).any() else ""
-    minimum = math.nan if reason else _mean(lowest)
-    missing = reason or ("the current task was not evaluated" if math.isnan(current) else "")
-    worst = current / k + (1 - 1 / k) * minimum
-    return [Metric(f"min_acc/every_{every}", minimum, reason), Metric(f"wc_acc/every_{every}", worst, missing)]
-
-
-def windowed_forgetting(curve: Sequence[float], window: int) -> Metric:
-    """`wf/window`: largest fall A(m) - A(n), m < n, inside any `window` evaluations of one task (2205.13452).
-
-    Not clipped: negative where the curve only rises.
-    """
-    return _windowed(f"wf/{window}", curve, window, sign=1)
-
-
-def windowed_plasticity(curve: Sequence[float], window: int) -> Metric:
-    """`wp/window`: largest rise A(n) - A(m), m < n, inside any `window` evaluations of one task (2205.13452).
-
-    Deviation from the authors' code, which reuses the pruning of falls and so misses rises from a start
-    that is not the maximum: on [.5, .3, .9] it gives .4, the formula .6.
-    """
-    return _windowed(f"wp/{window}", curve, window, sign=-1)
-
-
 def as_matrix(rows: Mapping[int, Mapping[str, float]], tasks: Sequence[str], retain: Sequence[str] = ()) -> Matrix:
     """Result matrix from rows by t and columns by name; what is absent becomes NaN. Shape (T + 1, C).
 
@@ -294,15 +262,6 @@ def _single(r: _R, single: Sequence[float]) -> float:
 
 def _gain(r: _R, i: int) -> float:
     return r(i - 1, i) - r(i, i)
-
-
-def _windowed(key: str, curve: Sequence[float], window: int, sign: int) -> Metric:
-    if len(curve) < 2 or window < 2:
-        return Metric(key, math.nan, f"needs 2 evaluations in a window, has {min(len(curve), window)}")
-    if np.isnan(curve).any():
-        return Metric(key, math.nan, "an evaluation is missing")
-    pairs = ((m, n) for m in range(len(curve)) for n in range(m + 1, min(m + window, len(curve))))
-    return Metric(key, max(sign * (curve[m] - curve[n]) for m, n in pairs))
 
 
 def _checked(matrix: Matrix) -> Matrix:

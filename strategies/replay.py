@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from cl.errors import UserError
 from cl.method import Method, Tasks
-from cl.mixing import Ledger, Reading, replay_shares
+from cl.mixing import Ledger
+from cl.reading import Reading, replay_shares
 
 
 class Replay(Method):

@@ -14,11 +14,9 @@ from cl.metrics import (
     as_matrix,
     forgetting_split,
     reject_zero_padded,
-    stability_gap,
     summary,
-    windowed_forgetting,
-    windowed_plasticity,
 )
+from cl.stability import stability_gap, windowed_forgetting, windowed_plasticity
 
 NAN = math.nan
 EXAMPLE = np.array(
