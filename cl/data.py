@@ -107,7 +107,7 @@ def data(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], o
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name in SPLITS:
         documents = _transformed(getattr(splits, name), spec["transforms"], task.name, name)
-        arrays |= _arrays(name, documents, found, separator)
+        arrays |= _arrays(name, documents, found, separator, spec.get("system"))
         if task.kind == "instruction":
             stored = json.dumps([asdict(example) for example in documents])
             (out / f"{name}.examples.json").write_text(stored, encoding="utf-8")
@@ -128,12 +128,14 @@ def _transformed(documents: list[Any], transforms: list[dict[str, Any]], task: s
     return documents
 
 
-def _arrays(split: str, documents: Sequence[Document], tokenizer: Any, separator: int) -> dict[str, npt.NDArray[Any]]:
+def _arrays(
+    split: str, documents: Sequence[Document], tokenizer: Any, separator: int, system: str | None
+) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a split by name: the ids, and for examples where each starts and where its answer does."""
     texts = [document for document in documents if isinstance(document, str)]
     if len(texts) == len(documents):
         return {split: encode(texts, tokenizer, separator)}
-    pairs = [dialogue(document, tokenizer, separator) for document in documents if isinstance(document, Example)]
+    pairs = [dialogue(found, tokenizer, separator, system) for found in documents if isinstance(found, Example)]
     ids = [np.array([*question, *answer], dtype=np.int32) for question, answer in pairs]
     return {
         split: np.concatenate(ids) if ids else np.zeros(0, np.int32),
@@ -142,19 +144,26 @@ def _arrays(split: str, documents: Sequence[Document], tokenizer: Any, separator
     }
 
 
-def dialogue(example: Example, tokenizer: Any, separator: int) -> tuple[list[int], list[int]]:
+def dialogue(
+    example: Example, tokenizer: Any, separator: int, system: str | None = None
+) -> tuple[list[int], list[int]]:
     """Token ids of an example's question and of its answer, the end of turn included.
 
-    The question stands in the tokenizer's chat template, up to where the assistant answers; without a template it
-    follows a separator and ends with a new line. The end of turn is the tokenizer's eos, else the separator; what a
-    template writes after it is not learned. Raises UserError for a question that holds a special token's text.
+    The question stands in the tokenizer's chat template, up to where the assistant answers, after the system turn if
+    one is given; without a template it follows a separator and ends with a new line. The end of turn is the tokenizer's eos, else the separator; what a
+    template writes after it is not learned. Raises UserError for a question that holds a special token's text, and for a
+    system turn where there is no template.
     """
     if held := [token for token in tokenizer.all_special_tokens if token in example.question]:
         raise UserError(f"question {example.question[:60]!r}: holds the special token {held[0]}; remove it")
     if tokenizer.chat_template:
-        turn = [{"role": "user", "content": example.question}]
-        text = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+        turns = [{"role": "user", "content": example.question}]
+        if system is not None:
+            turns.insert(0, {"role": "system", "content": system})
+        text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         question = tokenizer(text, add_special_tokens=False)["input_ids"]
+    elif system is not None:
+        raise UserError("model.system: the tokenizer has no chat template, and so no system turn; remove it")
     else:
         question = [separator, *_plain(example.question + "\n", tokenizer)]
     return question, [*_plain(example.answer, tokenizer), end_of_turn(tokenizer, separator)]

@@ -66,6 +66,7 @@ def evaluate(
     train = Train(**spec["train"])
     device, precision = spec["device"], spec["precision"]
     model = adapters.merged(adapters.load(inputs["state"], inputs.get("base"))).to(device).eval()
+    model.requires_grad_(True)  # nothing is trained here, but autocast keeps the casts of such weights only
     loss = TokenLoss(model, result_of(inputs["tokenizer"])["separator_id"], train.boundaries)
     cells: dict[str, dict[str, Any]] = {}
     for done, name in enumerate(spec["sets"]):

@@ -20,6 +20,8 @@ class Model:
         vocabulary: size of a tokenizer that is trained; an error where none is.
         knows: leading tasks of the scenario that a pretrained model has learned already. They are not
             trained; their data stand in for what it was pretrained on (a proxy, and reported as such).
+        system: text of the system turn before every question of an instruction task ("" is an empty turn); by default
+            what the model's chat template writes of its own accord.
         trust_remote_code: run code that comes with a hub model.
     """
 
@@ -28,6 +30,7 @@ class Model:
     tokenizer: str | None = None
     vocabulary: int | None = None
     knows: list[str] = field(default_factory=list)
+    system: str | None = None
     trust_remote_code: bool = False
 
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import plotly.graph_objects as go
-from claims import Arm, arms, verdicts
+from rewarm_claims import Arm, arms, verdicts
 
 from cl import commands, experiment
 from cl.errors import UserError

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ class ReasoningGym(_Generated):
 
     dataset: its name; items, seed: how many and which; style: of the answers; options: labels, for style `label`;
     remove: regular expressions whose matches are cut out of the question, such as notes about the form of the
-    answer; config: further settings of the data set.
+    answer; balance: keep as many problems of each answer as the rarest has (68 % of the syllogisms are Yes), so fewer
+    than `items` in all; config: further settings of the data set.
     Short questions with short answers have, of 106: chain_sum, products, gcd, lcm, letter_counting, number_sequence
     (number), syllogism (yes_no), family_relationships, spell_backward (phrase); calendar_arithmetic mixes styles.
     Raises UserError for a number of items below 1, an expression that is none, and, when read, for a data set or
@@ -83,16 +85,33 @@ class ReasoningGym(_Generated):
         seed: int = 0,
         options: list[str] | None = None,
         remove: list[str] | None = None,
+        balance: bool = False,
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
-            dataset=dataset, items=_count(items), style=style, seed=seed, options=options, remove=remove, config=config
+            dataset=dataset,
+            items=_count(items),
+            style=style,
+            seed=seed,
+            options=options,
+            remove=remove,
+            balance=balance,
+            config=config,
         )
         self.patterns = [_expression(pattern) for pattern in remove or []]
         self.about = f"reasoning-gym {dataset}, {items} generated problems"
 
     def documents(self) -> Iterator[Example]:
         """Yield the problems."""
+        problems = list(self._problems())
+        frequency = Counter(example.answer for example in problems)
+        room = dict.fromkeys(frequency, min(frequency.values()) if self.settings["balance"] else len(problems))
+        for example in problems:
+            room[example.answer] -= 1
+            if room[example.answer] >= 0:
+                yield example
+
+    def _problems(self) -> Iterator[Example]:
         _package(self.package)
         import reasoning_gym
 

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from scipy import stats
+from intervals import Interval
 
 from cl.results import ExperimentResult, RunResult
 
 FLAT = 0.05  # nats/token that "nearly flat" may differ by: ours, the paper gives .01 at 405 M parameters
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Mean over seeds and half the width of its 95 % t-interval (NaN with one seed)."""
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean over seeds."""
-        return statistics.fmean(self.values)
-
-    @property
-    def half(self) -> float:
-        """Half-width of the 95 % interval from Student's t with n - 1 degrees of freedom."""
-        n = len(self.values)
-        if n < 2:
-            return math.nan
-        return float(stats.t.ppf(0.975, n - 1) * statistics.stdev(self.values) / math.sqrt(n))
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} ± {self.half:.2f}"
 
 
 @dataclass(frozen=True)

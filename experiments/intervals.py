@@ -1,0 +1,36 @@
+"""Means with their 95 % intervals, for the tables of these experiments."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean over runs and half the width of its 95 % t-interval (NaN with one run)."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over runs."""
+        return statistics.fmean(self.values)
+
+    @property
+    def half(self) -> float:
+        """Half-width of the 95 % interval from Student's t with n - 1 degrees of freedom."""
+        n = len(self.values)
+        if n < 2:
+            return math.nan
+        return float(stats.t.ppf(0.975, n - 1) * statistics.stdev(self.values) / math.sqrt(n))
+
+    def __sub__(self, other: Interval) -> Interval:
+        """Difference of each pair of runs; raises ValueError where their numbers differ."""
+        return Interval(tuple(a - b for a, b in zip(self.values, other.values, strict=True)))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" if len(self.values) < 2 else f"{self.mean:.2f} ± {self.half:.2f}"
