@@ -40,6 +40,12 @@ class RunPlan:
     rows: dict[int, Node]
     data: dict[str, Node]
 
+    @property
+    def independent(self) -> bool:
+        """Whether each task was learned from the base model and nothing merges them: rows do not follow one another."""
+        alone = sum(plan.stage.parent is None for plan in self.stages) > 1
+        return alone and not any(part.method.merges() for part in self.strategy.parts)
+
     @cached_property
     def key(self) -> str:
         """Identity of the run: the keys of everything it reports."""
@@ -64,7 +70,7 @@ class Chain:
             parent = None if stage.parent is None else plans[stage.parent]
             plans.append(self._stage(stage, parent, keep=index in needed))
         rows = {known: self._row(self.base, known)}
-        rows |= {p.stage.row: self._row(p.node, p.stage.row) for p in plans if p.stage.row is not None}
+        rows |= {p.stage.row: self._row(self._evaluated(p, plans), p.stage.row) for p in plans if p.stage.row}
         return RunPlan(self.chosen, self.seed, self.order, known, plans, rows, self.data)
 
     def _stages(self, known: int) -> list[Stage]:
@@ -176,6 +182,23 @@ class Chain:
         name = f"{part.name} after {stage.name}"
         modules = (type(part.method).__module__,)
         return Node("consolidate", name, spec, parents, modules, local=self.ground.local)
+
+    def _evaluated(self, plan: StagePlan, plans: list[StagePlan]) -> Node:
+        """What the stage's row of R is of: its end state, or what the strategy merges of all up to it.
+
+        Raises UserError where two methods merge.
+        """
+        parts = [part for part in self.chosen.parts if part.method.merges()]
+        if len(parts) > 1:
+            raise UserError(f"strategies.{self.chosen.label}: {parts[0].name} and {parts[1].name} both merge; keep one")
+        if not parts:
+            return plan.node
+        states = [p.node for p in plans[: plans.index(plan) + 1] if p.stage.row]
+        (part,) = parts
+        spec = {"method": part.spec(), "states": len(states)}
+        parents = {"base": self.base} | {f"state/{place}": state for place, state in enumerate(states, 1)}
+        modules = (type(part.method).__module__,)
+        return Node("merge", f"{part.name} after {plan.stage.name}", spec, parents, modules, local=self.ground.local)
 
     def _before(self, parent: StagePlan | None, stage: Stage) -> Ledger:
         """Forecast of what was consumed before a stage: tokens only, for this is all that shares depend on."""

@@ -56,7 +56,7 @@ def _run(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
         stages=[_stage(stage, store, executed) for stage in run.stages],
         matrix={t: _row(node, store) for t, node in run.rows.items()},
         matrix_keys={t: node.key for t, node in run.rows.items()},
-        independent=sum(plan.stage.parent is None for plan in run.stages) > 1,
+        independent=run.independent,
     )
 
 

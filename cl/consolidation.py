@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from cl.evaluation import result_of
 from cl.learner import TokenLoss
 from cl.method import Learned, Method
 from cl.mixing import Ledger
-from cl.rows import Batch, collate, rows
+from cl.rows import Batch, Rows, collate, rows
 from cl.settings import Train
 
 MEMORY = "memory.safetensors"
@@ -30,27 +30,35 @@ def consolidate(spec: Mapping[str, Any], inputs: Mapping[str, Path], method: Met
     model = adapters.load(inputs["state"], inputs.get("base")).to(spec["device"]).eval()
     separator = result_of(inputs["tokenizer"])["separator_id"]
 
-    def batches(size: int) -> Iterator[Batch]:
-        for chosen in _trained(spec, inputs, train, size):
-            yield collate(chosen, separator).to(spec["device"])
+    tasks: list[str] = spec["tasks"]
+    sources = {task: rows(inputs[f"data/{task}"], task, "train", train.sequence) for task in tasks}
+    ledger = Ledger.from_json(result_of(inputs["state"])["ledger"])
 
-    loss = TokenLoss(model, separator, train.boundaries).total
+    def batches(size: int) -> Iterator[Batch]:
+        for batch in trained(ledger, tasks, sources, size, separator):
+            yield batch.to(spec["device"])
+
+    loss = TokenLoss(model, separator, train.boundaries)
     tensors = _state(inputs["state"], spec["state"])
     memory = load_file(inputs["memory"] / MEMORY) if "memory" in inputs else {}
-    found = method.consolidate(Learned(model, spec["t"], tensors, memory, loss, batches))
+    seen = Learned(model, spec["t"], tensors, memory, loss.total, loss.outputs, batches, tasks)
+    found = method.consolidate(seen)
     stored = {name: value.detach().cpu().contiguous() for name, value in found.items()}
     save_file(stored, out / MEMORY)
     return {"bytes": sum(value.numel() * value.element_size() for value in stored.values())}
 
 
-def _trained(spec: Mapping[str, Any], inputs: Mapping[str, Path], train: Train, size: int) -> Iterator[list[Any]]:
-    """The rows of the stage's own tasks on which it trained, each once, `size` at a time, in their stored order."""
-    ledger = Ledger.from_json(result_of(inputs["state"])["ledger"])
-    for task in spec["tasks"]:
-        found = rows(inputs[f"data/{task}"], task, "train", train.sequence)
-        chosen = ledger.accounts[task].trained_rows().tolist()
-        for start in range(0, len(chosen), size):
-            yield [found[row] for row in chosen[start : start + size]]
+def trained(
+    ledger: Ledger, tasks: Sequence[str], sources: Mapping[str, Rows], size: int, separator: int
+) -> Iterator[Batch]:
+    """The rows of some tasks that the ledger says were trained on, each once, `size` at a time, in their stored order.
+
+    The first column of a batch's `origin` counts the tasks.
+    """
+    for place, task in enumerate(tasks):
+        for chosen in torch.from_numpy(ledger.accounts[task].trained_rows()).split(size):
+            origin = torch.stack([torch.full_like(chosen, place), chosen], 1)
+            yield collate((sources[task][row] for row in chosen.tolist()), separator, origin)
 
 
 def _state(folder: Path, place: str | None) -> dict[str, torch.Tensor]:

@@ -17,7 +17,15 @@ from cl.store import Store
 EFFICIENCY = 0.5
 EVALUATION_SPEED = 3.0
 # Seconds of a node whatever its size (benchmarked on two cores with a model of 0.2 M parameters).
-FIXED = {"tokenizer": 2.0, "data": 1.0, "base": 1.0, "evaluate": 0.5, "train": 1.0, "consolidate": 1.0}
+FIXED = {
+    "tokenizer": 2.0,
+    "data": 1.0,
+    "base": 1.0,
+    "train": 1.0,
+    "consolidate": 1.0,
+    "merge": 2.0,
+    "evaluate": 0.5,
+}
 # Seconds per call: importing torch, transformers and Lightning; compiling.
 STARTING = 10.0
 COMPILING = 45.0

@@ -150,9 +150,9 @@ def dialogue(
     """Token ids of an example's question and of its answer, the end of turn included.
 
     The question stands in the tokenizer's chat template, up to where the assistant answers, after the system turn if
-    one is given; without a template it follows a separator and ends with a new line. The end of turn is the tokenizer's eos, else the separator; what a
-    template writes after it is not learned. Raises UserError for a question that holds a special token's text, and for a
-    system turn where there is no template.
+    one is given; without a template it follows a separator and ends with a new line. The end of turn is the
+    tokenizer's eos, else the separator; what a template writes after it is not learned. Raises UserError for a
+    question that holds a special token's text, and for a system turn where there is no template.
     """
     if held := [token for token in tokenizer.all_special_tokens if token in example.question]:
         raise UserError(f"question {example.question[:60]!r}: holds the special token {held[0]}; remove it")

@@ -5,12 +5,15 @@ Shapes: B rows, T tokens per row, N = learned tokens (B*T for text), D hidden wi
 One Lightning batch is one optimizer step: `training_step` walks through its micro-batches, sums the loss in
 nats, divides by the tokens of the whole step, adds the methods' terms, clips and updates. So accumulation and
 micro-batch size cannot change the loss, steps are counted by us, and gradient clipping works with the fused
-AdamW under mixed precision (Lightning's own clipping refuses the pair).
+AdamW under mixed precision (Lightning's own clipping refuses the pair). Rows that a method takes for itself are left
+out of all that, and handed to its `step_terms`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -20,7 +23,9 @@ from torch import Tensor, nn
 
 from cl import losses, rows
 from cl.errors import UserError
-from cl.method import Method, MicroBatch, Progress
+from cl.losses import Outputs
+from cl.method import Method, MicroBatch, Progress, Step
+from cl.reading import Reading
 from cl.rows import IGNORE, Batch
 from cl.settings import Train
 
@@ -29,7 +34,7 @@ LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_
 
 
 class TokenLoss:
-    """Summed cross-entropy of a causal language model on packed rows, in nats.
+    """Summed cross-entropy of a causal language model on rows of tokens, in nats.
 
     model: any transformers causal LM; separator: id that starts a document. Where the vocabulary is so large
     that the logits of a micro-batch would exceed `losses.CHUNK_BYTES`, they are formed in chunks from the
@@ -51,25 +56,58 @@ class TokenLoss:
             inputs["position_ids"] = rows.positions(segments)
         return inputs
 
+    @property
+    def chunk(self) -> int:
+        """Tokens whose logits are held at once."""
+        return losses.chunk_size(self.model.config.vocab_size)
+
     def total(self, batch: Batch) -> Tensor:
         """Sum over all learned target tokens of a batch."""
-        inputs = self.inputs(batch)
+        return losses.total_nll(self.outputs(batch), self.chunk)
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """What the model makes of the learned tokens of a batch: the output layer is spared the others."""
         targets = (batch.ids[:, 1:] if batch.targets is None else batch.targets).reshape(-1)
-        keep = None if batch.targets is None else targets != IGNORE
-        chunk = losses.chunk_size(self.model.config.vocab_size)
-        if not self.splits or (keep is None and targets.numel() <= chunk):
-            return losses.nll(*_kept(self.model(**inputs, use_cache=False).logits, targets, keep))
-        hidden = self.model.get_decoder()(**inputs, use_cache=False).last_hidden_state
-        weight = self.model.get_output_embeddings().weight
-        values, wanted = _kept(hidden, targets, keep)
-        total: Tensor = losses.linear_nll(values, weight, wanted, chunk)
-        return total
+        weight = None
+        if self.splits:
+            values = self.model.get_decoder()(**self.inputs(batch), use_cache=False).last_hidden_state
+            weight = self.model.get_output_embeddings().weight
+        else:
+            values = self.model(**self.inputs(batch), use_cache=False).logits
+        values = values.reshape(-1, values.shape[-1])
+        if batch.targets is None:
+            return Outputs(values, weight, targets)
+        keep = targets != IGNORE
+        return Outputs(values[keep], weight, targets[keep])
+
+    def under(self, batch: Batch, parameters: Mapping[str, Tensor]) -> Outputs:
+        """`outputs` in evaluation mode and without a graph, with other values of some parameters of the model."""
+        device = batch.ids.device
+        given = {f"model.{name}": value.to(device) for name, value in parameters.items()}
+        with torch.no_grad(), _evaluating(self.model):
+            found: Outputs = torch.func.functional_call(_Outputs(self), given, (batch,))
+        return found
 
 
-def _kept(values: Tensor, targets: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Values [B, T, X] and targets [B*T] of the learned tokens: the output layer is spared the others."""
-    values = values.reshape(-1, values.shape[-1])
-    return (values, targets) if keep is None else (values[keep], targets[keep])
+class _Outputs(nn.Module):
+    """A model's outputs as a module, as `functional_call` wants one; new each time, since it registers nothing else."""
+
+    def __init__(self, loss: TokenLoss) -> None:
+        super().__init__()
+        self.model, self.loss = loss.model, loss
+
+    def forward(self, batch: Batch) -> Outputs:
+        return self.loss.outputs(batch)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 class Learner(pl.LightningModule):
@@ -77,7 +115,7 @@ class Learner(pl.LightningModule):
 
     model: transformers causal LM; train: settings; methods: in order; separator: id that starts a document;
     total: optimizer steps of the whole stage (for schedules); start: steps of it done before; t: 1-based
-    stage; compiled: use torch.compile.
+    stage; readings: what the first column of a batch's `origin` counts; compiled: use torch.compile.
     An ordinary LightningModule: it also trains in a plain `Trainer.fit` with a loader of one `cl.rows.Batch` per
     optimizer step.
     """
@@ -92,16 +130,23 @@ class Learner(pl.LightningModule):
         total: int,
         start: int = 0,
         t: int = 1,
+        readings: Sequence[Reading] = (),
         compiled: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model, self.settings, self.methods = model, train, list(methods)
-        self.total, self.step, self.t = total, start, t
+        self.total, self.step, self.t, self.readings = total, start, t, readings
         self.token_loss = TokenLoss(model, separator, train.boundaries)
-        total_loss: Callable[[Batch], Tensor] = self.token_loss.total
-        self._loss = torch.compile(total_loss, dynamic=False) if compiled else total_loss
-        self.last: dict[str, Any] = {}  # of the last step: loss, terms, grad_norm, lr, tokens
+        self.looks = any(type(method).loss_terms is not Method.loss_terms for method in self.methods)
+        self._loss: Callable[[Batch], Tensor] = self.token_loss.total
+        self._outputs: Callable[[Batch], Outputs] = self.token_loss.outputs
+        if compiled:
+            self._loss = torch.compile(self._loss, dynamic=False)
+            self._outputs = torch.compile(self._outputs, dynamic=False)
+        self.last: dict[
+            str, Any
+        ] = {}  # of the last step: loss (None where no row was left to it), terms, grad_norm, lr
         if train.gradient_checkpointing:
             # renamed in transformers 5, where the old name warns
             getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
@@ -130,16 +175,29 @@ class Learner(pl.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("lr_factor", 1.0)  # multiplied, never overwritten
         optimizer.zero_grad(set_to_none=True)
-        loss, terms = self._accumulate(batch)
-        if penalties := _named((method, method.step_terms(self.model, self.step)) for method in self.methods):
+        own, taken = self._divide(batch)
+        loss, terms = self._accumulate(own) if len(own.ids) else (None, {})
+        at = Step(self.model, self.step, taken, self.readings, self.token_loss.outputs, self.token_loss.total)
+        if penalties := _named((method, method.step_terms(at)) for method in self.methods):
             self.manual_backward(torch.stack(list(penalties.values())).sum())
             terms |= {name: value.detach() for name, value in penalties.items()}
         for method in self.methods:
-            method.after_backward(self.model)
+            method.after_backward(at)
         norm = nn.utils.clip_grad_norm_([p for p in self.parameters() if p.requires_grad], self.settings.clip)
         optimizer.step()
         self.step += 1
         self.last = {"loss": loss, "terms": terms, "grad_norm": norm, "lr": rate}
+
+    def _divide(self, batch: Batch) -> tuple[Batch, Batch | None]:
+        """The rows of the task loss, and those that a method takes. Raises UserError where two methods take rows."""
+        masks = [method.takes(batch, self.readings) for method in self.methods]
+        given = [(method, mask) for method, mask in zip(self.methods, masks, strict=True) if mask is not None]
+        if len(given) > 1:
+            names = " and ".join(type(method).__name__ for method, _ in given)
+            raise UserError(f"strategy: {names} take rows out of the task loss, only one may; leave one of them out")
+        if not given or not given[0][1].any():
+            return batch, None
+        return batch.at(~given[0][1]), batch.at(given[0][1])
 
     def _accumulate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Backward through all micro-batches; returns the step's mean loss and its further terms."""
@@ -148,17 +206,18 @@ class Learner(pl.LightningModule):
         terms: dict[str, Tensor] = {}
         for part in batch.split(self.settings.micro_batch or len(batch.ids)):
             share = part.learned() / count
-            nll = self._loss(part)
+            outputs = self._outputs(part) if self.looks else None
+            nll = self._loss(part) if outputs is None else losses.total_nll(outputs, self.token_loss.chunk)
             objective = nll / count
-            for name, value in self._terms(part).items():
+            for name, value in ({} if outputs is None else self._terms(part, outputs)).items():
                 objective = objective + share * value
                 terms[name] = terms.get(name, torch.zeros_like(loss)) + share * value.detach()
             self.manual_backward(objective)
             loss = loss + nll.detach() / count
         return loss, terms
 
-    def _terms(self, part: Batch) -> dict[str, Tensor]:
-        seen = MicroBatch(self.model, part, self.step)
+    def _terms(self, part: Batch, outputs: Outputs) -> dict[str, Tensor]:
+        seen = MicroBatch(self.model, part, self.step, outputs, partial(self.token_loss.under, part))
         return _named((method, method.loss_terms(seen)) for method in self.methods)
 
 

@@ -15,11 +15,14 @@ plain fine-tuning, bit for bit. A strategy is an ordered list of methods; hooks 
 | `stands_on_base`| when the graph is built                  | whether states hold adapters only                |
 | `remember`      | before `prepare`, where there is memory  | its own state, from what `consolidate` returned  |
 | `prepare`       | before the first step of a stage         | the model (adapters), its own state (teacher)    |
+| `survey`        | after all have prepared, not on a fork   | the model, its own state, from the stage's data  |
+| `takes`         | in each optimizer step                   | which rows it takes out of the task loss         |
 | `loss_terms`    | in each micro-batch                      | adds named terms to the loss                     |
-| `step_terms`    | once per optimizer step                  | adds named terms that no data enter              |
+| `step_terms`    | once per optimizer step                  | adds named terms: no data, or the rows it took   |
 | `after_backward`| after the last backward, before clipping | the gradient                                     |
 | `tensors`/`load`| at each checkpoint and at the end        | the state inside a stage                         |
 | `consolidate`   | after a stage, in a node of its own      | the memory that later stages get                 |
+| `merge`         | before a row of R, in a node of its own  | the model that is evaluated instead of the state |
 
 State inside a stage and memory between stages are two things. `tensors` is what a killed process needs to go on, and
 what `consolidate` finds of the stage that just ended; `consolidate` turns it, the trained model and the earlier memory
@@ -28,7 +31,7 @@ into the new memory. It is a node of its own, so a method that only looks back i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
     import torch
 
     from cl.examples import Example
+    from cl.losses import Outputs
     from cl.mixing import Ledger
+    from cl.reading import Reading
     from cl.rows import Batch
 
 Tasks = Literal["all", "first", "later"]
@@ -78,21 +83,45 @@ class Progress:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What `loss_terms` sees: the model, the rows of a micro-batch, and the 0-based optimizer step."""
+    """What `loss_terms` sees: the model, the rows of a micro-batch, and the 0-based optimizer step.
+
+    outputs: what the model made of the learned tokens, as the task loss was computed from it, so a term costs no second
+    forward pass; under: the same rows in evaluation mode and without a graph, with other values of some parameters, by
+    name: what an earlier model makes of them.
+    """
 
     model: Any
     batch: Batch
     step: int
+    outputs: Outputs
+    under: Callable[[Mapping[str, torch.Tensor]], Outputs]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What `step_terms` and `after_backward` see of an optimizer step (0-based).
+
+    taken: the rows that methods took out of the task loss, None where there are none; readings: what the first column
+    of a batch's `origin` counts; outputs: what the model makes of the learned tokens of some rows; loss: summed nats of
+    some rows.
+    """
+
+    model: Any
+    step: int
+    taken: Batch | None
+    readings: Sequence[Reading]
+    outputs: Callable[[Batch], Outputs]
+    loss: Callable[[Batch], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What `consolidate` sees after stage t: what was learned, and how it was.
+    """What `consolidate` sees after stage t; `survey` is shown the same before its first step.
 
-    model: in evaluation mode, with the parameters that were trained requiring gradients; t: 1-based; tensors: the
+    model: in evaluation mode, with the parameters that are trained requiring gradients; t: 1-based; tensors: the
     method's own state at the end of the stage; memory: what it returned after the stage before, empty after the
-    first; loss: summed nats of a batch; batches: rows of the stage's own training data, in a fixed order, that many
-    to a batch.
+    first; loss: summed nats of a batch; outputs: what the model makes of its learned tokens; batches: rows of the
+    stage's own training data, in a fixed order, that many to a batch; tasks: their names, as `origin` counts them.
     """
 
     model: Any
@@ -100,7 +129,9 @@ class Learned:
     tensors: Mapping[str, torch.Tensor]
     memory: Mapping[str, torch.Tensor]
     loss: Callable[[Batch], torch.Tensor]
+    outputs: Callable[[Batch], Outputs]
     batches: Callable[[int], Iterator[Batch]]
+    tasks: Sequence[str]
 
 
 class Method:
@@ -163,6 +194,19 @@ class Method:
         """
         return model
 
+    def survey(self, ahead: Learned) -> None:
+        """Look at the data that the stage is about to learn, once all methods have prepared the model.
+
+        Called on resume as well, before the checkpoint is loaded; not where a stage goes on inside its parent's.
+        """
+
+    def takes(self, batch: Batch, readings: Sequence[Reading]) -> torch.Tensor | None:
+        """Return which rows [B] the method takes out of the task loss, for `step_terms` of its own; None: none.
+
+        readings: what the first column of the batch's `origin` counts.
+        """
+        return None
+
     def loss_terms(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Return further loss terms: scalars, already weighted, *means* over an optimizer step.
 
@@ -171,14 +215,14 @@ class Method:
         """
         return {}
 
-    def step_terms(self, model: Any, step: int) -> dict[str, torch.Tensor]:
-        """Return further loss terms in which no data enter (penalties): scalars, already weighted.
+    def step_terms(self, at: Step) -> dict[str, torch.Tensor]:
+        """Return further loss terms in which no data enter (penalties), or the rows taken: scalars, already weighted.
 
         Computed once per optimizer step, however many micro-batches it has.
         """
         return {}
 
-    def after_backward(self, model: Any) -> None:
+    def after_backward(self, at: Step) -> None:
         """Change gradients in place after the last backward of a step, before clipping."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -191,6 +235,19 @@ class Method:
     def consolidate(self, learned: Learned) -> dict[str, torch.Tensor]:
         """Return the memory that the method has of all stages up to `learned.t`."""
         return {}
+
+    def merge(self, vectors: Sequence[Mapping[str, torch.Tensor]]) -> Mapping[str, torch.Tensor]:
+        """Return what is added to the base model's parameters, by name, to evaluate it in place of a stage's state.
+
+        vectors: of each evaluated state up to this one, in order, how it differs from the base model (task vectors);
+        a parameter that does not differ is absent. Training goes on from the states, not from what was merged.
+        """
+        return vectors[-1]
+
+    @classmethod
+    def merges(cls) -> bool:
+        """Whether rows of R are evaluated on a merged model."""
+        return cls.merge is not Method.merge
 
     @classmethod
     def consolidates(cls) -> bool:

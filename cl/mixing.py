@@ -139,13 +139,16 @@ class Plan:
 
         Raises UserError if the batch does not divide into `world` equal parts, IndexError outside the stage.
         """
+        return [(self.readings[i].source, row) for i, row in self.origin(step, rank, world).tolist()]
+
+    def origin(self, step: int, rank: int = 0, world: int = 1) -> Ints:
+        """The same as numbers, [rows, 2]: which of `readings`, and the row of its source."""
         if self.batch_rows % world:
             raise UserError(f"batch rows: {self.batch_rows} do not divide by {world} devices; choose a multiple")
         if not 0 <= step < self.steps:
             raise IndexError(f"step {step} is outside the {self.steps} steps of this stage")
         part = slice(step * self.batch_rows + rank, (step + 1) * self.batch_rows, world)
-        pairs = zip(self.stream[part].tolist(), self.row[part].tolist(), strict=True)
-        return [(self.readings[i].source, row) for i, row in pairs]
+        return np.stack([self.stream[part], self.row[part]], 1)
 
     def counts(self, step: int) -> dict[str, int]:
         """Rows read in the first `step` steps, by share key."""

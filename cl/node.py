@@ -31,6 +31,7 @@ MODULES = {
     "base": "cl.models",
     "train": "cl.training",
     "consolidate": "cl.consolidation",
+    "merge": "cl.merging",
     "evaluate": "cl.evaluation",
 }
 LIBRARIES = {
@@ -39,6 +40,7 @@ LIBRARIES = {
     "base": ("gguf", "torch", "transformers"),
     "train": ("peft", "torch", "transformers", "pytorch-lightning"),
     "consolidate": ("peft", "torch", "transformers"),
+    "merge": ("peft", "torch", "transformers"),
     "evaluate": ("peft", "torch", "transformers"),
 }
 
@@ -47,7 +49,7 @@ LIBRARIES = {
 class Node:
     """One step of the graph.
 
-    kind: tokenizer, data, base, train, consolidate or evaluate; name: for people; spec: JSON data with all settings
+    kind: tokenizer, data, base, train, consolidate, merge or evaluate; name: for people; spec: JSON data with all settings
     that can change the result; parents: by role; extra_sources: our modules that this node executes beyond those
     that its kind imports (its methods).
     Not in the key: cost (training or evaluation tokens); needs (artifacts that children read, e.g.

@@ -131,7 +131,7 @@ class Recorder(pl.Callback):
 
     def _record(self, learner: Learner) -> None:
         means = summarise(self.losses)  # first: reading them waits for the device
-        if not all(math.isfinite(means.get(name, 0.0)) for name in ("loss", "grad_norm")):
+        if not all(math.isfinite(means.get(name) or 0.0) for name in ("loss", "grad_norm")):
             raise UserError(f"train: the loss is not finite at step {learner.step}; lower train.lr or train.clip")
         now = time.monotonic()
         self.job.seconds += now - self.clock
@@ -213,13 +213,18 @@ def next_look(done: int, total: int, points: int, affordable: int) -> float:
 
 
 def summarise(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over optimizer steps as fields of a Point: loss, lr of the last, gradient norm, terms and their ratios."""
+    """Means over optimizer steps as fields of a Point: loss, lr of the last, gradient norm, terms and their ratios.
+
+    A mean is over the steps that had the loss or the term: a step may have no row left to the task loss.
+    """
     if not steps:
         return {}
-    mean: Callable[[str], float] = lambda name: float(torch.stack([step[name] for step in steps]).mean())  # noqa: E731
-    loss = mean("loss")
+    mean: Callable[[list[Tensor]], float] = lambda values: float(torch.stack(values).mean())  # noqa: E731
+    of_task = [step["loss"] for step in steps if step["loss"] is not None]
+    loss = mean(of_task) if of_task else None
     terms: dict[str, float] = {}
-    for name in steps[-1]["terms"]:
-        value = float(torch.stack([step["terms"][name] for step in steps]).mean())
-        terms |= {name: value, f"{name}/ratio": value / loss}
-    return {"loss": loss, "lr": steps[-1]["lr"], "grad_norm": mean("grad_norm"), "terms": terms}
+    for name in dict.fromkeys(name for step in steps for name in step["terms"]):
+        value = mean([step["terms"][name] for step in steps if name in step["terms"]])
+        terms |= {name: value} | ({f"{name}/ratio": value / loss} if loss is not None else {})
+    norm = mean([step["grad_norm"] for step in steps])
+    return {"loss": loss, "lr": steps[-1]["lr"], "grad_norm": norm, "terms": terms}

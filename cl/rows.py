@@ -31,10 +31,15 @@ class Row(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Rows of equal length: ids [B, T+1] and targets [B, T]; targets None = every next token is learned."""
+    """Rows of equal length: ids [B, T+1] and targets [B, T]; targets None = every next token is learned.
+
+    origin: where each row comes from, [B, 2]: the number of a reading (of the plan's) or task, and its row there;
+    None where nobody knows.
+    """
 
     ids: Tensor
     targets: Tensor | None
+    origin: Tensor | None = None
 
     def learned(self) -> Tensor | int:
         """Number of target tokens that are learned."""
@@ -42,12 +47,15 @@ class Batch(NamedTuple):
 
     def split(self, rows: int) -> list[Batch]:
         """Micro-batches of at most `rows` rows."""
-        targets = [None] * len(self.ids) if self.targets is None else self.targets.split(rows)
-        return [Batch(ids, target) for ids, target in zip(self.ids.split(rows), targets, strict=False)]
+        return [self.at(slice(start, start + rows)) for start in range(0, len(self.ids), rows)]
+
+    def at(self, rows: slice | Tensor) -> Batch:
+        """Some of the rows: a slice, or a mask [B]."""
+        return Batch(*(None if value is None else value[rows] for value in self))  # type: ignore[arg-type]
 
     def to(self, device: str) -> Batch:
         """The batch on a device."""
-        return Batch(self.ids.to(device), None if self.targets is None else self.targets.to(device))
+        return Batch(*(None if value is None else value.to(device) for value in self))  # type: ignore[arg-type]
 
 
 class Rows(Protocol):
@@ -120,18 +128,18 @@ def rows(folder: Path, name: str, split: str, sequence: int) -> Rows:
     return found
 
 
-def collate(found: Iterable[Row], separator: int) -> Batch:
+def collate(found: Iterable[Row], separator: int, origin: Tensor | None = None) -> Batch:
     """Rows as a batch, padded on the right to the longest with separators that are not learned."""
     found = list(found)
     if all(row.targets is None for row in found):
-        return Batch(torch.stack([row.ids for row in found]), None)
+        return Batch(torch.stack([row.ids for row in found]), None, origin)
     width = max(len(row.ids) for row in found)
     ids = torch.full((len(found), width), separator)
     targets = torch.full((len(found), width - 1), IGNORE)
     for index, row in enumerate(found):
         ids[index, : len(row.ids)] = row.ids
         targets[index, : len(row.ids) - 1] = row.ids[1:] if row.targets is None else row.targets
-    return Batch(ids, targets)
+    return Batch(ids, targets, origin)
 
 
 def segments(batch: Batch, separator: int) -> Tensor:

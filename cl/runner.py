@@ -149,6 +149,12 @@ def _consolidate(node: Node, store: Store, work: Path, listener: Listener) -> di
     return consolidation.consolidate(node.spec, _inputs(node, store), method, work / "out")
 
 
+def _merge(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    from cl import merging
+
+    return merging.merge(node.spec, _inputs(node, store), _method(node.spec["method"], node), work / "out")
+
+
 def _evaluate(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
     from cl import evaluation
 
@@ -163,5 +169,6 @@ _EXECUTE: dict[str, Execute] = {
     "base": _base,
     "train": _train,
     "consolidate": _consolidate,
+    "merge": _merge,
     "evaluate": _evaluate,
 }

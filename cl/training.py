@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cl import adapters, checkpoint
-from cl.consolidation import MEMORY
+from cl.consolidation import MEMORY, trained
 from cl.evaluation import Probe, result_of
 from cl.learner import Learner
-from cl.method import Method
+from cl.method import Learned, Method
 from cl.mixing import Ledger, Plan
+from cl.reading import Reading
 from cl.recorder import Job, Recorder, Watcher
 from cl.rows import Batch, Rows, collate, rows
 from cl.settings import Checkpoints, Evaluation, Train
@@ -67,9 +68,13 @@ def _job(order: Order) -> Job:
     settings = Train(**spec["train"])
     folders = {role.removeprefix("data/"): path for role, path in order.inputs.items() if role.startswith("data/")}
     sources = {name: rows(folder, name, "train", settings.sequence) for name, folder in folders.items()}
+    plan = _plan(spec, order.inputs, sources)
+    learner = _learner(order, settings, plan.readings)
+    if not spec["continues"]:
+        _survey(order, learner, plan, sources)
     return Job(
-        learner=_learner(order, settings),
-        plan=_plan(spec, order.inputs, sources),
+        learner=learner,
+        plan=plan,
         sources=sources,
         first=spec["first"],
         last=spec["last"],
@@ -83,14 +88,14 @@ def _job(order: Order) -> Job:
     )
 
 
-def _learner(order: Order, settings: Train) -> Learner:
+def _learner(order: Order, settings: Train, readings: Sequence[Reading]) -> Learner:
     """The learner before its first step: the parent's model, changed by the methods that were told what they know."""
     spec, inputs = order.spec, order.inputs
     torch.manual_seed(spec["seed"] * 1_000_003 + spec["t"])
     model = adapters.load(inputs["state"], inputs.get("base"))
     for place, method in enumerate(order.methods):
         if f"memory/{place}" in inputs:
-            method.remember(load_file(inputs[f"memory/{place}"] / MEMORY))
+            method.remember(_memory(order, place))
         model = method.prepare(model, spec["t"])
     stored = inputs["state"] / "methods.safetensors"
     if spec["continues"] and stored.exists():  # inside one stage: on from the parent's state
@@ -103,8 +108,33 @@ def _learner(order: Order, settings: Train) -> Learner:
         total=spec["steps"],
         start=spec["first"],
         t=spec["t"],
+        readings=readings,
         compiled=spec["compile"],
     )
+
+
+def _survey(order: Order, learner: Learner, plan: Plan, sources: Mapping[str, Rows]) -> None:
+    """Show each method that asks for it what the stage is about to learn: rows of its own tasks, not replayed ones."""
+    asking = [place for place, m in enumerate(order.methods) if type(m).survey is not Method.survey]
+    if not asking:
+        return
+    spec, loss, tasks = order.spec, learner.token_loss, [r.source for r in plan.readings if not r.replay]
+
+    def batches(size: int) -> Iterator[Batch]:
+        for batch in trained(plan.ledger_after(spec["last"]), tasks, sources, size, loss.separator):
+            yield batch.to(spec["device"])
+
+    learner.model.eval()
+    for place in asking:
+        memory = _memory(order, place)
+        seen = Learned(learner.model, spec["t"], {}, memory, loss.total, loss.outputs, batches, tasks)
+        order.methods[place].survey(seen)
+
+
+def _memory(order: Order, place: int) -> dict[str, Tensor]:
+    """What the method at that place of the node's list remembers; empty where there is nothing yet."""
+    folder = order.inputs.get(f"memory/{place}")
+    return {} if folder is None else load_file(folder / MEMORY)
 
 
 def _plan(spec: Mapping[str, Any], inputs: Mapping[str, Path], sources: Mapping[str, Rows]) -> Plan:
@@ -145,7 +175,8 @@ class Batches(Dataset[Batch]):
         self.plan, self.sources, self.separator = plan, sources, separator
 
     def __getitem__(self, step: int) -> Batch:
-        return collate((self.sources[source][row] for source, row in self.plan.batch(step)), self.separator)
+        rows = (self.sources[source][row] for source, row in self.plan.batch(step))
+        return collate(rows, self.separator, torch.from_numpy(self.plan.origin(step)))
 
     def __len__(self) -> int:
         return self.plan.steps

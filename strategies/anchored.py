@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cl.errors import UserError
-from cl.method import Learned, Method
+from cl.method import Learned, Method, Step
 
 if TYPE_CHECKING:
     from cl.rows import Batch
@@ -83,11 +83,11 @@ class Anchored(Method, ABC):
         ]
         return model
 
-    def step_terms(self, model: Any, step: int) -> dict[str, Tensor]:
+    def step_terms(self, at: Step) -> dict[str, Tensor]:
         """The penalty, where anything is held."""
         if not self.terms:
             return {}
-        device = model.device
+        device = at.model.device
         self.terms = [(theta, anchor.to(device), held.to(device)) for theta, anchor, held in self.terms]
         return {self.name: self.weight * self.factor * torch.stack([quadratic(*term) for term in self.terms]).sum()}
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cl import adapters
 from cl.errors import UserError
-from cl.method import Method
+from cl.method import Method, Step
 
 
 def sparsity(a_NrI: Tensor, b_NOr: Tensor, form: Literal["paper", "code"] = "paper") -> Tensor:
@@ -57,7 +57,7 @@ class NLora(Method):
         self.groups = list(shapes.values())
         return model
 
-    def step_terms(self, model: Any, step: int) -> dict[str, Tensor]:
+    def step_terms(self, at: Step) -> dict[str, Tensor]:
         """Weight times the norm."""
         parts = [
             sparsity(torch.stack([a for a, _ in group]), torch.stack([b for _, b in group]), self.form)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cl import adapters
 from cl.errors import UserError
-from cl.method import Method
+from cl.method import Method, Step
 
 
 def overlap(old_NrD: Tensor, new_NrD: Tensor, form: Literal["code", "paper"] = "code") -> Tensor:
@@ -69,12 +69,12 @@ class OLora(Method):
         ]
         return model
 
-    def step_terms(self, model: Any, step: int) -> dict[str, Tensor]:
+    def step_terms(self, at: Step) -> dict[str, Tensor]:
         """The weighted terms, each under its own name."""
         terms: dict[str, Tensor] = {}
         if self.pairs and self.orthogonality:
             parts = [
-                overlap(old.to(model.device), torch.stack([self.new[name][0] for name in names]), self.form)
+                overlap(old.to(at.model.device), torch.stack([self.new[name][0] for name in names]), self.form)
                 for old, names in self.pairs
             ]
             terms["o_lora/orthogonality"] = self.orthogonality * torch.stack(parts).sum()

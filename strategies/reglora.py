@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cl import adapters
 from cl.errors import UserError
-from cl.method import Learned, Method
+from cl.method import Learned, Method, Step
 
 # Torch says so once, of the storage format; the two products used here are tested against dense ones.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
@@ -179,7 +179,7 @@ class RegLora(Method):
         self.protected: Protected | None = None  # built when the model is where it will be trained
         return model
 
-    def step_terms(self, model: Any, step: int) -> dict[str, Tensor]:
+    def step_terms(self, at: Step) -> dict[str, Tensor]:
         """The weighted penalty; nothing where no task was learned before, as in `scratch`."""
         if not self.factors:
             return {}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cl.errors import UserError
-from cl.method import Learned
+from cl.method import Learned, Step
 from strategies.anchored import Anchored
 
 
@@ -57,7 +57,7 @@ class SI(Anchored):
             self.state |= {f"path/{name}": torch.zeros_like(value), f"start/{name}": value.detach().clone()}
         return model
 
-    def after_backward(self, model: Any) -> None:
+    def after_backward(self, at: Step) -> None:
         """Add the step before to the path, now that its end is known, and remember this one's beginning."""
         pulls = {id(theta): 2 * self.weight * held * (theta.detach() - anchor) for theta, anchor, held in self.terms}
         for name, theta in self.parameters.items():

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from cl import losses
 from cl.errors import UserError
 from cl.learner import Learner, TokenLoss, build_optimizer
-from cl.method import Method, MicroBatch, Progress
+from cl.method import Method, MicroBatch, Progress, Step
 from cl.rows import Batch
 from cl.settings import Train
 from tests.training_fixture import SEPARATOR, VOCABULARY, Anchor, tiny, token_rows
@@ -307,8 +307,8 @@ class Spy(Method):
         self.calls.append(f"{self.name} loss_terms {len(batch.batch.ids)}")
         return {}
 
-    def after_backward(self, model: Any) -> None:
-        assert all(p.grad is not None for p in model.parameters())
+    def after_backward(self, at: Step) -> None:
+        assert all(p.grad is not None for p in at.model.parameters())
         self.calls.append(f"{self.name} after_backward")
 
 
@@ -320,8 +320,8 @@ def test_hooks_are_called_in_order() -> None:
 
 
 class Halve(Method):
-    def after_backward(self, model: Any) -> None:
-        for parameter in model.parameters():
+    def after_backward(self, at: Step) -> None:
+        for parameter in at.model.parameters():
             assert parameter.grad is not None
             parameter.grad *= 0.5
 

@@ -19,6 +19,7 @@ from cl.mixing import Ledger
 from cl.recorder import Recorder, next_look, summarise
 from cl.rows import Batch, rows
 from cl.settings import Checkpoints, Evaluation
+from tests.method_fixture import step_of
 from tests.training_fixture import (
     STEPS,
     Anchor,
@@ -157,7 +158,7 @@ def test_a_checkpoint_holds_everything_and_replaces_the_older_one(tmp_path: Path
     for step in (2, 3):
         for parameter in model.parameters():
             parameter.grad = torch.ones_like(parameter)
-        method.after_backward(model)
+        method.after_backward(step_of(model))
         optimizer.step()
         checkpoint.save(tmp_path, step, model, optimizer, [method], {"seconds": 1.5})
     expected = torch.rand(3)

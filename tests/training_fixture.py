@@ -16,7 +16,7 @@ import yaml
 
 from cl import cli, experiment, graph, models, runner
 from cl.graph import Graph
-from cl.method import Learned, Method, MicroBatch, Stage, Tasks
+from cl.method import Learned, Method, MicroBatch, Stage, Step, Tasks
 from cl.node import Node
 from cl.results import Point
 from cl.settings import Model
@@ -76,8 +76,8 @@ class Anchor(Method):
             total = total + ((1 + self.importance[name]) * (value - self.start[name]) ** 2).sum()
         return {"anchor": self.weight * total}
 
-    def after_backward(self, model: Any) -> None:
-        for name, value in model.named_parameters():
+    def after_backward(self, at: Step) -> None:
+        for name, value in at.model.named_parameters():
             assert value.grad is not None
             self.importance[name] += value.grad**2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from cl.errors import UserError
 from cl.method import Learned
 from strategies.anchored import mean_over_rows, quadratic
 from strategies.ewc import EWC
+from tests.method_fixture import learned_of, step_of
 
 
 def test_penalty_by_hand() -> None:
@@ -33,12 +33,7 @@ class Two(nn.Module):
 
 
 def learned(model: Any, rows: list[float], memory: dict[str, torch.Tensor] | None = None, t: int = 1) -> Learned:
-    def batches(size: int) -> Iterator[Any]:
-        assert size == 1
-        yield from rows
-
-    loss: Any = lambda x: model.w[0] * x + model.w[1] * x**2  # noqa: E731
-    return Learned(model, t, {}, memory or {}, loss, batches)
+    return learned_of(model, rows, t=t, memory=memory, loss=lambda x: model.w[0] * x + model.w[1] * x**2)
 
 
 def test_fisher_is_a_mean_over_rows_not_the_square_of_a_mean() -> None:
@@ -74,7 +69,7 @@ def test_offline_memory_keeps_every_task() -> None:
     method.remember(after)
     method.prepare(model, 3)
     model.w.data += 1  # 2 above the first optimum, 1 above the second: (1 * 4 + 1 * 4)/2 + (4 + 16)/2 = 14
-    assert float(method.step_terms(model, 0)["ewc"].detach()) == 28.0
+    assert float(method.step_terms(step_of(model))["ewc"].detach()) == 28.0
 
 
 def test_parameters_that_do_not_live_on_are_refused() -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import nn
 
-from cl.method import Learned
 from cl.rows import IGNORE, Batch
 from strategies.mas import MAS, output_norm
+from tests.method_fixture import learned_of
 
 
 def test_output_norm_by_hand() -> None:
@@ -36,12 +35,7 @@ class Scale(nn.Module):
 
 def omega(batches: list[Batch]) -> list[float]:
     model = Scale()
-
-    def each(size: int) -> Iterator[Batch]:
-        yield from batches
-
-    learned = Learned(model, 1, {}, {}, lambda batch: torch.zeros(()), each)
-    return MAS().importance(learned, dict(model.named_parameters()))["w"].tolist()
+    return MAS().importance(learned_of(model, batches), dict(model.named_parameters()))["w"].tolist()
 
 
 def test_importance_by_hand() -> None:

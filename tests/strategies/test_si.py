@@ -11,6 +11,7 @@ from torch import nn
 from cl.errors import UserError
 from cl.method import Learned
 from strategies.si import SI, path_importance
+from tests.method_fixture import learned_of, step_of
 
 
 class Point(nn.Module):
@@ -28,15 +29,15 @@ def descend(model: Any, method: SI, rates: list[float], drift: float = 0.0) -> N
     for rate in rates:
         model.zero_grad()
         (model.w[0] ** 2 + 0 * model.w[1]).backward()
-        for term in method.step_terms(model, 0).values():
+        for term in method.step_terms(step_of(model)).values():
             term.backward()
-        method.after_backward(model)
+        method.after_backward(step_of(model))
         model.w.data -= rate * model.w.grad
         model.w.data[1] += drift
 
 
 def learned(model: Any, method: SI, memory: dict[str, torch.Tensor] | None = None, t: int = 1) -> Learned:
-    return Learned(model, t, method.tensors(), memory or {}, lambda batch: torch.zeros(()), lambda size: iter(()))
+    return learned_of(model, t=t, tensors=method.tensors(), memory=memory)
 
 
 def test_importance_by_hand() -> None:
@@ -108,4 +109,4 @@ def test_settings() -> None:
     with pytest.raises(UserError, match="damping: 0 must be above 0"):
         SI(damping=0)
     with pytest.raises(UserError, match="si: recorded no path"):
-        SI().consolidate(Learned(Point(), 1, {}, {}, lambda batch: torch.zeros(()), lambda size: iter(())))
+        SI().consolidate(learned_of(Point()))

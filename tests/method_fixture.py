@@ -1,0 +1,44 @@
+"""What a hook of a method is shown, made by hand: for tests of one method without a learner or a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+from unittest.mock import Mock
+
+import torch
+
+from cl.method import Learned, Step
+from cl.reading import Reading
+from cl.rows import Batch
+
+
+def step_of(
+    model: Any,
+    taken: Batch | None = None,
+    loss: Callable[[Batch], torch.Tensor] | None = None,
+    outputs: Callable[[Batch], Any] | None = None,
+    readings: tuple[str, ...] = ("new", "replay:old"),
+) -> Step:
+    """A first optimizer step of a model; what is not given must not be asked for."""
+    named = tuple(Reading.parse(key) for key in readings)
+    return Step(model, 0, taken, named, outputs or Mock(), loss or Mock())
+
+
+def learned_of(
+    model: Any,
+    rows: Iterable[Any] = (),
+    *,
+    t: int = 1,
+    tensors: Mapping[str, torch.Tensor] | None = None,
+    memory: Mapping[str, torch.Tensor] | None = None,
+    loss: Callable[[Any], torch.Tensor] | None = None,
+    outputs: Callable[[Any], Any] | None = None,
+    tasks: tuple[str, ...] = ("task",),
+) -> Learned:
+    """A stage whose data are these batches, whatever size is asked for."""
+
+    def batches(size: int) -> Iterator[Any]:
+        yield from rows
+
+    return Learned(model, t, tensors or {}, memory or {}, loss or Mock(), outputs or Mock(), batches, tasks)
