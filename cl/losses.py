@@ -16,8 +16,8 @@ from torch import Tensor
 CHUNK_BYTES = 64 * 2**20  # fp32 logits held at once
 
 Criterion = Callable[[Tensor, int], tuple[Tensor, Tensor]]
-"""From fp32 logits [n, V] of the tokens that begin with that number: their summed loss, and its slope [n, V]. The logits
-may be overwritten, and no other tensor of their size need be held."""
+"""From fp32 logits [n, V] of the tokens that begin with that number: their summed loss, and its slope [n, V]. The
+logits may be overwritten."""
 
 
 class Outputs(NamedTuple):
@@ -31,9 +31,14 @@ class Outputs(NamedTuple):
     weight: Tensor | None
     targets: Tensor
 
-    def logits(self) -> Tensor:
-        """Logits [N, V] of all tokens at once."""
-        return self.values if self.weight is None else F.linear(self.values, self.weight)
+    @property
+    def chunk(self) -> int:
+        """Tokens whose logits are held at once."""
+        return chunk_size(self.values.shape[-1] if self.weight is None else len(self.weight))
+
+    def logits(self, part: slice = slice(None)) -> Tensor:
+        """Logits [N, V] of all tokens, or of a part of them."""
+        return self.values[part] if self.weight is None else F.linear(self.values[part], self.weight)
 
 
 def nll(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
@@ -46,11 +51,12 @@ def chunk_size(vocabulary: int) -> int:
     return max(64, CHUNK_BYTES // (4 * vocabulary))
 
 
-def total_nll(outputs: Outputs, chunk: int) -> Tensor:
-    """Summed cross-entropy in nats, in chunks where there are more tokens than `chunk`."""
-    if outputs.weight is None or len(outputs.targets) <= chunk:
+def total_nll(outputs: Outputs) -> Tensor:
+    """Summed cross-entropy in nats, in chunks where the logits of all tokens would exceed CHUNK_BYTES."""
+    if outputs.weight is None or len(outputs.targets) <= outputs.chunk:
         return nll(outputs.logits(), outputs.targets)
-    return linear_nll(outputs.values, outputs.weight, outputs.targets, chunk)
+    total: Tensor = linear_nll(outputs.values, outputs.weight, outputs.targets, outputs.chunk)
+    return total
 
 
 def linear_nll(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, chunk: int) -> Tensor:
@@ -68,23 +74,22 @@ def linear_nll(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, chunk: i
     return total
 
 
-def distillation(student: Outputs, teacher: Outputs, temperature: float, chunk: int) -> Tensor:
+def distillation(student: Outputs, teacher: Outputs, temperature: float) -> Tensor:
     """Summed T^2 KL(p || q) in nats of the teacher's p = softmax(z / T) and the student's q, over all tokens.
 
     T^2 keeps the gradient's size where T changes (Hinton et al. 2015, arXiv 1503.02531, section 2). Nothing flows into
-    the teacher; neither's logits are held for more than `chunk` tokens.
+    the teacher; neither's logits are held for more than a chunk of tokens.
     """
 
     def criterion(logits: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        part = slice(start, start + len(logits))
         with torch.no_grad():
-            wanted = Outputs(teacher.values[part].detach(), teacher.weight, teacher.targets[part]).logits().float()
-        log_p = wanted.div_(temperature).log_softmax(-1)
+            wanted = teacher.logits(slice(start, start + len(logits))).float()
+        log_p = (wanted / temperature).log_softmax(-1)
         log_q = logits.div_(temperature).log_softmax(-1)
         p = log_p.exp()
         return temperature**2 * (p * (log_p - log_q)).sum(), (log_q.exp_() - p) * temperature
 
-    total: Tensor = chunked(student.values, student.weight, criterion, chunk)
+    total: Tensor = chunked(student.values, student.weight, criterion, student.chunk)
     return total
 
 

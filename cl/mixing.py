@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from cl.errors import UserError
-from cl.reading import Ints, Reading, blend, reading_seed, row_order
+from cl.reading import Ints, Reading, blend, reading_seed, reservoir, row_order
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,14 @@ class Account:
 
     @property
     def available(self) -> int:
-        """Distinct rows that replay may read."""
+        """Distinct rows that were trained on."""
         return min(self.trained, self.rows)
+
+    def open_to(self, reading: Reading) -> int:
+        """Distinct rows that a reading may read."""
+        if not reading.replay:
+            return self.rows
+        return self.available if reading.buffer is None else min(reading.buffer, self.available)
 
     def trained_rows(self) -> Ints:
         """The distinct rows that were trained on, in the order in which they are stored."""
@@ -51,9 +57,12 @@ class Account:
         """Rows of the next reads 0, 1, ... of this source: `index` counts from where the ledger stands."""
         if not reading.replay:
             return row_order(self.rows, self.seed, self.trained + index)
-        place = (self.replayed + index) % self.available
-        if reading.reshuffle is not None:  # one permutation for all epochs: no row twice within `available` reads
-            place = row_order(self.available, reading.reshuffle, place)
+        rows = self.open_to(reading)
+        place = (self.replayed + index) % rows
+        if reading.reshuffle is not None:  # one permutation for all epochs: no row twice within `rows` reads
+            place = row_order(rows, reading.reshuffle, place)
+        if reading.buffer is not None:
+            place = reservoir(self.available, rows, self.seed)[place]
         return row_order(self.rows, self.seed, place)
 
 
@@ -171,8 +180,7 @@ class Plan:
 
     def epochs(self) -> dict[str, float]:
         """How often the whole stage reads all rows that are open to it, by share key."""
-        accounts = self.ledger.accounts
-        open_rows = [accounts[r.source].available if r.replay else accounts[r.source].rows for r in self.readings]
+        open_rows = [self.ledger.accounts[reading.source].open_to(reading) for reading in self.readings]
         counts = self.counts(self.steps).items()
         return {key: count / n if n else 0.0 for (key, count), n in zip(counts, open_rows, strict=True)}
 
@@ -196,8 +204,9 @@ def _with_new(ledger: Ledger, sizes: Mapping[str, int], seed: int) -> Ledger:
 
 
 def _check(reading: Reading, account: Account, share: float, wanted: int) -> None:
-    """Refuse replay of more rows than `max_epochs` allows: it must not read what was not trained on."""
-    if reading.replay and wanted > reading.max_epochs * account.available:
+    """Refuse replay of more rows than `max_epochs` allows, and of nothing: it must not read what was not trained on."""
+    limit = reading.max_epochs if reading.buffer is None else float("inf")
+    if reading.replay and wanted and (not account.open_to(reading) or wanted > limit * account.open_to(reading)):
         raise UserError(
             f"replay share: {share:g} of this stage is {wanted} rows of {reading.source!r}, of which only "
             f"{account.available} were trained on (max_epochs {reading.max_epochs:g}); lower share or raise max_epochs"

@@ -7,6 +7,7 @@ A share names how its source is read:
 | `german`                             | fresh rows of `german`, in its own reading order, on from the ledger   |
 | `replay:german`                      | the rows that were trained on, in the order in which they were trained |
 | `replay:german?max_epochs=2&reshuffle=7` | the same with options, see `Reading`                               |
+| `replay:german?buffer=200`           | 200 of these rows, a random choice that a buffer has kept, in turn     |
 
 Source: continual pre-training, 2403.08763, and its GPT-NeoX code (blendable_dataset.py, PR 1200).
 """
@@ -28,6 +29,7 @@ from cl.errors import UserError
 Ints = npt.NDArray[np.int64]
 
 REPLAY = "replay:"
+BUFFER = 2**32 - 1  # in place of an epoch: the keys of a buffer are none of a reading order's
 
 
 def blend(weights: Sequence[float], n: int) -> Ints:
@@ -68,6 +70,26 @@ def replay_shares(consumed: Mapping[str, int], share: float) -> dict[str, float]
     return {source: share * tokens / total for source, tokens in consumed.items()}
 
 
+def apportion(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Whole numbers in proportion to the sizes that sum to `total`, by largest remainder; the sizes if it is enough."""
+    whole = sum(sizes.values())
+    if whole <= total:
+        return dict(sizes)
+    found = {name: total * size // whole for name, size in sizes.items()}
+    by_remainder = sorted(sizes, key=lambda name: (-(total * sizes[name] % whole), name))
+    return found | {name: found[name] + 1 for name in by_remainder[: total - sum(found.values())]}
+
+
+def reservoir(available: int, kept: int, seed: int) -> Ints:
+    """Positions of the items that a buffer of size `kept` holds after `available` items: [min(kept, available)].
+
+    Each item gets a random key, and the smallest keys stay: a uniform choice, as reservoir sampling (Vitter's R) makes
+    it, in which an item that was dropped never comes back, whatever the size and the stream grow to.
+    """
+    keys = np.random.Philox(np.random.SeedSequence([seed, BUFFER])).random_raw(available)
+    return np.argsort(keys, kind="stable")[:kept]
+
+
 def row_order(rows: int, seed: int, positions: npt.ArrayLike) -> Ints:
     """Row read at each 0-based position; positions count on over epochs, each with its own permutation.
 
@@ -93,17 +115,20 @@ class Reading:
     """How a share reads its source; `str()` gives the share's key and `parse` reads it.
 
     replay: rows already trained on instead of fresh ones; max_epochs: how often one stage may replay the
-    whole of them; reshuffle: seed of another order of the replayed rows (None: the order of training).
+    whole of them; reshuffle: seed of another order of the replayed rows (None: the order of training); buffer: only so
+    many rows were kept (None: all), which may be read any number of times.
     """
 
     source: str
     replay: bool = False
     max_epochs: float = 1.0
     reshuffle: int | None = None
+    buffer: int | None = None
 
     def __str__(self) -> str:
         options = [f"max_epochs={self.max_epochs:.12g}"] if self.max_epochs != 1 else []  # 2 and 2.0 are one key
         options += [f"reshuffle={self.reshuffle}"] if self.reshuffle is not None else []
+        options += [f"buffer={self.buffer}"] if self.buffer is not None else []
         text = "&".join(options)
         return (REPLAY if self.replay else "") + self.source + (f"?{text}" if text else "")
 
@@ -114,7 +139,7 @@ class Reading:
             return Reading(key)
         source, _, text = key.removeprefix(REPLAY).partition("?")
         options = dict(option.split("=", 1) for option in text.split("&")) if text else {}
-        if unknown := options.keys() - {"max_epochs", "reshuffle"}:
-            raise UserError(f"share {key!r}: unknown option {sorted(unknown)}; use max_epochs or reshuffle")
-        seed = int(options["reshuffle"]) if "reshuffle" in options else None
-        return Reading(source, True, float(options.get("max_epochs", 1.0)), seed)
+        if unknown := options.keys() - {"max_epochs", "reshuffle", "buffer"}:
+            raise UserError(f"share {key!r}: unknown option {sorted(unknown)}; use max_epochs, reshuffle or buffer")
+        seed, buffer = (int(options[name]) if name in options else None for name in ("reshuffle", "buffer"))
+        return Reading(source, True, float(options.get("max_epochs", 1.0)), seed, buffer)

@@ -31,10 +31,12 @@ Multiplicity = Literal["counts", "union"]
 
 def key_elements(update: Tensor, keep: float) -> Tensor:
     """Mask [out, in] of the int(keep * out * in) largest entries of |update|; of equal ones the first."""
-    count = int(keep * update.numel())
-    order = update.abs().flatten().sort(descending=True, stable=True).indices
-    mask = torch.zeros(update.numel(), dtype=torch.bool, device=update.device)
-    mask[order[:count]] = True
+    size, count = update.abs().flatten(), int(keep * update.numel())
+    if not count:
+        return torch.zeros_like(update, dtype=torch.bool)
+    least = size.topk(count, sorted=False).values.min()  # topk takes any of equal ones, so they are chosen below
+    mask = size > least
+    mask[(size == least).nonzero()[: count - int(mask.sum())]] = True
     return mask.view_as(update)
 
 

@@ -5,10 +5,12 @@ Ibrahim et al. 2024, arXiv 2403.08763: of a budget of B tokens, share x replays,
 
 from __future__ import annotations
 
+from typing import Literal
+
 from cl.errors import UserError
 from cl.method import Method, Tasks
 from cl.mixing import Ledger
-from cl.reading import Reading, replay_shares
+from cl.reading import Reading, apportion, replay_shares
 
 
 class Replay(Method):
@@ -19,23 +21,44 @@ class Replay(Method):
     most `max_epochs` times per stage (1: the paper's limit); more is an error, not a silent repetition.
     reshuffle: seed of another order of these rows (None: the paper's). Replay reads only what was trained
     on; for a pretrained model a proxy corpus stands in, which the plan says.
+    buffer: keep that many rows in all, whatever the length of the stream, and replay these, each as often as the share
+    asks for (None: keep everything, as the paper does). policy: `reservoir`, a uniform choice of all rows trained on,
+    so that a task has a part in it by its size; `balanced`, the same number of rows of each task. Which rows these are
+    is drawn once by the seed of the reading order. Deviation from reservoir sampling over the whole stream: how many
+    rows a task has in the buffer is the expected number, not a draw.
 
     share 0.05 is the paper's choice for a weak shift of data, 0.25 for a strong one (English to German).
     """
 
     def __init__(
-        self, share: float = 0.05, max_epochs: float = 1.0, reshuffle: int | None = None, tasks: Tasks = "all"
+        self,
+        share: float = 0.05,
+        max_epochs: float = 1.0,
+        reshuffle: int | None = None,
+        buffer: int | None = None,
+        policy: Literal["reservoir", "balanced"] = "reservoir",
+        tasks: Tasks = "all",
     ) -> None:
         super().__init__(tasks)
         self.share = share
         self.max_epochs = max_epochs
         self.reshuffle = reshuffle
+        self.buffer = buffer
+        self.policy = policy
         if not 0 <= share <= 1:
             raise UserError(f"share: {share} is not a share; give a number from 0 to 1")
         if max_epochs <= 0:
             raise UserError(f"max_epochs: {max_epochs} allows no replay; give a number above 0, or share: 0")
         if reshuffle is not None and reshuffle < 0:
             raise UserError(f"reshuffle: {reshuffle} is no seed; give 0 or above, or leave it out")
+        if buffer is not None and buffer < 1:
+            raise UserError(f"buffer: {buffer} keeps nothing; give a number of rows, or leave it out to keep all")
+        if buffer is not None and max_epochs != 1:
+            raise UserError(
+                f"max_epochs: {max_epochs} has no effect with a buffer, whose rows are read again; remove it"
+            )
+        if buffer is None and policy != "reservoir":
+            raise UserError(f"policy: {policy} has no effect without a buffer; give `buffer`, or leave it out")
 
     def active(self, t: int) -> bool:
         """Not at t = 1, where nothing was trained before, and not with share 0."""
@@ -55,10 +78,25 @@ class Replay(Method):
         """
         if self.share == 0:
             return shares
-        past = {source: tokens for source, tokens in ledger.tokens.items() if source not in shares}
         new = {source: (1 - self.share) * share for source, share in shares.items()}
-        old = {self._key(source): share for source, share in replay_shares(past, self.share).items() if share}
-        return new | old
+        past = {source: account for source, account in ledger.accounts.items() if source not in shares}
+        kept = (
+            None if self.buffer is None else self._kept({source: a.trained for source, a in past.items()}, self.buffer)
+        )
+        weights = {source: account.tokens for source, account in past.items()} if kept is None else kept
+        old = {source: share for source, share in replay_shares(weights, self.share).items() if share}
+        return new | {self._key(source, None if kept is None else kept[source]): share for source, share in old.items()}
 
-    def _key(self, source: str) -> str:
-        return str(Reading(source, replay=True, max_epochs=self.max_epochs, reshuffle=self.reshuffle))
+    def _kept(self, trained: dict[str, int], buffer: int) -> dict[str, int]:
+        """Rows of each source in the buffer."""
+        if self.policy == "reservoir":
+            return apportion(buffer, trained)
+        return {source: min(part, trained[source]) for source, part in _equal(buffer, list(trained)).items()}
+
+    def _key(self, source: str, buffer: int | None) -> str:
+        return str(Reading(source, True, self.max_epochs, self.reshuffle, buffer))
+
+
+def _equal(buffer: int, sources: list[str]) -> dict[str, int]:
+    """Equal parts of a buffer; what does not divide goes to the first ones."""
+    return {source: buffer // len(sources) + (at < buffer % len(sources)) for at, source in enumerate(sources)}

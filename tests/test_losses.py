@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from cl import losses
-from cl.losses import linear_nll, nll
+from cl.losses import Outputs, distillation, linear_nll, nll
 
 N, D, V = 37, 8, 50
 
@@ -110,3 +110,51 @@ def test_nothing_of_the_size_of_all_logits_is_made(gradients: bool) -> None:
 def test_chunk_size(vocabulary: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "CHUNK_BYTES", 32 * 2**20)
     assert losses.chunk_size(vocabulary) == expected
+
+
+def student_and_teacher(dtype: torch.dtype = torch.float64) -> tuple[Outputs, Outputs]:
+    (hidden, weight, targets), (other, other_weight, _) = sample(dtype), sample(dtype, seed=1)
+    return Outputs(hidden, weight, targets), Outputs(other, other_weight, targets)
+
+
+def test_distillation_by_hand() -> None:
+    # p = (3/4, 1/4), q = (1/2, 1/2): 3/4 ln(3/2) + 1/4 ln(1/2)
+    teacher = Outputs(torch.tensor([[1.0986122886681098, 0.0]]), None, torch.tensor([0]))
+    student = Outputs(torch.zeros(1, 2, requires_grad=True), None, torch.tensor([0]))
+    found = distillation(student, teacher, 1.0)
+    assert float(found.detach()) == pytest.approx(0.75 * 0.4054651081 - 0.25 * 0.6931471806, rel=1e-6)
+    assert torch.autograd.grad(found, student.values)[0].tolist() == [pytest.approx([-0.25, 0.25])]  # q - p
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_distillation_equals_torch_s_divergence_in_value_and_gradient(
+    temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, teacher = student_and_teacher()
+    log_q, log_p = ((o.logits() / temperature).log_softmax(-1) for o in (student, teacher))
+    plain = temperature**2 * F.kl_div(log_q, log_p, reduction="sum", log_target=True)
+    assert student.weight is not None
+    expected = torch.autograd.grad(plain, (student.values, student.weight), retain_graph=True)
+    monkeypatch.setattr(losses, "CHUNK_BYTES", 0)  # chunks of 64 at least, so the rows are doubled to need two
+    twice = [Outputs(torch.cat([o.values] * 2), o.weight, torch.cat([o.targets] * 2)) for o in (student, teacher)]
+    found = distillation(twice[0], twice[1], temperature) / 2
+    assert float(found.detach()) == pytest.approx(float(plain.detach()), rel=1e-5)  # the sum is kept in fp32
+    for got, wanted in zip(torch.autograd.grad(found, (student.values, student.weight)), expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+    assert teacher.values.grad is None
+
+
+def test_nothing_to_distil_from_oneself() -> None:
+    student, _ = student_and_teacher()
+    found = distillation(student, student, 2.0)
+    assert float(found.detach()) == pytest.approx(0.0, abs=1e-6)
+    assert float(torch.autograd.grad(found, student.values)[0].abs().max()) < 1e-12
+
+
+def test_logits_may_be_given_in_place_of_hidden_states() -> None:
+    student, teacher = student_and_teacher()
+    bent = [Outputs(o.logits(), None, o.targets) for o in (student, teacher)]
+    assert float(distillation(bent[0], bent[1], 1.0).detach()) == pytest.approx(
+        float(distillation(student, teacher, 1.0).detach())
+    )
+    assert float(losses.total_nll(bent[0]).detach()) == pytest.approx(float(losses.total_nll(student).detach()))

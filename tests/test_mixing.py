@@ -10,7 +10,7 @@ import pytest
 
 from cl.errors import UserError
 from cl.mixing import Account, Ledger, Plan
-from cl.reading import Reading, blend, reading_seed, replay_shares, row_order
+from cl.reading import Reading, apportion, blend, reading_seed, replay_shares, reservoir, row_order
 
 SLIMPAJAMA = [0.5209, 0.2669, 0.0522, 0.0420, 0.0443, 0.0400, 0.0337]
 EIGHT = [0.05, *(round(0.95 * share, 10) for share in SLIMPAJAMA)]  # 5 % of Pile, the subsets of SlimPajama
@@ -110,6 +110,7 @@ def test_reading_order_is_pinned() -> None:
         (Reading("old", replay=True), "replay:old"),
         (Reading("old", replay=True, max_epochs=2.0), "replay:old?max_epochs=2"),
         (Reading("old", replay=True, max_epochs=2.5, reshuffle=7), "replay:old?max_epochs=2.5&reshuffle=7"),
+        (Reading("old", replay=True, buffer=200), "replay:old?buffer=200"),
     ],
 )
 def test_share_keys_round_trip(reading: Reading, key: str) -> None:
@@ -227,3 +228,45 @@ def test_empty_or_changed_source_is_refused(size: int, message: str) -> None:
     ledger = plan({"old": 1.0}).ledger_after(10) if size else Ledger()
     with pytest.raises(UserError, match=message):
         plan({"old": 1.0}, ledger, old=size)
+
+
+def test_apportioning_by_hand() -> None:
+    # 10 of 5 + 3 + 3: 4.54.., 2.72.., 2.72..: the two larger remainders get what is left
+    assert apportion(10, {"a": 5, "b": 3, "c": 3}) == {"a": 4, "b": 3, "c": 3}
+    assert apportion(20, {"a": 5, "b": 3}) == {"a": 5, "b": 3}
+    assert apportion(1, {"a": 0, "b": 4}) == {"a": 0, "b": 1}
+
+
+def test_a_buffer_shrinks_and_grows_without_bringing_anything_back() -> None:
+    kept = set(reservoir(100, 20, seed=3).tolist())
+    assert len(kept) == 20
+    assert set(reservoir(100, 10, seed=3).tolist()) < kept
+    later = set(reservoir(150, 20, seed=3).tolist())
+    assert {item for item in later if item < 100} < kept
+    assert set(reservoir(5, 20, seed=3).tolist()) == set(range(5))
+
+
+def test_a_buffer_is_a_uniform_choice() -> None:
+    counts = np.bincount(np.concatenate([reservoir(20, 5, seed) for seed in range(2000)]), minlength=20)
+    assert abs(counts - 500).max() < 5 * np.sqrt(2000 * 0.25 * 0.75)  # five standard deviations
+
+
+def test_a_buffer_is_read_in_turn_and_holds_only_what_was_trained_on() -> None:
+    account = Account(rows=50, seed=1, trained=30)
+    reading = Reading("old", replay=True, buffer=6)
+    found = account.read(reading, np.arange(15))
+    assert len(set(found.tolist())) == 6
+    assert found[:6].tolist() == found[6:12].tolist()
+    assert set(found.tolist()) <= set(account.trained_rows().tolist())
+    assert account.open_to(reading) == 6
+
+
+def test_a_buffer_may_be_read_more_than_once_but_not_when_it_is_empty() -> None:
+    shares = {"new": 0.5, "replay:old?buffer=2": 0.5}
+    ledger = Ledger({"old": Account(rows=50, seed=1, trained=30, tokens=1)})
+    plan = Plan.build(shares, ledger, {"new": 100, "old": 50}, batch_rows=4, steps=10, seed=0, row_tokens=8)
+    replayed = {row for step in range(10) for source, row in plan.batch(step) if source == "old"}
+    assert len(replayed) == 2
+    empty = Ledger({"old": Account(rows=50, seed=1)})
+    with pytest.raises(UserError, match="only 0 were trained on"):
+        Plan.build(shares, empty, {"new": 100, "old": 50}, batch_rows=4, steps=10, seed=0, row_tokens=8)
