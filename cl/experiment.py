@@ -38,7 +38,7 @@ class Experiment:
         examples: training examples of each instruction task, repetitions counted: one number, or one by task.
         strategy: by method name: settings for every strategy above that has the method, whatever its entry says.
         seeds: each makes its own runs; a seed sets initial weights and reading order.
-        orders: task orders as lists of names; by default the scenario's.
+        orders: task orders: each one's name in the scenario, or a list of its tasks; by default the scenario's own.
         train: how stages are trained.
         evaluation: what is measured.
         checkpoints: when unfinished work is saved.
@@ -56,7 +56,7 @@ class Experiment:
     strategy: dict[str, dict[str, Any]] = field(default_factory=dict)
     question: str = ""
     seeds: list[int] = field(default_factory=lambda: [0])
-    orders: list[list[str]] | None = None
+    orders: list[list[str] | str] | None = None
     train: Train = field(default_factory=Train)
     evaluation: Evaluation = field(default_factory=Evaluation)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
@@ -74,7 +74,7 @@ class Experiment:
             raise UserError(f"seeds: {self.seeds} must be different whole numbers of at least 0, one or more")
         if self.orders is not None and not self.orders:
             raise UserError("orders: is empty; leave it out for the scenario's own order")
-        if self.orders and len(set(map(tuple, self.orders))) < len(self.orders):
+        if self.orders and len(set(map(str, self.orders))) < len(self.orders):
             raise UserError(f"orders: {self.orders} holds one order twice; remove one")
 
 

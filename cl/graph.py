@@ -62,7 +62,7 @@ def build(experiment: Experiment) -> Graph:
     ground = Ground(experiment, defined)
     runs = [
         Chain(ground, chosen, seed, order).plan()
-        for order in experiment.orders or [list(defined.tasks)]
+        for order in defined.ordered(experiment.orders)
         for seed in experiment.seeds
         for chosen in strategies
     ]

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,7 +71,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Scenario:
-    """An ordered stream of tasks with its retain sets. validation and test are shares of the documents."""
+    """An ordered stream of tasks with its retain sets.
+
+    validation and test are shares of the documents; orders: other orders of the same tasks, by name.
+    """
 
     name: str
     version: int
@@ -81,6 +84,24 @@ class Scenario:
     validation: float
     test: float
     seed: int
+    orders: dict[str, list[str]] = field(default_factory=dict)
+
+    def ordered(self, asked: Sequence[list[str] | str] | None) -> list[list[str]]:
+        """The task orders that are asked for, by name or written out; without any, the scenario's own.
+
+        Raises UserError for an unknown name, for one that does not name every task once, and for one asked for twice.
+        """
+        found: list[list[str]] = []
+        for order in asked or [list(self.tasks)]:
+            if isinstance(order, str) and order not in self.orders:
+                raise UserError(catalog.unknown(f"orders: order of {self.name}", order, self.orders))
+            names = self.orders[order] if isinstance(order, str) else order
+            if sorted(map(str, names)) != sorted(self.tasks):
+                raise UserError(f"orders: {names} must name each task of {self.name} once: {list(self.tasks)}")
+            if names in found:
+                raise UserError(f"orders: {order} is the order {names}, which is there already; remove one")
+            found.append(names)
+        return found
 
     def task(self, name: str) -> Task:
         """Return the task or retain set of that name; raises UserError for an unknown one."""
@@ -102,7 +123,8 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
     """
     path = catalog.path_of("scenarios", name)
     content = _merge(catalog.read("scenarios", name), overrides or {})
-    _check_keys(content, f"scenario {name}", required=("summary", "version", "tasks"), optional=("retain", "split"))
+    optional = ("retain", "split", "orders")
+    _check_keys(content, f"scenario {name}", required=("summary", "version", "tasks"), optional=optional)
     tasks = _tasks(content["tasks"], "tasks", path.parent)
     retain = _tasks(content.get("retain", {}), "retain", path.parent)
     if not tasks:
@@ -112,7 +134,13 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
     shares = _shares(content.get("split", {}))
     version = _whole(content["version"], "version")
     summary = str(content["summary"])
-    return Scenario(path.stem, version, summary, tasks, retain, shares.validation, shares.test, shares.seed)
+    found = Scenario(path.stem, version, summary, tasks, retain, shares.validation, shares.test, shares.seed)
+    orders = _mapping(content.get("orders", {}), "orders")
+    for label, order in orders.items():
+        if not isinstance(order, list):
+            raise UserError(f"orders.{label}: {order!r} must be a list of the tasks")
+        found.ordered([order])
+    return replace(found, orders=orders)
 
 
 def split(task: Task, scenario: Scenario) -> Splits:

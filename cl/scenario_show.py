@@ -22,8 +22,9 @@ def show(scenario: Scenario, count_tokens: Callable[[str], int] | None) -> Rende
     tasks = [*scenario.tasks.values(), *scenario.retain.values()]
     splits = {task.name: split(task, scenario) for task in tasks}
     title = Text(f"{scenario.name} (version {scenario.version}): {scenario.summary}", style="bold")
+    orders = [Text(f"order {name}: {' > '.join(order)}") for name, order in scenario.orders.items()]
     examples = [_example(name, found) for name, found in splits.items()]
-    return Group(title, _sizes(scenario, splits, count_tokens), _sources(tasks), *examples)
+    return Group(title, *orders, _sizes(scenario, splits, count_tokens), _sources(tasks), *examples)
 
 
 def _sizes(scenario: Scenario, splits: dict[str, Splits], count_tokens: Callable[[str], int] | None) -> Table:

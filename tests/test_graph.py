@@ -293,6 +293,7 @@ def test_the_key_of_a_pretrained_model_is_its_content(pretrained: Path) -> None:
     [
         ("--orders=[[english]]", "orders: ['english'] must name each task of languages once"),
         ("--orders=[[english, french]]", "orders: ['english', 'french'] must name each task of languages once"),
+        ("--orders=[backward]", "orders: order of languages: 'backward' is unknown"),
         ("--tokens={english: 1024, germna: 1024}", "tokens: task: 'germna' is unknown; did you mean 'german'?"),
         ("--tokens={english: 1024}", "tokens.german: is missing; give the training tokens of every task"),
         ("--tokens=100", "tokens.english: 100 is less than one optimizer step"),

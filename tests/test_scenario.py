@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -195,3 +196,25 @@ def test_the_tiny_scenario_needs_no_package() -> None:
     assert found.report.duplicates == 0
     assert found.report.overlap is not None
     assert found.report.overlap < 0.02
+
+
+def test_orders_are_named_or_written_out(path: str) -> None:
+    scenario = load(path, {"orders": {"backward": ["second", "first"]}})
+    assert scenario.ordered(None) == [["first", "second"]]
+    assert scenario.ordered(["backward", ["first", "second"]]) == [["second", "first"], ["first", "second"]]
+    assert scenario.fingerprint("first") == load(path).fingerprint("first")
+
+
+@pytest.mark.parametrize(
+    ("orders", "asked", "message"),
+    [
+        ({"backward": ["second"]}, None, "must name each task of two once"),
+        ({"backward": "second"}, None, r"orders\.backward: 'second' must be a list of the tasks"),
+        ({"backward": ["second", 1]}, None, "must name each task"),
+        ({}, ["backward"], r"orders: order of two: 'backward' is unknown \(known: none\)"),
+        ({"backward": ["second", "first"]}, ["backward", ["second", "first"]], "is there already; remove one"),
+    ],
+)
+def test_orders_that_cannot_be_meant(path: str, orders: Any, asked: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load(path, {"orders": orders}).ordered(asked)
