@@ -1,10 +1,13 @@
 """Adapters on peft: how one is added to a model, merged into it, stored and opened again.
 
     adapters/t1/ adapters/t2/ …   a peft folder each: plain `PeftModel.from_pretrained(base, folder)` opens it
-    adapters.json                 their names in order, and how each is used: trained, frozen or merged
+    adapters.json                 their names in order, and how each is used: trained, frozen, merged or kept
+    head.safetensors, head.json   a classifier, where the model has one (`cl.heads`)
 
 A state with adapters holds no other weights: it stands on the base model, which is a parent of its nodes. Merging
 is done in fp32, in the order of the tasks, from the stored adapters each time, so no rounding adds up beyond fp32's.
+An adapter that is kept does not act and is not even opened: it waits for the test of its own task. A prompt, which is
+read before the input, is stored and used like an adapter; neither it nor one of experts (`cl.experts`) can be merged.
 """
 
 from __future__ import annotations
@@ -15,27 +18,35 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-from cl import models
+from cl import experts, heads, models
+from cl.errors import UserError
 
-Life = Literal["continue", "stack", "merge"]
+Life = Literal["continue", "stack", "merge", "alone"]
 INDEX = "adapters.json"
 
 
 def load(folder: Path, base: Path | None) -> Any:
     """The model of a stored state, in fp32, the last adapter trainable; base: folder that a state of adapters needs."""
     if not (folder / INDEX).exists():
-        return models.load(folder)
+        return heads.load(models.load(folder), folder)
     assert base is not None, f"{folder} holds adapters only"
-    model = models.load(base)
+    model = heads.load(models.load(base), folder)
     for name, use in json.loads((folder / INDEX).read_text(encoding="utf-8")).items():
-        model = _open(model, folder / "adapters" / name, name)
-        model.cl_adapters[name] = use
+        if use != "kept":
+            model = _open(model, folder / "adapters" / name, name)
+        model.cl_adapters = uses(model) | {name: use}
         if use == "merged":
             model = merged(model)
     _activate(model)
     return model
+
+
+def alone(folder: Path, base: Path, name: str | None) -> Any:
+    """The base model with one adapter of a stored state, whatever the state makes of it, or with none."""
+    model = heads.load(models.load(base), folder)
+    return model if name is None else _open(model, folder / "adapters" / name, name)
 
 
 def _open(model: Any, folder: Path, name: str) -> Any:
@@ -46,6 +57,7 @@ def _open(model: Any, folder: Path, name: str) -> Any:
         model.load_adapter(str(folder), name, torch_device="cpu")
     else:
         model = PeftModel.from_pretrained(model, str(folder), name, torch_device="cpu")
+    experts.restore(model, name, folder)
     model.cl_adapters = found
     return model
 
@@ -54,6 +66,8 @@ def add(model: Any, name: str, config: Any) -> Any:
     """Add a fresh trainable adapter; those that are there stay active and are frozen."""
     from peft import PeftModel
 
+    if isinstance(model, PeftModel) and not uses(model):
+        raise UserError("adapters: another method trains the weights themselves; leave one of the two out")
     before = {old: "frozen" if use == "trained" else use for old, use in uses(model).items()}
     if isinstance(model, PeftModel):
         model.add_adapter(name, config)
@@ -65,28 +79,64 @@ def add(model: Any, name: str, config: Any) -> Any:
 
 
 def merged(model: Any) -> Any:
-    """The model with all its adapters merged into its weights (in fp32); without adapters, as it is."""
+    """The model with the adapters that act merged into its weights (in fp32); without adapters, as it is.
+
+    Raises UserError for one that no change of the weights can stand for.
+    """
     from peft import PeftModel
 
     if not isinstance(model, PeftModel):
         return model
-    found = dict.fromkeys(uses(model), "merged")
+    if not mergeable(model):
+        raise UserError("adapters: neither a prompt nor experts can be merged into weights; use lora where one merges")
+    found = {name: use if use == "kept" else "merged" for name, use in uses(model).items()}
     plain = model.merge_and_unload()
     plain.cl_adapters = found
     return plain
 
 
+def mergeable(model: Any) -> bool:
+    """Whether a plain model can stand for the model with its adapters."""
+    return prompt(model) is None and not experts.present(model)
+
+
+def bare(model: Any) -> Any:
+    """The model without its adapters, which from now on are kept: stored, but of no effect."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return model
+    found = dict.fromkeys(uses(model), "kept")
+    plain = model.base_model if prompt(model) is not None else model.unload()
+    plain.cl_adapters = found
+    return plain
+
+
+def prompt(model: Any) -> Tensor | None:
+    """Embeddings [P, D] that the model reads before its input, with their graph; None where it has no prompt."""
+    if not hasattr(model, "prompt_encoder"):
+        return None
+    found: Tensor = model.get_prompt(1)[0]
+    return found
+
+
+def reader(model: Any) -> Any:
+    """What reads the prompt's embeddings and the input's: the model without its prompt."""
+    return model if prompt(model) is None else model.base_model
+
+
 def uses(model: Any) -> dict[str, str]:
-    """How each adapter that the model was given is used, by name and in order: trained, frozen or merged."""
+    """How each adapter that the model was given is used, by name and in order: trained, frozen, merged or kept."""
     return dict(getattr(model, "cl_adapters", {}))
 
 
 def _activate(model: Any) -> None:
-    """All adapters that are not merged act; only the one marked `trained` learns."""
-    acting = [name for name, use in uses(model).items() if use != "merged"]
+    """All adapters that are trained or frozen act; only the one marked `trained` learns. A prompt acts by itself."""
+    acting = _acting(model)
     if not acting:
         return
-    model.base_model.set_adapter(acting)
+    if prompt(model) is None:
+        model.base_model.set_adapter(acting)
     learns = names(model, "trained")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(any(f".{adapter}." in name for adapter in learns))
@@ -95,13 +145,16 @@ def _activate(model: Any) -> None:
 def save(model: Any, folder: Path, parent: Path) -> None:
     """Write a state: the adapters and what they stand for, or the whole model where it has none.
 
-    parent: folder of the state before, from which merged adapters are carried over.
+    parent: folder of the state before, from which merged and kept adapters are carried over.
     """
     found = uses(model)
+    heads.save(model, folder)
     if not found:
-        models.save(model, folder)
+        plain = merged(model)  # of a method that factors the weights for a stage
+        with heads.apart(plain):
+            models.save(plain, folder)
         return
-    present = [name for name, use in found.items() if use != "merged"]
+    present = _acting(model)
     for name in present:
         model.peft_config[name].base_model_name_or_path = ""  # a path of this store says nothing elsewhere
         model.peft_config[name].inference_mode = False
@@ -121,14 +174,21 @@ def _link(source: str, target: str) -> None:
 
 
 def low_rank(model: nn.Module, name: str) -> dict[str, tuple[Any, Any, float]]:
-    """The LoRA factors of an adapter by module: A [r, in], B [out, r] and the scale: its update is scale * B @ A."""
+    """The LoRA factors of an adapter by module: A [r, in], B [out, r] and the scale: its update is scale * B @ A.
+
+    Without an adapter of experts, which has no such update.
+    """
     found = {}
     for path, module in model.named_modules():
-        if name in getattr(module, "lora_A", {}):
+        if name in getattr(module, "lora_A", {}) and isinstance(module.lora_A[name], nn.Linear):
             found[path] = (module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name])
     return found
 
 
 def names(model: Any, use: str) -> list[str]:
-    """Names of the model's adapters that are used in this way (trained, frozen, merged), in order."""
+    """Names of the model's adapters that are used in this way (trained, frozen, merged, kept), in order."""
     return [name for name, found in uses(model).items() if found == use]
+
+
+def _acting(model: Any) -> list[str]:
+    return [name for name, use in uses(model).items() if use in ("trained", "frozen")]

@@ -41,10 +41,14 @@ class RunPlan:
     data: dict[str, Node]
 
     @property
+    def merged(self) -> bool:
+        """Whether rows of R are of merged models, which are not what was trained."""
+        return any(row.parents["state"].kind == "merge" for row in self.rows.values())
+
+    @property
     def independent(self) -> bool:
         """Whether each task was learned from the base model and nothing merges them: rows do not follow one another."""
-        alone = sum(plan.stage.parent is None for plan in self.stages) > 1
-        return alone and not any(part.method.merges() for part in self.strategy.parts)
+        return sum(plan.stage.parent is None for plan in self.stages) > 1 and not self.merged
 
     @cached_property
     def key(self) -> str:
@@ -70,7 +74,10 @@ class Chain:
             parent = None if stage.parent is None else plans[stage.parent]
             plans.append(self._stage(stage, parent, keep=index in needed))
         rows = {known: self._row(self.base, known)}
-        rows |= {p.stage.row: self._row(self._evaluated(p, plans), p.stage.row) for p in plans if p.stage.row}
+        for each in plans:
+            if each.stage.row:
+                shown = self._evaluated(each, plans)
+                rows[each.stage.row] = self._row(shown, each.stage.row, self._own(each) if shown is each.node else {})
         return RunPlan(self.chosen, self.seed, self.order, known, plans, rows, self.data)
 
     def _stages(self, known: int) -> list[Stage]:
@@ -144,7 +151,9 @@ class Chain:
         return {key: shares[key] for key in sorted(shares, key=_new_first) if shares[key] > 0}
 
     def _parents(self, state: Node, sets: Iterable[str]) -> dict[str, Node]:
-        adapted = any(part.method.stands_on_base() for part in self.chosen.parts)
+        adapted = [part.name for part in self.chosen.parts if part.method.stands_on_base()]
+        if len(adapted) > 1:
+            raise UserError(f"strategies.{self.chosen.label}: {' and '.join(adapted)} both add adapters; keep one")
         common = {"state": state, "tokenizer": self.ground.tokenizer, **({"base": self.base} if adapted else {})}
         return common | {f"data/{name}": self.data[name] for name in sets}
 
@@ -152,7 +161,7 @@ class Chain:
         """The consolidate node of each active method that remembers the stages before this one, by its place."""
         while parent is not None and stage.continues:  # inside its parent's stage: what that one remembered
             stage, parent = parent.stage, parent.parent
-        if parent is None:
+        if parent is None or parent.stage.t == 0:  # nothing is remembered of a warm-up
             return {}
         return {
             f"memory/{place}": self._memory(part, parent)
@@ -166,7 +175,7 @@ class Chain:
         same = [method for method in active if type(method) is type(part.method)]
         parents = self._parents(plan.node, stage.tasks)
         before = plan.parent
-        while before is not None and before.stage.t == stage.t:  # a fork's trunk
+        while before is not None and before.stage.t in (stage.t, 0):  # a fork's trunk, a warm-up before the stream
             before = before.parent
         if before is not None:
             parents["memory"] = self._memory(part, before)
@@ -188,28 +197,42 @@ class Chain:
 
         Raises UserError where two methods merge.
         """
-        parts = [part for part in self.chosen.parts if part.method.merges()]
+        states = [p.node for p in plans[: plans.index(plan) + 1] if p.stage.row]
+        parts = [part for part in self.chosen.parts if part.method.merges(len(states))]
         if len(parts) > 1:
             raise UserError(f"strategies.{self.chosen.label}: {parts[0].name} and {parts[1].name} both merge; keep one")
         if not parts:
             return plan.node
-        states = [p.node for p in plans[: plans.index(plan) + 1] if p.stage.row]
         (part,) = parts
         spec = {"method": part.spec(), "states": len(states)}
         parents = {"base": self.base} | {f"state/{place}": state for place, state in enumerate(states, 1)}
         modules = (type(part.method).__module__,)
-        return Node("merge", f"{part.name} after {plan.stage.name}", spec, parents, modules, local=self.ground.local)
+        return Node("merge", f"{part.name} up to {plan.stage.name}", spec, parents, modules, local=self.ground.local)
 
     def _before(self, parent: StagePlan | None, stage: Stage) -> Ledger:
-        """Forecast of what was consumed before a stage: tokens only, for this is all that shares depend on."""
+        """Forecast of what was consumed before a stage: rows trained on and tokens, all that shares depend on."""
         if parent is not None:
             return parent.before if stage.continues else parent.after
         known = self.ground.experiment.model.knows
-        return Ledger({t: Account(0, 0, tokens=self.ground.budget.weight(t), proxy=True) for t in known})
+        tokens = {t: self.ground.budget.weight(t) for t in known}
+        sequence = self.ground.experiment.train.sequence
+        return Ledger({t: Account(0, 0, trained=n // sequence, tokens=n, proxy=True) for t, n in tokens.items()})
 
-    def _row(self, state: Node, t: int) -> Node:
+    def _own(self, plan: StagePlan | None) -> dict[str, str]:
+        """The adapter that each task learned so far is tested with, where a method asks for its own."""
+        if not any(part.method.alone() for part in self.chosen.parts):
+            return {}
+        found: dict[str, str] = {}
+        while plan is not None:
+            found = dict.fromkeys(plan.stage.tasks, f"t{plan.stage.t}") | found  # learned twice: the newer one
+            plan = plan.parent
+        return found
+
+    def _row(self, state: Node, t: int, own: Mapping[str, str] | None = None) -> Node:
         train, evaluation = self.ground.experiment.train, self.ground.experiment.evaluation
         generates = any(self.ground.scenario.task(name).kind == "instruction" for name in self.data)
+        tasks = self.ground.scenario.tasks.items() if evaluation.probing else ()
+        probed = [name for name, task in tasks if task.kind == "instruction"]
         spec = {
             "sets": list(self.data),
             "tokens": evaluation.tokens,
@@ -218,6 +241,8 @@ class Chain:
             "train": {"sequence": train.sequence, "boundaries": train.boundaries},
             "device": self.ground.resolved["device"],
             "precision": self.ground.resolved["precision"],
+            **({"select": own} if own else {}),
+            **({"probing": probed} if probed else {}),
         }
         name, cost = f"row {t} after {state.name}", evaluation.tokens * len(self.data)
         return Node("evaluate", name, spec, self._parents(state, self.data), cost=cost)
@@ -228,11 +253,12 @@ def _new_first(share: str) -> tuple[bool, str]:
 
 
 def _forecast(shares: Mapping[str, float], before: Ledger, rows: int, sequence: int) -> Ledger:
-    """Tokens consumed by source after a stage of so many rows."""
+    """Rows trained on and tokens consumed by source after a stage of so many rows."""
     accounts = dict(before.accounts)
     drawn = blend(list(shares.values()), rows)
     for index, key in enumerate(shares):
-        source = Reading.parse(key).source
-        old = accounts.get(source, Account(0, 0))
-        accounts[source] = dataclasses.replace(old, tokens=old.tokens + int((drawn == index).sum()) * sequence)
+        reading, count = Reading.parse(key), int((drawn == index).sum())
+        old = accounts.get(reading.source, Account(0, 0))
+        trained = old.trained + (0 if reading.replay else count)
+        accounts[reading.source] = dataclasses.replace(old, trained=trained, tokens=old.tokens + count * sequence)
     return Ledger(accounts)

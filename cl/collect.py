@@ -45,6 +45,7 @@ def collect(graph: Graph, store: Store, executed: set[str], seconds: float, comm
 
 
 def _run(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
+    made = {name: store.result(node) for name, node in run.data.items() if node.spec["transforms"] and store.has(node)}
     return RunResult(
         strategy=run.strategy.label,
         summary=run.strategy.summary,
@@ -53,33 +54,44 @@ def _run(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
         order=run.order,
         known=run.known,
         key=run.key,
-        stages=[_stage(stage, store, executed) for stage in run.stages],
+        stages=[_stage(run, stage, store, executed, made) for stage in run.stages],
         matrix={t: _row(node, store) for t, node in run.rows.items()},
         matrix_keys={t: node.key for t, node in run.rows.items()},
         independent=run.independent,
+        merged=run.merged,
+        made={name: {key: result[key] for key in ("styles", "transforms")} for name, result in made.items()},
     )
 
 
-def _stage(plan: StagePlan, store: Store, executed: set[str]) -> StageResult:
+def _stage(
+    run: RunPlan, plan: StagePlan, store: Store, executed: set[str], made: Mapping[str, Mapping[str, Any]]
+) -> StageResult:
     result = store.result(plan.node)
+    about_data = [text for task in plan.stage.tasks if task in made for text in made[task]["warnings"]]
     return StageResult(
         name=plan.stage.name,
         key=plan.node.key,
         row=plan.stage.row,
-        offset=offset(plan, store),
+        offset=offset(run, plan, store),
         tokens=result["tokens"],
         seconds=result["seconds"],
         eval_seconds=result["eval_seconds"],
         reused=plan.node.key not in executed,
         points=[Point(**point) for point in result["points"]],
         seen=result["seen"],
-        warnings=result["warnings"],
+        warnings=[*result["warnings"], *about_data],
     )
 
 
-def offset(plan: StagePlan, store: Store) -> int:
-    """Tokens of the stream before a stage: those of the stages that it follows, which are stored when it begins."""
-    return 0 if plan.parent is None else offset(plan.parent, store) + int(store.result(plan.parent.node)["tokens"])
+def offset(run: RunPlan, plan: StagePlan, store: Store) -> int:
+    """Tokens of the stream before a stage: those of the stages that it follows, which are stored when it begins.
+
+    A stage that starts from the base model follows none, but where a run merges what was learned, the one before it.
+    """
+    before, place = plan.parent, run.stages.index(plan)
+    if before is None and run.merged and place > 0:
+        before = run.stages[place - 1]
+    return 0 if before is None else offset(run, before, store) + int(store.result(before.node)["tokens"])
 
 
 def _row(node: Node, store: Store) -> dict[str, Cell]:
@@ -158,7 +170,8 @@ def matrix_csv(run: RunResult) -> str:
     for t, row in sorted(run.matrix.items()):
         for name, cell in row.items():
             numbers = (cell.loss, cell.bits_per_byte, cell.perplexity, cell.nll, cell.tokens, cell.bytes)
-            lines.append(",".join([str(t), name, *map(repr, numbers), *(repr(cell.scores.get(s, "")) for s in scores)]))
+            scored = (repr(cell.scores[score]) if score in cell.scores else "" for score in scores)
+            lines.append(",".join([str(t), name, *map(repr, numbers), *scored]))
     return "\n".join(lines) + "\n"
 
 

@@ -162,4 +162,4 @@ class ProgressListener:
         self.bars.update(self.whole, completed=self.done)
 
     def _line(self, word: str, node: Node, note: str) -> None:
-        self.bars.console.print(f"  {word} {node.kind:9} {escape(node.name):40} {note}")
+        self.bars.console.print(f"  {word} {node.kind:11} {escape(node.name):40} {note}")

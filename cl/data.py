@@ -17,7 +17,7 @@ which nothing looks at and nothing learns.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,7 @@ def data(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], o
     """Execute a data node: split a task's documents and tokenize each split into flat arrays of int32.
 
     Examples of an instruction task are first transformed by the strategy's methods, and stored beside the arrays.
+    spec holds what decides them, local the settings that build the methods.
     """
     from transformers import AutoTokenizer
 
@@ -104,28 +105,61 @@ def data(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], o
     splits = scenario.split(task, defined)
     found = AutoTokenizer.from_pretrained(inputs["tokenizer"])
     separator: int = found.get_vocab()[_separator(found)]
+    parts = [_part(entry, task.name) for entry in local["transforms"]]
     arrays: dict[str, npt.NDArray[Any]] = {}
+    styles: dict[str, dict[str, dict[str, int]]] = {}
     for name in SPLITS:
-        documents = _transformed(getattr(splits, name), spec["transforms"], task.name, name)
+        documents = getattr(splits, name)
+        for part in parts:
+            documents = part.method.transform(documents, task.name, name)
         arrays |= _arrays(name, documents, found, separator, spec.get("system"))
         if task.kind == "instruction":
             stored = json.dumps([asdict(example) for example in documents])
             (out / f"{name}.examples.json").write_text(stored, encoding="utf-8")
+            styles[name] = _styles(documents, name, arrays) if documents else {}
     save_file(arrays, out / "tokens.safetensors")
+    notes = {part.name: part.method.notes() for part in parts}
     return {
         "kind": task.kind,
         "tokens": {name: int(arrays[name].size) for name in SPLITS},
         "report": asdict(splits.report),
         "example": str(documents[0])[:500],
+        "styles": styles,
+        "transforms": notes,
+        "warnings": [
+            *(text for told in notes.values() for text in told.get("warnings", [])),
+            *(_dominance(styles["train"], task.name) if parts and styles else []),
+        ],
     }
 
 
-def _transformed(documents: list[Any], transforms: list[dict[str, Any]], task: str, split: str) -> list[Any]:
-    """What the methods `[{NAME: settings}, …]` make of a split's examples, one after the other."""
-    for entry in transforms:
-        ((name, settings),) = entry.items()
-        documents = strategy.build_part(name, settings, f"{task}.{name}").method.transform(documents, task, split)
-    return documents
+def _part(entry: dict[str, Any], task: str) -> strategy.Part:
+    ((name, settings),) = entry.items()
+    return strategy.build_part(name, settings, f"{task}.{name}")
+
+
+def _styles(documents: Sequence[Example], split: str, arrays: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """How many examples of each style a split has, and how many tokens of their answers, which are what is learned."""
+    found: dict[str, dict[str, int]] = {}
+    learned = np.diff(arrays[f"{split}.starts"]) - arrays[f"{split}.answers"]
+    for example, tokens in zip(documents, learned, strict=True):
+        counts = found.setdefault(example.style, {"examples": 0, "answer_tokens": 0})
+        counts["examples"] += 1
+        counts["answer_tokens"] += int(tokens)
+    return found
+
+
+def _dominance(styles: Mapping[str, Mapping[str, int]], task: str) -> list[str]:
+    """A sentence where explanations hold more than half of what a split learns: the loss is a mean over tokens."""
+
+    def share(count: str) -> float:
+        long = sum(styles[style][count] for style in styles if style in ("brief", "detail"))
+        return long / max(1, sum(counts[count] for counts in styles.values()))
+
+    if share("answer_tokens") <= 0.5:
+        return []
+    parts = f"{share('examples'):.0%} of the training examples and {share('answer_tokens'):.0%} of the learned tokens"
+    return [f"{task}: explanations are {parts}"]
 
 
 def _arrays(

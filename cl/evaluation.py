@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cl import adapters, generation, scoring
+from cl import adapters, generation, heads, probing, scoring
 from cl.data import end_of_turn, examples
 from cl.errors import UserError
 from cl.examples import Example
@@ -59,29 +59,62 @@ def evaluate(
 ) -> dict[str, Any]:
     """Execute an evaluate node: one row of R on the test split of every data set.
 
-    Adapters are merged for it. Returns {"cells": {name: fields of `cl.results.Cell`}}; `items/NAME.jsonl` holds every
-    answer of an instruction task with its scores. bytes of text are those of the whole split times the share of its
-    tokens that was scored: exact for a whole split, and the mean rate of bytes per token otherwise.
+    Adapters are merged for it where they can be. With `select` in the specification, {set: adapter}, a set is answered
+    with its own adapter alone, and one that has none by the base model. A model with a classifier answers by it, while
+    its loss is still that of the language model below it: of classes to come a classifier has no probability. Returns
+    {"cells": {name: fields of `cl.results.Cell`}}; `items/NAME.jsonl` holds every answer of an instruction task with
+    its scores. bytes of text are those of the whole split times the share of its tokens that was scored: exact for a
+    whole split, and the mean rate of bytes per token otherwise.
     """
-    train = Train(**spec["train"])
-    device, precision = spec["device"], spec["precision"]
-    model = adapters.merged(adapters.load(inputs["state"], inputs.get("base"))).to(device).eval()
-    model.requires_grad_(True)  # nothing is trained here, but autocast keeps the casts of such weights only
-    loss = TokenLoss(model, result_of(inputs["tokenizer"])["separator_id"], train.boundaries)
+    select: Mapping[str, str] = spec.get("select", {})
     cells: dict[str, dict[str, Any]] = {}
-    for done, name in enumerate(spec["sets"]):
-        progress(done, len(spec["sets"]))
-        folder = inputs[f"data/{name}"]
-        windows, count = window(folder, name, "test", train.sequence, spec["tokens"])
-        nll, tokens = score(loss, windows, count, spec["batch"], device, precision)
-        cells[name] = {"nll": nll, "tokens": tokens, "bytes": bytes_of(folder, count, tokens)}
-        if isinstance(windows, DialogueRows) and spec["items"]:
-            asked = examples(folder, "test")[: spec["items"]]
-            with autocast(device, precision):
-                items = answer(model, inputs["tokenizer"], windows, asked, spec["batch"])
-            cells[name] |= {"scores": means(items), "items": len(items)}
-            _write(items, out / "items" / f"{name}.jsonl")
-    return {"cells": cells}
+    for adapter in dict.fromkeys(select.get(name) for name in spec["sets"]):
+        loss = _opened(spec, inputs, adapter)
+        own = [name for name in spec["sets"] if select.get(name) == adapter]
+        for name in own:
+            progress(len(cells), len(spec["sets"]))
+            cells[name] = _cell(loss, spec, inputs, name, out)
+        for name, value in _probed(loss, spec, inputs).items():
+            if name in own:
+                cells[name]["scores"]["probing"] = value
+        del loss  # before the next model is opened
+    return {"cells": {name: cells[name] for name in spec["sets"]}}
+
+
+def _opened(spec: Mapping[str, Any], inputs: Mapping[str, Path], adapter: str | None) -> TokenLoss:
+    """The model that is scored: the state, or where sets have adapters of their own, the base model with this one."""
+    if "select" in spec:
+        found = adapters.alone(inputs["state"], inputs["base"], adapter)
+    else:
+        found = adapters.load(inputs["state"], inputs.get("base"))
+    model = (adapters.merged(found) if adapters.mergeable(found) else found).to(spec["device"]).eval()
+    model.requires_grad_(True)  # nothing is trained here, but autocast keeps the casts of such weights only
+    return TokenLoss(model, result_of(inputs["tokenizer"])["separator_id"], Train(**spec["train"]).boundaries)
+
+
+def _cell(loss: TokenLoss, spec: Mapping[str, Any], inputs: Mapping[str, Path], name: str, out: Path) -> dict[str, Any]:
+    """The scores on the test split of one data set."""
+    folder, device, precision = inputs[f"data/{name}"], spec["device"], spec["precision"]
+    windows, count = window(folder, name, "test", Train(**spec["train"]).sequence, spec["tokens"])
+    nll, tokens = score(loss, windows, count, spec["batch"], device, precision)
+    cell: dict[str, Any] = {"nll": nll, "tokens": tokens, "bytes": bytes_of(folder, count, tokens)}
+    if isinstance(windows, DialogueRows) and spec["items"]:
+        asked = examples(folder, "test")[: spec["items"]]
+        with autocast(device, precision):
+            items = answer(loss, inputs["tokenizer"], windows, asked, spec["batch"])
+        cell |= {"scores": means(items), "items": len(items)}
+        _write(items, out / "items" / f"{name}.jsonl")
+    return cell
+
+
+def _probed(loss: TokenLoss, spec: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, float]:
+    """How well a linear classifier tells the classes apart, by task; empty where nobody asked."""
+    if "probing" not in spec:
+        return {}
+    folders = {name: inputs[f"data/{name}"] for name in spec["probing"]}
+    sizes = {"items": spec["items"], "sequence": Train(**spec["train"]).sequence, "batch": spec["batch"]}
+    with autocast(spec["device"], spec["precision"]):
+        return probing.scores(loss.outputs, folders, separator=loss.separator, device=spec["device"], **sizes)
 
 
 def bytes_of(folder: Path, count: int, tokens: int) -> float:
@@ -96,20 +129,27 @@ def bytes_of(folder: Path, count: int, tokens: int) -> float:
 
 
 def answer(
-    model: Any, tokenizer: Path, windows: DialogueRows, asked: Sequence[Example], batch: int
+    loss: TokenLoss, tokenizer: Path, windows: DialogueRows, asked: Sequence[Example], batch: int
 ) -> list[dict[str, Any]]:
-    """What the model answers to the first examples of a split, with its scores.
+    """What the model answers to the first examples of a split, with its scores: its classifier, where it has one.
 
     An answer may have ANSWER_ROOM tokens more than the longest reference.
     """
     from transformers import AutoTokenizer
 
     found = AutoTokenizer.from_pretrained(tokenizer)
-    separator = result_of(tokenizer)["separator_id"]
     rows = range(len(asked))
-    limit = int(max(windows.lengths[row] + 1 - windows.answers[row] for row in rows)) + ANSWER_ROOM
     questions = [windows.question(row) for row in rows]
-    produced = generation.answers(model, questions, limit, batch, end_of_turn(found, separator), separator)
+    head, end = heads.of(loss.model), end_of_turn(found, loss.separator)
+    if head is not None:
+        device = str(loss.model.device)
+        produced = head.answers(heads.of_questions(loss.outputs, questions, loss.separator, batch, device))
+    else:
+        limit = int(max(windows.lengths[row] + 1 - windows.answers[row] for row in rows)) + ANSWER_ROOM
+        with torch.no_grad():
+            prompt = adapters.prompt(loss.model)
+        reader = adapters.reader(loss.model)
+        produced = generation.answers(reader, questions, limit, batch, end, loss.separator, prompt)
     items = []
     for example, ids in zip(asked, produced, strict=True):
         text = str(found.decode(ids, skip_special_tokens=True))

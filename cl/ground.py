@@ -61,12 +61,13 @@ class Ground:
     def _data_node(self, name: str, parts: Sequence[Part]) -> Node:
         task = self.scenario.task(name)
         parts = parts if task.kind == "instruction" else ()
-        content, transforms = self.scenario.fingerprint(name), [part.spec() for part in parts]
+        content, transforms = self.scenario.fingerprint(name), [part.data_spec() for part in parts]
         spec: dict[str, Any] = {"task": name, "content": content, "transforms": transforms}
         if task.kind == "instruction" and self.experiment.model.system is not None:
             spec["system"] = self.experiment.model.system
         modules = (*task.modules(), *(type(part.method).__module__ for part in parts))
-        return Node("data", name, spec, {"tokenizer": self.tokenizer}, modules, local=self.local)
+        local = self.local | {"transforms": [part.spec() for part in parts]}
+        return Node("data", name, spec, {"tokenizer": self.tokenizer}, modules, local=local)
 
     def base(self, seed: int) -> Node:
         """The model before any training; only a fresh one depends on the seed."""

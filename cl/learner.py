@@ -21,7 +21,7 @@ import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from cl import losses, rows
+from cl import adapters, losses, rows
 from cl.errors import UserError
 from cl.losses import Outputs
 from cl.method import Method, MicroBatch, Progress, Step
@@ -48,22 +48,23 @@ class TokenLoss:
         self.splits = plain and not any(getattr(model.config, name, None) for name in LOGIT_SCALES)
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Arguments of the model for a batch."""
-        inputs = {"input_ids": batch.ids[:, :-1]}
+        """Arguments of the model, or of what reads behind its prompt, for a batch."""
+        ids, prompt = batch.ids[:, :-1], adapters.prompt(self.model)
+        inputs = {"input_ids": ids}
+        if prompt is not None:
+            embedded = self.model.get_input_embeddings()(ids)
+            inputs = {"inputs_embeds": torch.cat([prompt.expand(len(ids), -1, -1), embedded], 1)}
         if self.boundaries:
             segments = rows.segments(batch, self.separator)
+            if prompt is not None:
+                segments = rows.behind_prompt(segments, len(prompt))
             inputs["attention_mask"] = rows.block_mask(segments)
             inputs["position_ids"] = rows.positions(segments)
         return inputs
 
-    @property
-    def chunk(self) -> int:
-        """Tokens whose logits are held at once."""
-        return losses.chunk_size(self.model.config.vocab_size)
-
     def total(self, batch: Batch) -> Tensor:
         """Sum over all learned target tokens of a batch."""
-        return losses.total_nll(self.outputs(batch), self.chunk)
+        return losses.total_nll(self.outputs(batch))
 
     def outputs(self, batch: Batch) -> Outputs:
         """What the model makes of the learned tokens of a batch: the output layer is spared the others."""
@@ -73,8 +74,8 @@ class TokenLoss:
             values = self.model.get_decoder()(**self.inputs(batch), use_cache=False).last_hidden_state
             weight = self.model.get_output_embeddings().weight
         else:
-            values = self.model(**self.inputs(batch), use_cache=False).logits
-        values = values.reshape(-1, values.shape[-1])
+            values = adapters.reader(self.model)(**self.inputs(batch), use_cache=False).logits
+        values = values[:, 1 - batch.ids.shape[1] :].reshape(-1, values.shape[-1])  # nothing is asked of a prompt
         if batch.targets is None:
             return Outputs(values, weight, targets)
         keep = targets != IGNORE
@@ -138,6 +139,7 @@ class Learner(pl.LightningModule):
         self.model, self.settings, self.methods = model, train, list(methods)
         self.total, self.step, self.t, self.readings = total, start, t, readings
         self.token_loss = TokenLoss(model, separator, train.boundaries)
+        _check_room(model, train.sequence)
         self.looks = any(type(method).loss_terms is not Method.loss_terms for method in self.methods)
         self._loss: Callable[[Batch], Tensor] = self.token_loss.total
         self._outputs: Callable[[Batch], Outputs] = self.token_loss.outputs
@@ -177,16 +179,35 @@ class Learner(pl.LightningModule):
         optimizer.zero_grad(set_to_none=True)
         own, taken = self._divide(batch)
         loss, terms = self._accumulate(own) if len(own.ids) else (None, {})
-        at = Step(self.model, self.step, taken, self.readings, self.token_loss.outputs, self.token_loss.total)
-        if penalties := _named((method, method.step_terms(at)) for method in self.methods):
-            self.manual_backward(torch.stack(list(penalties.values())).sum())
-            terms |= {name: value.detach() for name, value in penalties.items()}
-        for method in self.methods:
-            method.after_backward(at)
+        terms |= self._beside(taken)
         norm = nn.utils.clip_grad_norm_([p for p in self.parameters() if p.requires_grad], self.settings.clip)
         optimizer.step()
         self.step += 1
         self.last = {"loss": loss, "terms": terms, "grad_norm": norm, "lr": rate}
+
+    def _beside(self, taken: Batch | None) -> dict[str, Tensor]:
+        """What methods do once per step, in fp32 but for forward passes of the rows they took; returns their terms."""
+        device = self.model.device.type
+        as_it_is = partial(
+            torch.autocast, device, torch.get_autocast_dtype(device), enabled=torch.is_autocast_enabled(device)
+        )
+
+        def outputs(batch: Batch) -> Outputs:
+            with as_it_is():
+                return self.token_loss.outputs(batch)
+
+        def loss(batch: Batch) -> Tensor:
+            with as_it_is():
+                return self.token_loss.total(batch)
+
+        at = Step(self.model, self.step, taken, self.readings, outputs, loss)
+        with torch.autocast(device, enabled=False):  # penalties are small sums of products: bf16 would round them away
+            penalties = _named((method, method.step_terms(at)) for method in self.methods)
+            if penalties:
+                self.manual_backward(torch.stack(list(penalties.values())).sum())
+            for method in self.methods:
+                method.after_backward(at)
+        return {name: value.detach() for name, value in penalties.items()}
 
     def _divide(self, batch: Batch) -> tuple[Batch, Batch | None]:
         """The rows of the task loss, and those that a method takes. Raises UserError where two methods take rows."""
@@ -207,7 +228,7 @@ class Learner(pl.LightningModule):
         for part in batch.split(self.settings.micro_batch or len(batch.ids)):
             share = part.learned() / count
             outputs = self._outputs(part) if self.looks else None
-            nll = self._loss(part) if outputs is None else losses.total_nll(outputs, self.token_loss.chunk)
+            nll = self._loss(part) if outputs is None else losses.total_nll(outputs)
             objective = nll / count
             for name, value in ({} if outputs is None else self._terms(part, outputs)).items():
                 objective = objective + share * value
@@ -219,6 +240,14 @@ class Learner(pl.LightningModule):
     def _terms(self, part: Batch, outputs: Outputs) -> dict[str, Tensor]:
         seen = MicroBatch(self.model, part, self.step, outputs, partial(self.token_loss.under, part))
         return _named((method, method.loss_terms(seen)) for method in self.methods)
+
+
+def _check_room(model: Any, sequence: int) -> None:
+    """Raises UserError where a prompt and a row together exceed the model's context."""
+    prompt, context = adapters.prompt(model), getattr(model.config, "max_position_embeddings", None)
+    if prompt is not None and context is not None and len(prompt) + sequence > context:
+        exceeds = f"{sequence} and a prompt of {len(prompt)} tokens exceed the model's context of {context}"
+        raise UserError(f"train.sequence: {exceeds}; lower one of them")
 
 
 def _named(found: Iterable[tuple[Method, dict[str, Tensor]]]) -> dict[str, Tensor]:
@@ -233,10 +262,17 @@ def _named(found: Iterable[tuple[Method, dict[str, Tensor]]]) -> dict[str, Tenso
 
 
 def build_optimizer(model: nn.Module, train: Train) -> torch.optim.AdamW:
-    """AdamW (arXiv 2403.08763, section 3) with weight decay on tensors of two or more dimensions."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    """AdamW (arXiv 2403.08763, section 3) with weight decay on tensors of two or more dimensions.
+
+    A parameter may carry an attribute `lr_factor`, by which its learning rate is multiplied.
+    """
+    trained: dict[float, list[nn.Parameter]] = {1.0: []}
+    for p in model.parameters():
+        if p.requires_grad:
+            trained.setdefault(getattr(p, "lr_factor", 1.0), []).append(p)
     groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": train.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in own if (p.ndim >= 2) == matrices], "weight_decay": decay, "lr_factor": factor}
+        for factor, own in trained.items()
+        for matrices, decay in ((True, train.weight_decay), (False, 0.0))
     ]
     return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps, fused=True)

@@ -13,6 +13,7 @@ from cl.results import RunResult
 from cl.stability import stability_gap
 
 INDEPENDENT = "each task was learned from the base model, so rows do not follow one another"
+MERGED = "rows are of merged models, which the curves inside tasks are not of"
 BETWEEN_ROWS = ("forgetting", "bwt", "fwt", "adaptation", "x_delta", "min_acc", "wc_acc")
 
 FORGETTING, ADAPTATION = "forgetting/first_nll", "adaptation/nll"
@@ -56,8 +57,13 @@ def score(run: RunResult, key: str) -> Metric:
     return scores(run)[key]
 
 
+def probed(run: RunResult) -> Metric:
+    """Mean over tasks of the last row's `probing`: what the hidden states still tell apart, whatever the answers."""
+    return scores(run, "probing")["op_final"]
+
+
 def _scores(run: RunResult, which: str, retain: Sequence[str] = ()) -> metrics.Matrix:
-    rows = {t: {n: cell.scores[which] for n, cell in row.items() if cell.scores} for t, row in run.matrix.items()}
+    rows = {t: {n: c.scores[which] for n, c in row.items() if which in c.scores} for t, row in run.matrix.items()}
     return metrics.as_matrix(rows, run.order, retain)
 
 
@@ -78,8 +84,8 @@ def peak(run: RunResult) -> Metric:
     the loss right after it: `min_acc/every_N` of 2205.13452 on negative losses, less its start. The key
     keeps N, the largest number of optimizer steps between two evaluations: a rarer look sees less.
     """
-    if run.independent:
-        return Metric("peak", math.nan, INDEPENDENT)
+    if run.independent or run.merged:
+        return Metric("peak", math.nan, MERGED if run.merged else INDEPENDENT)
     place = {stage.row: index for index, stage in enumerate(run.stages) if stage.row is not None}
     curves = []
     for i, name in enumerate(run.order[:-1], 1):

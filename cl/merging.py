@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl import adapters, models
+from cl import adapters, heads, models
+from cl.errors import UserError
 from cl.method import Method
 
 
@@ -34,5 +35,7 @@ def merge(spec: Mapping[str, Any], inputs: Mapping[str, Path], method: Method, o
 def _vector(state: Path, base: Path, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The task vector of a stored state."""
     found = adapters.merged(adapters.load(state, base))
+    if heads.of(found) is not None:
+        raise UserError("merge: a classifier (seq_star) cannot be merged; take one of the two methods out")
     pairs = ((name, value.detach(), start[name].detach()) for name, value in found.named_parameters())
     return {name: value - before for name, value, before in pairs if not torch.equal(value, before)}

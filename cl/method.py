@@ -9,10 +9,13 @@ plain fine-tuning, bit for bit. A strategy is an ordered list of methods; hooks 
 | `inert`         | when the graph is built                  | which of its settings are in stage t's key       |
 | `stages`        | once per run, when the graph is built    | the stream: which stages, from which parent      |
 | `transform`     | when a task's data are made              | the examples of an instruction task              |
+| `data_key`      | when the graph is built                  | which of its settings are in the data's key      |
+| `notes`         | after a task's data are made             | what is stored with them about how they were     |
 | `mixture`       | before a stage                           | which data in which shares                       |
 | `schedule`      | before each optimizer step               | the factor on the peak learning rate             |
 | `keep_optimizer`| when the graph is built                  | optimizer state carried over from the parent     |
 | `stands_on_base`| when the graph is built                  | whether states hold adapters only                |
+| `alone`         | when the graph is built                  | whether each task is tested with its own adapter |
 | `remember`      | before `prepare`, where there is memory  | its own state, from what `consolidate` returned  |
 | `prepare`       | before the first step of a stage         | the model (adapters), its own state (teacher)    |
 | `survey`        | after all have prepared, not on a fork   | the model, its own state, from the stage's data  |
@@ -54,8 +57,9 @@ class Stage:
     """One stretch of learning that becomes one train node.
 
     name: shown to people; tasks: what it learns, with each one's share of the stage's own rows;
-    t: 1-based position in the stream; total: rows of the whole stage (of text: `train.sequence` tokens each; of an
-    instruction task: examples), of which this node trains the part from `start` to `stop` (fractions);
+    t: 1-based position in the stream, 0 for a warm-up before it; total: rows of the whole stage (of text:
+    `train.sequence` tokens each; of an instruction task: examples), of which this node trains the part from `start` to
+    `stop` (fractions);
     parent: index of the stage whose end state it starts from, None = the base model; row: row of R that its end
     state fills, None = not evaluated; continues: it goes on inside its parent's stage (same data order, optimizer
     state kept), as an annealing fork does.
@@ -137,7 +141,7 @@ class Learned:
 class Method:
     """One idea that changes learning. Settings are the keyword arguments of its constructor.
 
-    tasks: in which stages it acts: `all`, `first` (t = 1) or `later` (t > 1). memory_settings: names of the settings
+    tasks: in which stages it acts: `all`, `first` (t <= 1) or `later` (t > 1). memory_settings: names of the settings
     that change what `consolidate` returns, and so stand in its key; the others do not.
     """
 
@@ -150,7 +154,7 @@ class Method:
 
     def active(self, t: int) -> bool:
         """Whether the method acts in stage t (1-based); where it does not, it is not in that node's key."""
-        return self.tasks == "all" or (self.tasks == "first") == (t == 1)
+        return self.tasks == "all" or (self.tasks == "first") == (t <= 1)
 
     def inert(self, t: int) -> tuple[str, ...]:
         """Names of settings that change nothing in stage t, and so stand in the key of later stages only."""
@@ -168,6 +172,20 @@ class Method:
         """Return the examples of a split (train, validation or test) of an instruction task instead of `examples`."""
         return examples
 
+    def data_key(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what decides `transform`, for the key of the data: by default all of the method's `settings`.
+
+        What only says where something is found stands aside for what is there. Nothing is loaded.
+        """
+        return dict(settings)
+
+    def notes(self) -> dict[str, Any]:
+        """Return what `transform` has to tell once all splits of a task are made, as JSON data for the record.
+
+        A list of sentences under `warnings` is shown to the user.
+        """
+        return {}
+
     def mixture(self, shares: dict[str, float], ledger: Ledger) -> dict[str, float]:
         """Return the share of each source in the stage; shares sum to 1. `ledger`: what was consumed before."""
         return shares
@@ -182,6 +200,14 @@ class Method:
 
     def stands_on_base(self) -> bool:
         """Whether states hold adapters only, so that each needs the base model to be opened."""
+        return False
+
+    def alone(self) -> bool:
+        """Whether the test of a task uses the adapter of its own stage, `t1`, `t2`, …, and no other.
+
+        A data set that has none (a task still to come, a retain set) is answered by the base model. So the task of a
+        question must be known. Looks inside a task see the model as it is trained.
+        """
         return False
 
     def remember(self, memory: Mapping[str, torch.Tensor]) -> None:
@@ -244,10 +270,9 @@ class Method:
         """
         return vectors[-1]
 
-    @classmethod
-    def merges(cls) -> bool:
-        """Whether rows of R are evaluated on a merged model."""
-        return cls.merge is not Method.merge
+    def merges(self, states: int) -> bool:
+        """Whether the row of R after so many evaluated states is of a merged model, not of the newest state itself."""
+        return type(self).merge is not Method.merge
 
     @classmethod
     def consolidates(cls) -> bool:

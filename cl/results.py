@@ -22,7 +22,9 @@ class Cell:
     bytes: UTF-8 bytes that these tokens stand for, at the mean rate of the whole split: a factor that is the
     same for every model of one tokenizer, and within some 2 % of the true one (english_german, 24,576 tokens).
     Of an instruction task only answers are predicted; scores: means over `items` answers, in [0, 1]: `strict` (the
-    very form asked for), `normalised` (form forgiven), `format_ok` (has the form, right or wrong).
+    very form asked for), `normalised` (form forgiven), `format_ok` (has the form, right or wrong); and where it was
+    asked for, `probing` (what a linear classifier on the hidden states gets right). A model with a classifier answers
+    by it; its nll is still that of the language model.
     """
 
     nll: float
@@ -100,7 +102,9 @@ class RunResult:
     matrix[t][name] is R[t, name]: row 0 before any training, row t after t tasks of `order`; a row that the
     strategy does not produce is absent, never zero. `known` counts the leading tasks that the model had
     learned before the run (a pretrained model): rows below `known` are absent. independent: each task was
-    learned from the base model, so that the rows are no stream and nothing can be forgotten.
+    learned from the base model, so that the rows are no stream and nothing can be forgotten. merged: rows are of models
+    that were merged from the states, while `stages` are of the training that went on without it. made: per data set
+    that the strategy's methods transformed, examples and answer tokens by split and style, and the methods' notes.
     """
 
     strategy: str
@@ -114,6 +118,8 @@ class RunResult:
     matrix: dict[int, dict[str, Cell]]
     matrix_keys: dict[int, str]
     independent: bool = False
+    merged: bool = False
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch import Tensor
 from cl.errors import UserError
 
 IGNORE = -100  # target that is not learned, as torch's cross-entropy has it
+PROMPT = -1  # segment of a prompt, which every document of a row reads as if it stood alone behind it
 
 Ints = npt.NDArray[np.int64]
 
@@ -152,15 +153,22 @@ def segments(batch: Batch, separator: int) -> Tensor:
     return found if batch.targets is None else found * (batch.targets[:, :1] != IGNORE)
 
 
+def behind_prompt(segments_BT: Tensor, prompt: int) -> Tensor:
+    """The segments [B, P + T] of rows that are read behind a prompt of P tokens, which is the segment PROMPT."""
+    return torch.nn.functional.pad(segments_BT, (prompt, 0), value=PROMPT)
+
+
 def positions(segments_BT: Tensor) -> Tensor:
-    """Position of each token in its segment, from 0: [B, T] -> [B, T]."""
+    """Position of each token in its segment, from 0, and from P behind a prompt of P tokens: [B, T] -> [B, T]."""
     index = torch.arange(segments_BT.shape[1], device=segments_BT.device).expand_as(segments_BT)
     starts = torch.ones_like(segments_BT, dtype=torch.bool)
     starts[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
-    return index - torch.where(starts, index, 0).cummax(1).values
+    prompt = segments_BT == PROMPT
+    return index - torch.where(starts, index, 0).cummax(1).values + ~prompt * prompt.sum(1, keepdim=True)
 
 
 def block_mask(segments_BT: Tensor) -> Tensor:
-    """Causal attention inside segments: [B, T] -> bool [B, 1, T, T], true where a query may look."""
-    same = segments_BT[:, None, :, None] == segments_BT[:, None, None, :]
+    """Causal attention inside segments and to a prompt: [B, T] -> bool [B, 1, T, T], true where a query may look."""
+    keys = segments_BT[:, None, None, :]
+    same = (segments_BT[:, None, :, None] == keys) | (keys == PROMPT)
     return same & torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril()

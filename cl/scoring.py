@@ -41,7 +41,10 @@ PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 20), (8, 40), (25, 110)  # what pa
 def strict(prediction: str, example: Example) -> float:
     """1 where the answer is the reference or another accepted one, white space around it aside."""
     text = prediction.strip()
-    return float(bool(text) and text in {reference.strip() for reference in (example.answer, *example.accepted)})
+    accepted = example.accepted
+    if example.style in ("brief", "detail"):  # an accepted answer in another form is what the explanation must hold
+        accepted = tuple(reference for reference in accepted if format_ok(reference, example))
+    return float(bool(text) and text in {reference.strip() for reference in (example.answer, *accepted)})
 
 
 def normalised(prediction: str, example: Example) -> float:
@@ -49,7 +52,7 @@ def normalised(prediction: str, example: Example) -> float:
 
     Forgiven are letter case, punctuation, articles and an introduction ("The answer is"). number: the last number of
     the text counts; yes_no: its first yes or no; choice: the letter or the option's text; label: the only label that
-    occurs; json: equal as a value, in a code fence or not (true is not 1); brief, detail: the reference occurs.
+    occurs; json: equal as a value, in a code fence or not (true is not 1); brief, detail: a reference occurs.
     """
     if strict(prediction, example):
         return 1.0
@@ -134,8 +137,15 @@ def _no_json(name: str) -> Any:
     raise ValueError(f"{name} is Python's, not JSON's")
 
 
+def mentions(text: str, truth: str) -> bool:
+    """Whether the truth occurs in a text, in whole words and with form forgiven; a number with its sign and value."""
+    if NUMBER.fullmatch(truth.strip()):
+        return _numbers(truth)[0] in _numbers(text)
+    return bool(plain(truth)) and f" {plain(truth)} " in f" {plain(text)} "
+
+
 def _same_content(prediction: str, reference: str, example: Example) -> bool:
-    return bool(plain(reference)) and f" {plain(reference)} " in f" {plain(prediction)} "
+    return mentions(prediction, reference)
 
 
 def _words(text: str, least: int, most: int) -> bool:

@@ -42,6 +42,10 @@ class Part:
         """The part as JSON data, for keys and records."""
         return {self.name: self.settings}
 
+    def data_spec(self) -> dict[str, Any]:
+        """What decides the examples that the method makes, for the key of the data."""
+        return {self.name: self.method.data_key(self.settings)}
+
     def stage_spec(self, t: int) -> dict[str, Any]:
         """The settings that act in stage t, for its key; the others are left to their defaults."""
         inert = self.method.inert(t)

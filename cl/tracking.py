@@ -93,7 +93,7 @@ class Tracker:
         for key in list(self.waiting):
             run, plan = self.runs_of[key]
             try:
-                self._send(self._open(run), key, collect.offset(plan, self.store), self.waiting[key])
+                self._send(self._open(run), key, collect.offset(run, plan, self.store), self.waiting[key])
             except Exception as error:  # the store keeps every point: `finish` delivers what is missing
                 self.problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 return

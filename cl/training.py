@@ -125,10 +125,11 @@ def _survey(order: Order, learner: Learner, plan: Plan, sources: Mapping[str, Ro
             yield batch.to(spec["device"])
 
     learner.model.eval()
-    for place in asking:
-        memory = _memory(order, place)
-        seen = Learned(learner.model, spec["t"], {}, memory, loss.total, loss.outputs, batches, tasks)
-        order.methods[place].survey(seen)
+    with torch.random.fork_rng():  # what a survey draws is no concern of the training
+        for place in asking:
+            memory = _memory(order, place)
+            seen = Learned(learner.model, spec["t"], {}, memory, loss.total, loss.outputs, batches, tasks)
+            order.methods[place].survey(seen)
 
 
 def _memory(order: Order, place: int) -> dict[str, Tensor]:

@@ -2,9 +2,9 @@
 
     python experiments/sefe.py [--KEY=VALUE …]
 
-Runs experiments/sefe.yaml and sefe_sweep.yaml (what is stored is not trained again), then writes results/sefe/table.md,
-sweep.md and plot.html: the metrics of each strategy as mean and 95 % t-interval over seeds and orders, a verdict per
-claim, and the sweep of lambda, M and X.
+Runs experiments/sefe.yaml, sefe_rivals.yaml and sefe_sweep.yaml (what is stored is not trained again), then writes
+results/sefe/table.md, sweep.md and plot.html: the metrics of each strategy as mean and 95 % t-interval over seeds and
+orders, a verdict per claim, and the sweep of lambda, M and X.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ HEADS = {
 
 
 def main(settings: list[str]) -> None:
-    """Run both experiments, write tables and plot, print the tables."""
+    """Run the experiments, write tables and plot, print the tables."""
     found, folder = _run("sefe.yaml", settings)
+    rivals, _ = _run("sefe_rivals.yaml", settings)
     lines = [f"- {claim}: **{verdict}** ({figures})" for claim, verdict, figures in verdicts(found)]
-    _write(folder / "table.md", table(found) + "\n" + "\n".join(lines) + "\n")
-    plot(found).write_html(folder / "plot.html", include_plotlyjs=True, config={"displayModeBar": False})
+    _write(folder / "table.md", table(found | rivals) + "\n" + "\n".join(lines) + "\n")
+    plot(found | rivals).write_html(folder / "plot.html", include_plotlyjs=True, config={"displayModeBar": False})
     swept, _ = _run("sefe_sweep.yaml", settings)
     _write(folder / "sweep.md", table(swept))
 

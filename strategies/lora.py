@@ -1,7 +1,7 @@
 """Low-rank adaptation over a stream: what becomes of a task's adapter when the next task comes.
 
-LoRA: Hu et al. 2021, arXiv 2106.09685, as peft has it. The three lives are what the continual-learning papers call
-sequential, incremental and merged LoRA; their scores differ by tens of points, so each has its own name here.
+LoRA: Hu et al. 2021, arXiv 2106.09685, as peft has it. The four lives are what the continual-learning papers call
+sequential, incremental, merged and per-task LoRA; their scores differ by tens of points, so each has its own name here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ class Lora(Method):
     """Train low-rank updates scale * B @ A of linear modules instead of the weights.
 
     life: `continue`: one adapter learns every task; `stack`: each task adds its own, the older are frozen and summed
-    (O-LoRA's setting); `merge`: the older are merged into the weights in fp32 before a fresh one is added (SEFE's).
+    (O-LoRA's setting); `merge`: the older are merged into the weights in fp32 before a fresh one is added (SEFE's);
+    `alone`: each task learns its own on the base model and is tested with it, so nothing is forgotten and nothing is
+    passed on: a reference that needs the task's identity at test, where data without an adapter get the base model.
     r: rank; alpha: scale is alpha / r (alpha / sqrt(r) for `rslora`); dropout: on the adapter's input; targets: names
     of linear modules, or `all-linear`, which leaves the output layer alone; variant: of peft.
     Weights are fp32; A is drawn anew for each adapter under the node's seed and B is 0, so a fresh one changes nothing.
@@ -42,20 +44,26 @@ class Lora(Method):
 
     def inert(self, t: int) -> tuple[str, ...]:
         """The first adapter is the same in every life."""
-        return ("life",) if t == 1 else ()
+        return ("life",) if t <= 1 else ()
 
     def stands_on_base(self) -> bool:
         """Yes: a state holds adapters only."""
         return True
 
+    def alone(self) -> bool:
+        """In the life of that name."""
+        return self.life == "alone"
+
     def prepare(self, model: Any, t: int) -> Any:
         """Give the model the adapter that stage t trains."""
-        trained = adapters.names(model, "trained")
-        if f"t{t}" in trained or (trained and self.life == "continue"):  # a fork goes on with its trunk's adapter
+        trained, name = adapters.names(model, "trained"), f"t{max(t, 1)}"  # a warm-up's is the first task's
+        if name in trained or (trained and self.life == "continue"):  # a fork goes on with its trunk's adapter
             return model
         if self.life == "merge":
             model = adapters.merged(model)
-        return adapters.add(model, f"t{t}", self.config())
+        elif self.life == "alone":
+            model = adapters.bare(model)
+        return adapters.add(model, name, self.config())
 
     def config(self) -> Any:
         """The settings as peft's LoraConfig."""

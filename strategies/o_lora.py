@@ -58,7 +58,7 @@ class OLora(Method):
         """Pair the new adapter's A with the earlier ones'. Raises UserError where these are not there."""
         old = [adapters.low_rank(model, name) for name in adapters.names(model, "frozen")]
         self.new = adapters.low_rank(model, f"t{t}")
-        if not self.new or adapters.names(model, "merged"):
+        if not self.new or adapters.names(model, "merged") or adapters.names(model, "kept"):
             raise UserError("o_lora: needs the earlier adapters beside a fresh one; put lora with life stack before it")
         widths: dict[int, list[str]] = {}
         for name, (a, _, _) in self.new.items():

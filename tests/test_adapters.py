@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from cl import adapters, models
+from cl.errors import UserError
 from strategies.lora import Lora
+from strategies.prompts import Prompts
 from tests.training_fixture import tiny, token_rows
 
 IDS = token_rows(4)[:, :-1]
@@ -64,6 +66,7 @@ def test_a_fresh_adapter_changes_nothing_and_alone_learns(base: Path) -> None:
         ("continue", {"t1": "trained"}),
         ("stack", {"t1": "frozen", "t2": "frozen", "t3": "trained"}),
         ("merge", {"t1": "merged", "t2": "merged", "t3": "trained"}),
+        ("alone", {"t1": "kept", "t2": "kept", "t3": "trained"}),
     ],
 )
 def test_lives(life: Any, uses: dict[str, str], base: Path, tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_lives(life: Any, uses: dict[str, str], base: Path, tmp_path: Path) -> N
     assert not list(state.glob("*.safetensors"))  # no other weights
 
 
-@pytest.mark.parametrize("life", ["continue", "stack", "merge"])
+@pytest.mark.parametrize("life", ["continue", "stack", "merge", "alone"])
 def test_what_is_opened_is_what_was_stored(life: Any, base: Path, tmp_path: Path) -> None:
     state = learned(life, base, tmp_path)
     model = Lora(life=life, r=4).prepare(adapters.load(state, base), 3)
@@ -93,11 +96,55 @@ def test_stacked_and_merged_adapters_are_the_same_sum(base: Path, tmp_path: Path
     assert not torch.allclose(logits(stacked), logits(models.load(base)), atol=1e-3)
 
 
-@pytest.mark.parametrize("life", ["continue", "stack", "merge"])
+@pytest.mark.parametrize("life", ["continue", "stack", "merge", "alone"])
 def test_merging_changes_no_logits(life: Any, base: Path, tmp_path: Path) -> None:
     model = adapters.load(learned(life, base, tmp_path), base)
     expected = logits(model)
     torch.testing.assert_close(logits(adapters.merged(model)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_learned_alone_knows_nothing_of_the_others(base: Path, tmp_path: Path) -> None:
+    state, found = base, {}
+    for t in (1, 2, 3):
+        model = adapters.load(state, base)
+        torch.manual_seed(t)
+        model = Lora(life="alone", r=4).prepare(model, t)
+        torch.manual_seed(t)
+        other = Lora(r=4).prepare(models.load(base), t)
+        nudge(model)
+        nudge(other)
+        found[f"t{t}"] = logits(model)
+        assert torch.equal(logits(other), found[f"t{t}"])
+        new = tmp_path / f"state{t}"
+        adapters.save(model, new, state)
+        state = new
+    for name, expected in found.items():
+        assert torch.equal(logits(adapters.alone(state, base, name)), expected)
+    assert torch.equal(logits(adapters.alone(state, base, None)), logits(models.load(base)))
+    assert torch.equal(logits(adapters.load(state, base)), found["t3"])
+    assert adapters.uses(adapters.merged(adapters.load(state, base))) == {"t1": "kept", "t2": "kept", "t3": "merged"}
+
+
+def test_prompts_live_alone_and_cannot_be_merged(base: Path, tmp_path: Path) -> None:
+    state, prompts = base, {}
+    for t in (1, 2):
+        model = Prompts(tokens=3).prepare(adapters.load(state, base), t)
+        assert [name for name, p in model.named_parameters() if p.requires_grad] == [
+            f"prompt_encoder.t{t}.embedding.weight"
+        ]
+        nudge(model)
+        new = tmp_path / f"state{t}"
+        adapters.save(model, new, state)
+        state, prompts[f"t{t}"] = new, adapters.prompt(model)
+    assert adapters.uses(adapters.load(state, base)) == {"t1": "kept", "t2": "trained"}
+    for name, expected in prompts.items():
+        found = adapters.prompt(adapters.alone(state, base, name))
+        assert found is not None
+        assert torch.equal(found, expected)
+    assert adapters.prompt(adapters.alone(state, base, None)) is None
+    with pytest.raises(UserError, match="neither a prompt nor experts can be merged into weights"):
+        adapters.merged(adapters.load(state, base))
+    assert torch.equal(logits(adapters.bare(adapters.load(state, base))), logits(models.load(base)))
 
 
 @pytest.mark.parametrize("variant", ["lora", "rslora", "dora"])

@@ -180,7 +180,7 @@ def test_data_node_accounts_for_every_byte_and_token(tmp_path: Path, tokenizer: 
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     out = tmp_path / "out"
     out.mkdir()
-    local = {"scenario": str(tmp_path / "one.yaml")}
+    local = {"scenario": str(tmp_path / "one.yaml"), "transforms": []}
     result = data.data({"task": "english", "transforms": []}, local, {"tokenizer": tmp_path / "tokenizer"}, out)
     assert sum(result["report"]["bytes"].values()) == len("".join(documents("english")).encode())
     for split in data.SPLITS:

@@ -38,6 +38,17 @@ def test_answers_depend_on_neither_batch_nor_padding(name: str, batch: int) -> N
     assert answers(model, asked[::-1], LIMIT, batch, END, PAD) == alone[::-1]
 
 
+@pytest.mark.parametrize("name", ["llama-tiny", "neox-tiny"])
+def test_a_prompt_stands_right_before_each_question_of_a_batch(name: str) -> None:
+    model, asked = sharp(name), questions()
+    ids = torch.tensor([3, 9, 27])
+    prompt = model.get_input_embeddings()(ids).detach()
+    expected = answers(model, [torch.cat([ids, question]) for question in asked], LIMIT, 1, END, PAD)
+    assert expected != answers(model, asked, LIMIT, 1, END, PAD)
+    for batch in (1, 4, 9):
+        assert answers(model, asked, LIMIT, batch, END, PAD, prompt) == expected
+
+
 def test_each_token_is_the_likeliest() -> None:
     model, question = sharp("llama-tiny"), questions()[0]
     ids, expected = question[None], []
@@ -71,3 +82,5 @@ def test_sampling_settings_of_the_model_are_ignored() -> None:
 def test_no_room_for_an_answer_is_an_error() -> None:
     with pytest.raises(UserError, match="evaluation: 500 tokens of a question and 20 of its answer exceed 512"):
         answers(tiny(), [torch.ones(500, dtype=torch.int64)], 20, 1, END, PAD)
+    with pytest.raises(UserError, match="evaluation: 503 tokens of a question and 10 of its answer exceed 512"):
+        answers(tiny(), [torch.ones(500, dtype=torch.int64)], 10, 1, END, PAD, torch.zeros(3, 64))

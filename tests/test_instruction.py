@@ -34,8 +34,12 @@ SHARING = [
     "lora_ewc",
     "lora_mas",
     "lora_replay",
+    "lora_lwf",
+    "lora_agem",
+    "lora_der",
+    "lora_alone",
 ]
-LORAS = [*SHARING, "n_lora", "lora_si", "ewc"]
+LORAS = [*SHARING, "prompt_tuning", "moe_lora", "osf", "n_lora", "inf_lora", "lora_si", "ewc"]
 
 
 def plan(folder: Path, *settings: str) -> tuple[Graph, Store]:
@@ -85,6 +89,41 @@ def test_every_answer_is_kept_and_means_are_theirs(done: Path) -> None:
                     assert cell["scores"][score] == pytest.approx(sum(item[score] for item in items) / 6)
 
 
+@pytest.mark.parametrize("label", ["lora_alone", "prompt_tuning"])
+def test_a_task_is_tested_with_its_own_adapter_and_data_without_one_by_the_base_model(done: Path, label: str) -> None:
+    planned, _ = plan(done, f"--strategies={{{label}: null}}")
+    rows = planned.runs[0].rows
+    assert [rows[t].spec.get("select") for t in (0, 1, 2)] == [None, {"copy": "t1"}, {"copy": "t1", "which": "t2"}]
+    matrix = next(each["matrix"] for each in result(done)["runs"] if each["strategy"] == label)
+    assert matrix["1"]["which"] == matrix["0"]["which"]
+    assert matrix["2"]["copy"] == matrix["1"]["copy"] != matrix["0"]["copy"]
+    assert matrix["2"]["which"] != matrix["1"]["which"]
+
+
+def test_an_adapter_alone_is_tested_as_the_first_of_any_life(done: Path) -> None:
+    alone, sequential = (
+        next(each["matrix"] for each in result(done)["runs"] if each["strategy"] == label)
+        for label in ("lora_alone", "lora_sequential")
+    )
+    assert alone["1"]["copy"] == sequential["1"]["copy"]
+    assert alone["2"]["copy"] != sequential["2"]["copy"]
+
+
+def test_osf_that_preserves_nothing_is_full_fine_tuning(done: Path) -> None:
+    (plain,) = keys(done, "--strategies={ewc: {ewc: {weight: 0}}}")
+    assert keys(done, "--strategies={osf: {osf: {preserve: 0, grow: 0}}}") == [plain]
+    (growing,) = keys(done, "--strategies={osf: {osf: {preserve: 0, grow: 0.5}}}")
+    assert (growing[0] == plain[0], growing[1] == plain[1]) == (True, False)
+
+
+def test_two_methods_that_add_adapters_are_refused(tmp_path: Path) -> None:
+    folder = write_stream(tmp_path)
+    (folder / "strategies").mkdir()
+    (folder / "strategies" / "two.yaml").write_text("{summary: t, paper: p, keeps: k, methods: [lora, prompts]}")
+    with pytest.raises(UserError, match=r"strategies\.two: lora and prompts both add adapters; keep one"):
+        plan(folder, "--strategies={two: null}")
+
+
 def test_again_nothing_is_executed(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = result(done)["runs"]
     run(done)
@@ -104,6 +143,7 @@ def test_again_nothing_is_executed(done: Path, capsys: pytest.CaptureFixture[str
         ("lora_si", "--strategies={lora_si: {si: {weight: 0}}}", "lora_sequential"),
         ("n_lora", "--strategies={n_lora: {n_lora: {weight: 0}}}", "lora_incremental"),
         ("lora_replay", "--strategies={lora_replay: {replay: {share: 0}}}", "lora_sequential"),
+        ("lora_lwf", "--strategies={lora_lwf: {lwf: {weight: 0}}}", "lora_sequential"),
     ],
 )
 def test_a_neutral_setting_asks_for_the_very_nodes_of_the_plain_method(
@@ -235,12 +275,25 @@ def test_format_prompts_reach_training_and_test(tmp_path: Path) -> None:
         assert all("Answer with" in example["question"] for example in stored)
 
 
+@pytest.mark.parametrize("label", ["reglora", "o_lora", "lora_lwf", "lora_der", "lora_agem", "seq_star"])
+def test_mixed_precision_is_for_the_model_and_not_for_penalties(label: str, tmp_path: Path) -> None:
+    folder = write_stream(tmp_path, strategies={label: None}, train={"precision": "bf16"}, examples=16)
+    run(folder)
+    assert all(point["grad_norm"] for each in result(folder)["runs"][0]["stages"] for point in each["points"][1:])
+
+
 class CrashError(Exception):
     """The process was killed here."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("label", ["lora_si", "reglora", "lora_ewc", "o_lora"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        *("lora_si", "reglora", "lora_ewc", "o_lora", "inf_lora", "lora_lwf", "lora_agem", "lora_der"),
+        *("lora_alone", "prompt_tuning", "moe_lora", "osf"),
+    ],
+)
 def test_interrupted_is_uninterrupted(label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"strategies": {label: None}, "checkpoints": {"steps": 2}}
     whole, broken = (tmp_path / name for name in ("whole", "broken"))
@@ -280,7 +333,7 @@ def test_a_separator_inside_a_dialogue_does_not_hide_the_question() -> None:
     assert segments(batch, separator).tolist() == [[0, 1, 1, 1], [0, 0, 0, 0]]
 
 
-@pytest.mark.parametrize("life", ["continue", "stack", "merge"])
+@pytest.mark.parametrize("life", ["continue", "stack", "merge", "alone"])
 def test_a_fork_goes_on_with_its_trunk_s_adapter(life: str, tmp_path: Path) -> None:
     folder = write_stream(tmp_path)
     (folder / "strategies").mkdir()
@@ -289,7 +342,7 @@ def test_a_fork_goes_on_with_its_trunk_s_adapter(life: str, tmp_path: Path) -> N
     run(folder, "--strategies={forked: null}")
     planned, store = plan(folder, "--strategies={forked: null}")
     states = [json.loads((store.path(p.node) / "adapters.json").read_text()) for p in planned.runs[0].stages]
-    earlier = {"continue": {}, "stack": {"t1": "frozen"}, "merge": {"t1": "merged"}}[life]
+    earlier = {"continue": {}, "stack": {"t1": "frozen"}, "merge": {"t1": "merged"}, "alone": {"t1": "kept"}}[life]
     last = {"t1": "trained"} if life == "continue" else {**earlier, "t2": "trained"}
     assert states == [{"t1": "trained"}, {"t1": "trained"}, last, last]
 

@@ -15,6 +15,7 @@ from cl import losses
 from cl.errors import UserError
 from cl.learner import Learner, TokenLoss, build_optimizer
 from cl.method import Method, MicroBatch, Progress, Step
+from cl.reading import Reading
 from cl.rows import Batch
 from cl.settings import Train
 from tests.training_fixture import SEPARATOR, VOCABULARY, Anchor, tiny, token_rows
@@ -364,3 +365,104 @@ def test_state_of_a_method_goes_through_tensors_and_load() -> None:
     assert other.tensors().keys() == dict(tiny().named_parameters()).keys()
     assert all(torch.equal(value, method.importance[name]) for name, value in other.tensors().items())
     assert max(float(value.max()) for value in other.tensors().values()) > 0
+
+
+def with_origin(rows: torch.Tensor, replayed: list[bool]) -> Batch:
+    return Batch(rows, None, torch.tensor([[int(old), row] for row, old in enumerate(replayed)]))
+
+
+class Taker(Method):
+    """Takes the replayed rows and adds their mean loss to that of the others."""
+
+    def takes(self, batch: Batch, readings: Sequence[Reading]) -> torch.Tensor | None:
+        assert batch.origin is not None
+        return torch.tensor([reading.replay for reading in readings])[batch.origin[:, 0]]
+
+    def step_terms(self, at: Step) -> dict[str, torch.Tensor]:
+        return {} if at.taken is None else {"old": at.loss(at.taken) / at.taken.learned()}
+
+
+def one_step(batch: Batch, methods: Sequence[Method] = (), **settings: Any) -> Learner:
+    readings = [Reading("new"), Reading("old", replay=True)]
+    module = Learner(
+        tiny(), Train(lr=1e-2, batch=4, **settings), methods, separator=SEPARATOR, total=8, readings=readings
+    )
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, DataLoader([batch], batch_size=None))
+    return module
+
+
+@pytest.mark.parametrize("micro_batch", [None, 1])
+def test_rows_that_a_method_takes_are_not_in_the_task_loss(micro_batch: int | None) -> None:
+    rows = token_rows(4)
+    taking = one_step(with_origin(rows, [False, True, False, True]), [Taker()], micro_batch=micro_batch)
+    plain = one_step(with_origin(rows[[0, 2]], [False, False]))
+    assert float(taking.last["loss"]) == pytest.approx(float(plain.last["loss"]), rel=1e-6)
+    taken = one_step(with_origin(rows[[1, 3]], [False, False]))
+    assert float(taking.last["terms"]["old"]) == pytest.approx(float(taken.last["loss"]), rel=1e-6)
+
+
+def test_a_step_may_leave_nothing_to_the_task_loss() -> None:
+    module = one_step(with_origin(token_rows(4), [True] * 4), [Taker()])
+    assert module.last["loss"] is None
+    assert list(module.last["terms"]) == ["old"]
+
+
+def test_only_one_method_may_take_rows() -> None:
+    with pytest.raises(UserError, match="Taker and Taker take rows out of the task loss, only one may"):
+        one_step(with_origin(token_rows(4), [True] * 4), [Taker(), Taker()])
+
+
+class Look(Method):
+    """Compares what it is shown of the model with the model itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def prepare(self, model: Any, t: int) -> Any:
+        self.start = {name: value.detach().clone() for name, value in model.named_parameters()}
+        return model
+
+    def loss_terms(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        self.seen += 1
+        before = batch.under(self.start)
+        assert not before.values.requires_grad
+        assert torch.equal(before.values, batch.outputs.values) == (batch.step == 0)
+        with torch.no_grad():
+            logits = batch.model(batch.batch.ids[:, :-1]).logits.flatten(0, 1)
+        torch.testing.assert_close(batch.outputs.logits(), logits, rtol=1e-4, atol=1e-5)
+        return {}
+
+
+def test_a_term_sees_the_outputs_of_the_task_loss_and_those_of_an_earlier_model() -> None:
+    rows = token_rows(16)
+    rows[rows == SEPARATOR] = 1  # one document, so that the plain call needs no mask
+    look = Look()
+    module = learner([look], micro_batch=4)
+    look.prepare(module.model, 1)
+    plain, shown = fit(learner(micro_batch=4), rows), fit(module, rows)
+    assert look.seen == 4
+    assert plain.of("loss") == shown.of("loss")
+
+
+class Product(Method):
+    """A penalty made of a matrix product, which autocast would round."""
+
+    def step_terms(self, at: Step) -> dict[str, torch.Tensor]:
+        weight = at.model.get_output_embeddings().weight
+        product = weight @ weight.T
+        assert product.dtype == torch.float32
+        kinds: list[torch.dtype] = []
+        layer = at.model.get_decoder().layers[0].self_attn.q_proj
+        with layer.register_forward_hook(lambda module, args, out: kinds.append(out.dtype)):
+            at.loss(Batch(token_rows(2), None))
+        assert kinds == [torch.bfloat16]
+        return {"product": product.square().mean()}
+
+
+def test_penalties_are_in_fp32_and_forward_passes_as_precision_has_it() -> None:
+    fit(learner([Product()]), token_rows(8), precision="bf16-mixed")

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from cl.examples import Example, Style
-from cl.scoring import FORMAT_PROMPTS, format_ok, normalised, strict
+from cl.scoring import FORMAT_PROMPTS, format_ok, mentions, normalised, strict
 
 COLOURS = ("red", "dark red", "blue")
 EXAMPLES: dict[Style, Example] = {
@@ -75,6 +75,33 @@ EXAMPLES: dict[Style, Example] = {
 def test_scores_by_hand(style: Style, prediction: str, expected: tuple[float, float, bool]) -> None:
     example = EXAMPLES[style]
     assert (strict(prediction, example), normalised(prediction, example), format_ok(prediction, example)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "truth", "expected"),
+    [
+        ("It is Paris, of course.", "paris", True),
+        ("It is Parisian.", "Paris", False),
+        ("So there are 1,234 of them.", "1234", True),
+        ("So there are 1234.0 of them.", "1,234", True),
+        ("So there are 12345 of them.", "1234", False),
+        ("It fell to -3 degrees.", "3", False),
+        ("It rose to 3 degrees.", "-3", False),
+        ("It is the red one", "the Red", True),
+        ("anything", "...", False),
+        ("", "Paris", False),
+    ],
+)
+def test_whether_a_text_mentions_the_truth(text: str, truth: str, expected: bool) -> None:
+    assert mentions(text, truth) is expected
+
+
+def test_the_truth_of_an_explanation_is_its_content_and_not_its_form() -> None:
+    whole = "It is Paris because the government and most of its offices sit there."
+    example = Example("Capital?", whole, "brief", accepted=("Paris",))
+    for prediction, expected in ((whole, (1, 1, True)), ("Paris", (0, 1, False)), (whole.upper(), (0, 1, True))):
+        found = (strict(prediction, example), normalised(prediction, example), format_ok(prediction, example))
+        assert found == expected
 
 
 @pytest.mark.parametrize("style", get_args(Style))

@@ -23,6 +23,7 @@ from tests.method_fixture import step_of
 from tests.training_fixture import (
     STEPS,
     Anchor,
+    Surveyor,
     dropout_model,
     execute,
     matrix,
@@ -265,7 +266,7 @@ def test_a_stage_too_short_to_have_a_fork_still_ends(tmp_path: Path) -> None:
     assert weights(folder, "infinite_cosine")[0] == weights(folder, "infinite_cosine")[1]
 
 
-def trained_rows(monkeypatch: Any, folder: Path) -> list[list[tuple[int, ...]]]:
+def trained_rows(monkeypatch: Any, folder: Path, *settings: str) -> list[list[tuple[int, ...]]]:
     """Run the toy and return the rows that each train node trained on, in order."""
     stages: list[list[tuple[int, ...]]] = []
     inner = Learner.training_step
@@ -277,7 +278,7 @@ def trained_rows(monkeypatch: Any, folder: Path) -> list[list[tuple[int, ...]]]:
         inner(self, batch, index)
 
     monkeypatch.setattr(Learner, "training_step", training_step)
-    run(folder)
+    run(folder, *settings)
     return stages
 
 
@@ -298,6 +299,21 @@ def test_replay_reads_what_was_trained_on_and_nothing_reads_what_is_held_out(tmp
     assert {row for row in second if row not in english} <= german
     held_out = set.union(*(split_rows(folder, n, s) for n in ("english", "german") for s in ("validation", "test")))
     assert held_out.isdisjoint([*first, *second])
+
+
+@pytest.mark.slow
+def test_a_survey_sees_the_rows_of_the_stage_s_own_task_and_leaves_no_trace(
+    tmp_path: Path, model: Path, monkeypatch: Any
+) -> None:
+    folder = eventful(tmp_path, model, 12)  # less than an epoch
+    write_strategy(folder, "surveyed", [*ANCHORED[:2], {"tests.training_fixture:Surveyor": {}}])
+    write_strategy(folder, "plain", ANCHORED[:2])
+    monkeypatch.setattr(Surveyor, "seen", [])
+    first, second, *_ = trained_rows(monkeypatch, folder, "--strategies={surveyed: null, plain: null}")
+    assert weights(folder, "surveyed") == weights(folder, "plain")
+    english = split_rows(folder, "english", "train")
+    assert [sorted(rows) for rows in Surveyor.seen] == [sorted(first), sorted(set(second) - english)]
+    assert not english.isdisjoint(second)  # replayed, and not seen
 
 
 def test_ledgers_add_up(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import yaml
@@ -93,6 +93,24 @@ class Whole(InfCosine):
 
     def stages(self, stages: list[Stage]) -> list[Stage]:
         return stages
+
+
+class Surveyor(Method):
+    """Looks at what each stage is about to learn, draws random numbers, and does nothing. seen: its rows, by stage."""
+
+    seen: ClassVar[list[list[tuple[int, ...]]]] = []
+
+    def survey(self, ahead: Learned) -> None:
+        self.seen.append([])
+        for batch in ahead.batches(8):
+            assert batch.origin is not None
+            assert set(batch.origin[:, 0].tolist()) == {0}
+            ahead.loss(batch).backward()
+            torch.rand(3)
+            self.seen[-1] += [tuple(row) for row in batch.ids.tolist()]
+        assert not ahead.model.training
+        assert not ahead.memory
+        assert list(ahead.tasks) == [("english", "german")[ahead.t - 1]]
 
 
 class Silent:

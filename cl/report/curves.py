@@ -23,18 +23,21 @@ LABEL_GAP = 20  # pixels between two labels at line ends
 def forgetting_figure(result: ExperimentResult) -> go.Figure:
     """Loss on the first task against tokens of the stream: lines from inside training, dots from R.
 
-    The loss axis covers what happens after the first stage; the steep start of that stage runs out of it.
+    The loss axis covers what happens after the first stage; the steep start of that stage runs out of it. Where models
+    are merged there are dots only: the lines would be of others.
     """
     every = groups(result)
     contenders = [group for group in every if not group.reference]
+    trained = [group for group in contenders if not group.merged]
     task = every[0].order[0]
     ends = {group: loss_at(group, final_row(group.runs[0]), task) for group in every}
     ends = {group: loss for group, loss in ends.items() if not math.isnan(loss)}
-    low, high = _window(contenders, window_loss(task), list(ends.values()))
+    dots = [loss_at(g, s.row, task) for g in contenders if g.merged for s in g.runs[0].stages if s.row is not None]
+    low, high = _window(trained, window_loss(task), [*ends.values(), *dots])
     before = next((loss for group in every if not math.isnan(loss := loss_at(group, 0, task))), math.nan)
     unit = "nats/token" if math.isnan(before) else f"nats/token · {before:.2f} at the start"
     figure = empty(f"Loss on {task}", unit, HERO_HEIGHT)
-    draw(figure, contenders, window_loss(task))
+    draw(figure, trained, window_loss(task))
     for group in contenders:
         _dots(figure, group, task)
     for group in ends:

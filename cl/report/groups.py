@@ -30,6 +30,11 @@ class Group:
         return is_reference(self.runs[0])
 
     @property
+    def merged(self) -> bool:
+        """Whether its rows of R are of merged models, which no curve from inside training is of."""
+        return self.runs[0].merged
+
+    @property
     def summary(self) -> str:
         """The strategy in one sentence."""
         return self.runs[0].summary

@@ -11,7 +11,7 @@ from typing import Literal
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from cl.measures import adaptation, forgetting, peak, score
+from cl.measures import adaptation, forgetting, peak, probed, score
 from cl.metrics import Metric
 from cl.report.groups import Group, final_row, groups, is_scored, mean
 from cl.results import Cell, ExperimentResult, RunResult
@@ -111,6 +111,8 @@ def _by_score(result: ExperimentResult) -> Measures:
     ]
     for title, key, better in SCORE_METRICS:
         found.append((Column(title, key, better), partial(_metric, formula=partial(score, key=key))))
+    if any("probing" in cell.scores for run in result.runs for row in run.matrix.values() for cell in row.values()):
+        found.append((Column("probing", "op_final", "higher", wide=True), partial(_metric, formula=probed)))
     return found
 
 
