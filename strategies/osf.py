@@ -9,8 +9,10 @@ start of each stage, for each weight W [out, in] with its k = int(share * min(ou
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from cl import adapters
@@ -18,6 +20,7 @@ from cl.errors import UserError
 from cl.method import Method, Stage
 
 NAME = "osf"
+Project = Literal["gradients", "factors"]
 
 
 def preserved(preserve: float, grow: float, t: int) -> float:
@@ -35,33 +38,42 @@ def outside(factor_NR: Tensor, basis_NK: Tensor, complement: bool) -> Tensor:
 
 
 class Outside(nn.Module):
-    """`outside` as a parametrisation of U_low [out, r], or, lying, of V_low [r, in]."""
+    """`outside` for a trained factor of peft's layer, U_low [out, r] or, lying, V_low [r, in], or for its gradient."""
 
-    def __init__(self, basis_NK: Tensor, complement: bool, lies: bool) -> None:
+    def __init__(self, layer: Any, name: str) -> None:
         super().__init__()
-        self.basis: Tensor
-        self.register_buffer("basis", basis_NK, persistent=False)
-        self.complement, self.lies = complement, lies
+        self.lies = name == "V_low"
+        self.basis = partial(_basis, layer, name)  # not a tensor yet: the layer moves to its device
 
     def forward(self, factor: Tensor) -> Tensor:
-        """The factor as the model uses it."""
-        if self.lies:
-            return outside(factor.T, self.basis, self.complement).T
-        return outside(factor, self.basis, self.complement)
+        """The factor's part, in fp32 whatever the precision of the model."""
+        with torch.autocast(factor.device.type, enabled=False):
+            if self.lies:
+                return outside(factor.T, *self.basis()).T
+            return outside(factor, *self.basis())
 
 
-def hold(layer: Any) -> None:
-    """Let peft's layer use its trained factors only outside the preserved directions, whatever an optimizer does.
+def _basis(layer: Any, name: str) -> tuple[Tensor, bool]:
+    """Preserved directions of a factor; where it is square peft keeps all others in their place, as the flag says."""
+    if name == "V_low":
+        high, low = layer._osf_V_high, layer._osf_V_low_init
+        return (high[NAME].T, False) if NAME in high else (low[NAME].T, True)
+    high, low = layer._osf_U_high, layer._osf_U_low_init
+    return (high[NAME], False) if NAME in high else (low[NAME], True)
 
-    Of the factor that is square peft keeps the other directions in place of the preserved ones.
+
+def hold(layer: Any, project: Project) -> None:
+    """Keep the trained factors of peft's layer, or their gradients alone, outside the preserved directions.
+
+    In place of peft's hooks, which give a gradient of bf16 to a factor of fp32 where the model runs in bf16.
     """
-    for name, high, low in (
-        ("U_low", layer._osf_U_high, layer._osf_U_low_init),
-        ("V_low", layer._osf_V_high, layer._osf_V_low_init),
-    ):
-        basis, lies = (high if NAME in high else low)[NAME], name == "V_low"
-        projection = Outside(basis.T if lies else basis, NAME not in high, lies)
-        nn.utils.parametrize.register_parametrization(layer.osf_svd_params[NAME], name, projection)
+    layer._detach_hooks()
+    factors = layer.osf_svd_params[NAME]
+    for name in ("U_low", "V_low"):
+        if project == "factors":
+            nn.utils.parametrize.register_parametrization(factors, name, Outside(layer, name))
+        else:
+            factors[name].register_hook(Outside(layer, name))
 
 
 class OSF(Method):
@@ -78,7 +90,7 @@ class OSF(Method):
     Deviations of peft from the paper, kept: one share for all modules, where the paper weighs layers by how little they
     change their input (second hand); embeddings, norms and output layer do not learn.
     Public code that this avoids: peft's recipe for streams unwraps the model by `unload()`, which (0.21) gives back the
-    weights of before the task; here they are merged, in fp32.
+    weights of before the task; here they are merged, in fp32. Its hooks fail under mixed precision; ours do not.
     Keeps between tasks: nothing, a state is a plain model; while training, W and twice the trained factors. Cost: one
     singular value decomposition per module and task.
     """
@@ -88,7 +100,7 @@ class OSF(Method):
         preserve: float = 0.5,
         grow: float = 0.05,
         targets: str | list[str] = "all-linear",
-        project: Literal["gradients", "factors"] = "gradients",
+        project: Project = "gradients",
     ) -> None:
         super().__init__()
         if not 0 <= preserve < 1 or not 0 <= grow < 1:
@@ -134,7 +146,7 @@ class OSF(Method):
         except ValueError as error:
             problem = " ".join(str(error).split())
             raise UserError(f"osf: preserve {self.share(t)} of {self.targets}: {problem}; change one") from error
-        for module in model.modules() if self.project == "factors" else ():
+        for module in model.modules():
             if isinstance(module, OSFLayer):
-                hold(module)
+                hold(module, self.project)
         return model

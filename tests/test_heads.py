@@ -127,7 +127,7 @@ def test_a_whole_model_is_stored_without_its_classifier_beside_it(tmp_path: Path
     assert head is not None
     assert list(head.blocks) == ["t1", SPARE]
     assert (head.cosine, head.classes) == (True, [A, B])
-    assert all(torch.equal(head.blocks[name], block) for name, block in heads.of(model).blocks.items())
+    assert all(torch.equal(head.blocks[name], block) for name, block in model.cl_head.blocks.items())
 
 
 def test_a_classifier_stays_when_adapters_are_added_stored_and_merged(tmp_path: Path) -> None:
@@ -139,6 +139,6 @@ def test_a_classifier_stays_when_adapters_are_added_stored_and_merged(tmp_path: 
     assert not list((tmp_path / "state").glob("model*"))
     again = adapters.load(tmp_path / "state", tmp_path / "base")
     features = torch.randn(3, again.config.hidden_size)
-    expected = heads.of(model)(features)
-    assert torch.equal(heads.of(again)(features), expected)
-    assert torch.equal(heads.of(adapters.merged(again))(features), expected)
+    expected = model.cl_head(features)
+    assert torch.equal(again.cl_head(features), expected)
+    assert torch.equal(adapters.merged(again).cl_head(features), expected)

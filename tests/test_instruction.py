@@ -275,7 +275,9 @@ def test_format_prompts_reach_training_and_test(tmp_path: Path) -> None:
         assert all("Answer with" in example["question"] for example in stored)
 
 
-@pytest.mark.parametrize("label", ["reglora", "o_lora", "lora_lwf", "lora_der", "lora_agem", "seq_star"])
+@pytest.mark.parametrize(
+    "label", ["reglora", "o_lora", "lora_lwf", "lora_der", "lora_agem", "seq_star", "prompt_tuning", "moe_lora", "osf"]
+)
 def test_mixed_precision_is_for_the_model_and_not_for_penalties(label: str, tmp_path: Path) -> None:
     folder = write_stream(tmp_path, strategies={label: None}, train={"precision": "bf16"}, examples=16)
     run(folder)

@@ -61,5 +61,5 @@ def test_a_stream_without_labels_cannot_be_probed(tmp_path: Path, capsys: pytest
 
 
 def test_text_cannot_be_probed() -> None:
-    with pytest.raises(UserError, match=r"evaluation\.probing: has no effect: no task of english_german is of instructions"):
+    with pytest.raises(UserError, match=r"evaluation\.probing: has no effect: no task of english_german"):
         graph.build(experiment.load("quickstart", ["--evaluation.probing=true"]))

@@ -11,7 +11,7 @@ import torch
 
 from cl import adapters, models
 from cl.errors import UserError
-from cl.learner import Learner
+from cl.learner import Learner, TokenLoss
 from cl.method import Stage
 from cl.rows import Batch
 from cl.settings import Train
@@ -106,6 +106,33 @@ def test_its_state_is_a_plain_model_with_the_same_logits(project: Any, tmp_path:
         weights(tiny())
     )
     assert adapters.uses(adapters.load(tmp_path / "state", None)) == {}
+
+
+def counting(by: int) -> Batch:
+    """Rows in which each token is the last one plus `by`: one task per step width."""
+    return Batch(1 + (torch.arange(16)[:, None] * 3 + by * torch.arange(17)[None]) % 49, None)
+
+
+def learned(model: Any, batch: Batch, steps: int, rate: float) -> Any:
+    """The plain model after some steps on one batch."""
+    loss = TokenLoss(model.train(), SEPARATOR, boundaries=False)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (loss.total(batch) / 256).backward()
+        optimizer.step()
+    return adapters.merged(model).eval()
+
+
+def test_it_forgets_less_than_full_fine_tuning() -> None:
+    first, second, after = counting(1), counting(5), []
+    for prepare in (lambda model: model, lambda model: OSF(preserve=0.5).prepare(model, 2)):
+        model = learned(prepare(learned(tiny(), first, 120, 3e-3)), second, 60, 1e-3)
+        with torch.no_grad():
+            after.append([float(TokenLoss(model, SEPARATOR, False).total(batch)) / 256 for batch in (first, second)])
+    (plain, _), (held, learned_anyway) = after
+    assert held < 1 < 3 < plain  # nats per token; 0.03 before
+    assert learned_anyway < 4  # some 7 before
 
 
 def test_peft_s_own_recipe_would_lose_what_was_learned() -> None:
