@@ -20,7 +20,7 @@ from cl.examples import Example
 from cl.losses import Outputs
 from cl.rows import Batch, DialogueRows, rows
 
-RIDGE = 0.1  # of standardised features; ours
+RIDGE = 0.01  # of standardised features; ours: a 135 M model scores 0.94 to 0.97 with 1e-3 to 1e-1 (25 intents)
 
 
 def ridge(x_ND: Tensor, y_NC: Tensor, penalty: float) -> Tensor:
