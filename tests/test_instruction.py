@@ -24,7 +24,7 @@ from cl.rows import IGNORE, DialogueRows, Row, collate, rows, segments
 from cl.store import Store
 from tests.instruction_fixture import write_stream
 
-pytestmark = pytest.mark.filterwarnings("ignore:reglora")
+pytestmark = [pytest.mark.filterwarnings(f"ignore:{name}") for name in ("reglora", "inf_lora")]
 SHARING = [
     "lora_sequential",
     "lora_incremental",
@@ -53,6 +53,15 @@ def run(folder: Path, *settings: str) -> None:
         assert cli.main(["run", "toyexp.yaml", *settings]) == 0
 
 
+def learn(folder: Path) -> list[Path]:
+    """Train the first run's stages, without rows of R and a report; returns the folders of their states."""
+    planned, store = plan(folder)
+    nodes = [stage.node for stage in planned.runs[0].stages]
+    with contextlib.chdir(folder):
+        runner.run(runner.pending(nodes, store), store, Quiet())
+    return [store.path(node) for node in nodes]
+
+
 def keys(folder: Path, *settings: str) -> list[list[str]]:
     planned, _ = plan(folder, *settings)
     return [[stage.node.key for stage in each.stages] for each in planned.runs]
@@ -64,12 +73,19 @@ def result(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
+def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For what planning alone shows."""
+    return write_stream(tmp_path_factory.mktemp("planned"), strategies=dict.fromkeys(LORAS))
+
+
+@pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_stream(tmp_path_factory.mktemp("stream"), strategies=dict.fromkeys(LORAS))
     run(folder)
     return folder
 
 
+@pytest.mark.slow
 def test_the_first_task_is_trained_once_for_all_lives_and_penalties(done: Path) -> None:
     by_label = {each["strategy"]: [stage["key"] for stage in each["stages"]] for each in result(done)["runs"]}
     assert len({by_label[label][0] for label in SHARING}) == 1
@@ -77,6 +93,7 @@ def test_the_first_task_is_trained_once_for_all_lives_and_penalties(done: Path) 
     assert by_label["ewc"][0] != by_label["lora_ewc"][0]
 
 
+@pytest.mark.slow
 def test_every_answer_is_kept_and_means_are_theirs(done: Path) -> None:
     planned, store = plan(done)
     for each, stored in zip(planned.runs, result(done)["runs"], strict=True):
@@ -89,6 +106,7 @@ def test_every_answer_is_kept_and_means_are_theirs(done: Path) -> None:
                     assert cell["scores"][score] == pytest.approx(sum(item[score] for item in items) / 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["lora_alone", "prompt_tuning"])
 def test_a_task_is_tested_with_its_own_adapter_and_data_without_one_by_the_base_model(done: Path, label: str) -> None:
     planned, _ = plan(done, f"--strategies={{{label}: null}}")
@@ -100,6 +118,7 @@ def test_a_task_is_tested_with_its_own_adapter_and_data_without_one_by_the_base_
     assert matrix["2"]["which"] != matrix["1"]["which"]
 
 
+@pytest.mark.slow
 def test_an_adapter_alone_is_tested_as_the_first_of_any_life(done: Path) -> None:
     alone, sequential = (
         next(each["matrix"] for each in result(done)["runs"] if each["strategy"] == label)
@@ -109,10 +128,10 @@ def test_an_adapter_alone_is_tested_as_the_first_of_any_life(done: Path) -> None
     assert alone["2"]["copy"] != sequential["2"]["copy"]
 
 
-def test_osf_that_preserves_nothing_is_full_fine_tuning(done: Path) -> None:
-    (plain,) = keys(done, "--strategies={ewc: {ewc: {weight: 0}}}")
-    assert keys(done, "--strategies={osf: {osf: {preserve: 0, grow: 0}}}") == [plain]
-    (growing,) = keys(done, "--strategies={osf: {osf: {preserve: 0, grow: 0.5}}}")
+def test_osf_that_preserves_nothing_is_full_fine_tuning(stream: Path) -> None:
+    (plain,) = keys(stream, "--strategies={ewc: {ewc: {weight: 0}}}")
+    assert keys(stream, "--strategies={osf: {osf: {preserve: 0, grow: 0}}}") == [plain]
+    (growing,) = keys(stream, "--strategies={osf: {osf: {preserve: 0, grow: 0.5}}}")
     assert (growing[0] == plain[0], growing[1] == plain[1]) == (True, False)
 
 
@@ -124,6 +143,7 @@ def test_two_methods_that_add_adapters_are_refused(tmp_path: Path) -> None:
         plan(folder, "--strategies={two: null}")
 
 
+@pytest.mark.slow
 def test_again_nothing_is_executed(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = result(done)["runs"]
     run(done)
@@ -147,14 +167,14 @@ def test_again_nothing_is_executed(done: Path, capsys: pytest.CaptureFixture[str
     ],
 )
 def test_a_neutral_setting_asks_for_the_very_nodes_of_the_plain_method(
-    done: Path, label: str, neutral: str, same: str
+    stream: Path, label: str, neutral: str, same: str
 ) -> None:
-    assert keys(done, neutral) == keys(done, f"--strategies={{{same}: null}}")
+    assert keys(stream, neutral) == keys(stream, f"--strategies={{{same}: null}}")
 
 
-def test_memory_is_in_the_key_by_what_can_change_it(done: Path) -> None:
+def test_memory_is_in_the_key_by_what_can_change_it(stream: Path) -> None:
     def memory(setting: str) -> tuple[str, str]:
-        planned, _ = plan(done, f"--strategies={{reglora: {{reglora: {setting}}}}}")
+        planned, _ = plan(stream, f"--strategies={{reglora: {{reglora: {setting}}}}}")
         node = planned.runs[0].stages[1].node
         return next(p.key for role, p in node.parents.items() if role.startswith("memory/")), node.key
 
@@ -178,8 +198,10 @@ def test_only_the_answer_is_learned() -> None:
         dialogue(Example("a<end>b", "c", "phrase"), Words(), 0)
 
 
-def test_rows_of_unequal_length_are_padded_and_padding_is_not_learned(done: Path) -> None:
-    planned, store = plan(done)
+def test_rows_of_unequal_length_are_padded_and_padding_is_not_learned(stream: Path) -> None:
+    planned, store = plan(stream)
+    with contextlib.chdir(stream):
+        runner.run(runner.pending([planned.data["copy"]], store), store, Quiet())
     found = rows(store.path(planned.data["copy"]), "copy", "train", 64)
     assert isinstance(found, DialogueRows)
     chosen = [found[0], found[1]]
@@ -213,6 +235,7 @@ class Quiet:
     found = started = progress = point = finished = waiting
 
 
+@pytest.mark.slow
 def test_adapters_alone_are_stored(done: Path) -> None:
     planned, store = plan(done, "--strategies={reglora: null}")
     state = store.path(planned.runs[0].stages[1].node)
@@ -275,13 +298,15 @@ def test_format_prompts_reach_training_and_test(tmp_path: Path) -> None:
         assert all("Answer with" in example["question"] for example in stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "label", ["reglora", "o_lora", "lora_lwf", "lora_der", "lora_agem", "seq_star", "prompt_tuning", "moe_lora", "osf"]
 )
 def test_mixed_precision_is_for_the_model_and_not_for_penalties(label: str, tmp_path: Path) -> None:
-    folder = write_stream(tmp_path, strategies={label: None}, train={"precision": "bf16"}, examples=16)
-    run(folder)
-    assert all(point["grad_norm"] for each in result(folder)["runs"][0]["stages"] for point in each["points"][1:])
+    for state in learn(write_stream(tmp_path, strategies={label: None}, train={"precision": "bf16"}, examples=16)):
+        points = json.loads((state / "node.json").read_text())["result"]["points"]
+        assert len(points) > 1
+        assert all(point["grad_norm"] for point in points[1:])
 
 
 class CrashError(Exception):
@@ -302,7 +327,7 @@ def test_interrupted_is_uninterrupted(label: str, tmp_path: Path, monkeypatch: p
     for folder in (whole, broken):
         folder.mkdir()
         write_stream(folder, **settings)
-    run(whole)
+    expected_states = learn(whole)
     inner = Learner.training_step
     steps = iter(range(100))
 
@@ -311,17 +336,15 @@ def test_interrupted_is_uninterrupted(label: str, tmp_path: Path, monkeypatch: p
             raise CrashError
         inner(self, batch, index)
 
-    with monkeypatch.context() as patch, contextlib.chdir(broken):
+    with monkeypatch.context() as patch:
         patch.setattr(Learner, "training_step", training_step)
         with pytest.raises(CrashError):
-            cli.main(["run", "toyexp.yaml"])
-    run(broken)
-    (planned, store), (other, second) = plan(whole), plan(broken)
-    for one, two in zip(planned.runs[0].stages, other.runs[0].stages, strict=True):
-        files = sorted(path.relative_to(store.path(one.node)) for path in store.path(one.node).rglob("*.safetensors"))
+            learn(broken)
+    for one, two in zip(expected_states, learn(broken), strict=True):
+        files = sorted(path.relative_to(one) for path in one.rglob("*.safetensors"))
         assert files
         for file in files:
-            expected, found = load_file(store.path(one.node) / file), load_file(second.path(two.node) / file)
+            expected, found = load_file(one / file), load_file(two / file)
             assert expected.keys() == found.keys()
             assert all(torch.equal(found[key], value) for key, value in expected.items())
 
