@@ -360,13 +360,11 @@ def test_a_separator_inside_a_dialogue_does_not_hide_the_question() -> None:
 
 @pytest.mark.parametrize("life", ["continue", "stack", "merge", "alone"])
 def test_a_fork_goes_on_with_its_trunk_s_adapter(life: str, tmp_path: Path) -> None:
-    folder = write_stream(tmp_path)
+    folder = write_stream(tmp_path, strategies={"forked": None})
     (folder / "strategies").mkdir()
     text = f"{{summary: s, paper: p, keeps: k, methods: [inf_cosine, {{lora: {{life: {life}}}}}]}}"
     (folder / "strategies" / "forked.yaml").write_text(text)
-    run(folder, "--strategies={forked: null}")
-    planned, store = plan(folder, "--strategies={forked: null}")
-    states = [json.loads((store.path(p.node) / "adapters.json").read_text()) for p in planned.runs[0].stages]
+    states = [json.loads((state / "adapters.json").read_text()) for state in learn(folder)]
     earlier = {"continue": {}, "stack": {"t1": "frozen"}, "merge": {"t1": "merged"}, "alone": {"t1": "kept"}}[life]
     last = {"t1": "trained"} if life == "continue" else {**earlier, "t2": "trained"}
     assert states == [{"t1": "trained"}, {"t1": "trained"}, last, last]
