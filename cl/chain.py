@@ -9,7 +9,7 @@ from functools import cached_property
 
 from cl.errors import UserError
 from cl.ground import Ground
-from cl.method import Method, Stage
+from cl.method import Method, Stage, Teaching
 from cl.mixing import Account, Ledger
 from cl.node import Node, digest
 from cl.reading import Reading, blend
@@ -123,6 +123,8 @@ class Chain:
         }
         parents = self._parents(self.base if parent is None else parent.node, sources)
         parents |= self._memories(active, stage, parent)
+        after = _forecast(shares, before, last * train.batch, train.sequence)
+        parents |= self._teachers(active, stage, parent, {name: after.accounts[name] for name in sources})
         node = Node(
             "train",
             stage.name,
@@ -139,7 +141,6 @@ class Chain:
                 **self.ground.local,
             },
         )
-        after = _forecast(shares, before, last * train.batch, train.sequence)
         return StagePlan(stage, node, parent, before, after)
 
     def _shares(self, stage: Stage, before: Ledger) -> dict[str, float]:
@@ -191,6 +192,43 @@ class Chain:
         name = f"{part.name} after {stage.name}"
         modules = (type(part.method).__module__,)
         return Node("consolidate", name, spec, parents, modules, local=self.ground.local)
+
+    def _teachers(
+        self, active: list[Part], stage: Stage, parent: StagePlan | None, sources: Mapping[str, Account]
+    ) -> dict[str, Node]:
+        """What a method that is taught in the stage needs: the model that teaches, or what is kept of what it says.
+
+        sources: what is read in the stage, with what was read of each when it ends.
+        """
+        while parent is not None and stage.continues:
+            stage, parent = parent.stage, parent.parent
+        found: dict[str, Node] = {}
+        for place, part in enumerate(active):
+            teaching = part.method.teacher(stage.t)
+            if teaching is None or teaching.mode == "adapter_off":
+                continue
+            model = self.base if parent is None or teaching.of == "base" else parent.node
+            if teaching.cached:
+                caches = {name: self._cache(teaching, model, name, account) for name, account in sources.items()}
+                found |= {f"teacher/{place}/{name}": node for name, node in caches.items()}
+            if teaching.mode in ("frozen_copy", "cache_hidden"):
+                found[f"teacher/{place}"] = model
+        return found
+
+    def _cache(self, teaching: Teaching, model: Node, name: str, account: Account) -> Node:
+        """What the model says of all rows of a data set that were read so far."""
+        sampled = teaching.mode in ("cache_sampled", "cache_top_k")
+        spec = {
+            "set": name,
+            "positions": None if account.proxy else account.trained,
+            "seed": self.seed,
+            "teaching": dataclasses.asdict(teaching if sampled else Teaching("base", teaching.mode)),
+            "train": {"sequence": self.ground.train["sequence"], "boundaries": self.ground.train["boundaries"]},
+            "device": self.ground.resolved["device"],
+            "precision": self.ground.resolved["precision"],
+        }
+        cost = account.trained * self.ground.experiment.train.sequence
+        return Node("teacher", f"{model.name} on {name}", spec, self._parents(model, [name]), cost=cost)
 
     def _evaluated(self, plan: StagePlan, plans: list[StagePlan]) -> Node:
         """What the stage's row of R is of: its end state, or what the strategy merges of all up to it.

@@ -24,6 +24,7 @@ FIXED = {
     "train": 1.0,
     "consolidate": 1.0,
     "merge": 2.0,
+    "teacher": 1.0,
     "evaluate": 0.5,
 }
 # Seconds per call: importing torch, transformers and Lightning; compiling.
@@ -59,7 +60,7 @@ def estimate(graph: Graph, nodes: Iterable[Node], store: Store) -> Estimate:
     rate = known or _calibrated(graph, str(example.spec["precision"]))
     seconds = {}
     for node in nodes:
-        speed = rate * (EVALUATION_SPEED if node.kind == "evaluate" else 1.0)
+        speed = rate * (EVALUATION_SPEED if node.kind in ("evaluate", "teacher") else 1.0)
         overhead = 1 + graph.experiment.evaluation.share if node.kind == "train" else 1.0
         seconds[node.key] = FIXED[node.kind] + node.cost / speed * overhead
     compiles = bool(example.spec["compile"]) and any(node.kind == "train" for node in nodes)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -22,6 +22,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from cl import adapters, losses, rows
+from cl.distillation import Teacher
 from cl.errors import UserError
 from cl.losses import Outputs
 from cl.method import Method, MicroBatch, Progress, Step
@@ -31,6 +32,8 @@ from cl.settings import Train
 
 # Attributes of a transformers configuration by which some architectures change logits after the output layer.
 LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
+TASK = ""  # name of the task loss among the parts of an objective
+T = TypeVar("T")
 
 
 class TokenLoss:
@@ -85,7 +88,7 @@ class TokenLoss:
         """`outputs` in evaluation mode and without a graph, with other values of some parameters of the model."""
         device = batch.ids.device
         given = {f"model.{name}": value.to(device) for name, value in parameters.items()}
-        with torch.no_grad(), _evaluating(self.model):
+        with torch.no_grad(), evaluating(self.model):
             found: Outputs = torch.func.functional_call(_Outputs(self), given, (batch,))
         return found
 
@@ -102,7 +105,8 @@ class _Outputs(nn.Module):
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode for a while."""
     training = model.training
     model.eval()
     try:
@@ -117,6 +121,7 @@ class Learner(pl.LightningModule):
     model: transformers causal LM; train: settings; methods: in order; separator: id that starts a document;
     total: optimizer steps of the whole stage (for schedules); start: steps of it done before; t: 1-based
     stage; readings: what the first column of a batch's `origin` counts; compiled: use torch.compile.
+    Its `teachers` are those of the methods that asked for one, by their place: what it says of some rows.
     An ordinary LightningModule: it also trains in a plain `Trainer.fit` with a loader of one `cl.rows.Batch` per
     optimizer step.
     """
@@ -138,9 +143,13 @@ class Learner(pl.LightningModule):
         self.automatic_optimization = False
         self.model, self.settings, self.methods = model, train, list(methods)
         self.total, self.step, self.t, self.readings = total, start, t, readings
+        self.teachers: dict[int, Callable[[Batch], Teacher]] = {}
         self.token_loss = TokenLoss(model, separator, train.boundaries)
         _check_room(model, train.sequence)
-        self.looks = any(type(method).loss_terms is not Method.loss_terms for method in self.methods)
+        self.looks = any(
+            type(method).loss_terms is not Method.loss_terms or type(method).token_terms is not Method.token_terms
+            for method in self.methods
+        )
         self._loss: Callable[[Batch], Tensor] = self.token_loss.total
         self._outputs: Callable[[Batch], Outputs] = self.token_loss.outputs
         if compiled:
@@ -223,23 +232,34 @@ class Learner(pl.LightningModule):
     def _accumulate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Backward through all micro-batches; returns the step's mean loss and its further terms."""
         count = batch.learned()
-        loss = torch.zeros((), device=batch.ids.device)
-        terms: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
         for part in batch.split(self.settings.micro_batch or len(batch.ids)):
-            share = part.learned() / count
-            outputs = self._outputs(part) if self.looks else None
-            nll = self._loss(part) if outputs is None else losses.total_nll(outputs)
-            objective = nll / count
-            for name, value in ({} if outputs is None else self._terms(part, outputs)).items():
-                objective = objective + share * value
-                terms[name] = terms.get(name, torch.zeros_like(loss)) + share * value.detach()
+            objective, found = self._objective(part, count)
             self.manual_backward(objective)
-            loss = loss + nll.detach() / count
-        return loss, terms
+            for name, value in found.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+        return sums.pop(TASK), sums
 
-    def _terms(self, part: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        seen = MicroBatch(self.model, part, self.step, outputs, partial(self.token_loss.under, part))
-        return _named((method, method.loss_terms(seen)) for method in self.methods)
+    def _objective(self, part: Batch, count: Tensor | int) -> tuple[Tensor, dict[str, Tensor]]:
+        """A micro-batch's part of the step's objective, and what it consists of, without a graph, by name."""
+        if not self.looks:
+            objective = self._loss(part) / count
+            return objective, {TASK: objective.detach()}
+        outputs = self._outputs(part)
+        shown = [(method, self._shown(place, part, outputs)) for place, method in enumerate(self.methods)]
+        of_tokens = _named((method, method.token_terms(seen)) for method, seen in shown)
+        total, each = losses.fused(outputs, list(of_tokens.values())) if of_tokens else (losses.total_nll(outputs),) * 2
+        values = dict(zip([TASK, *of_tokens], each.detach().reshape(-1) / count, strict=True))
+        objective, share = total / count, part.learned() / count
+        for name, value in _named(((method, method.loss_terms(seen)) for method, seen in shown), of_tokens).items():
+            objective = objective + share * value
+            values[name] = share * value.detach()
+        return objective, values
+
+    def _shown(self, place: int, part: Batch, outputs: Outputs) -> MicroBatch:
+        teacher = partial(self.teachers[place], part) if place in self.teachers else None
+        under = partial(self.token_loss.under, part)
+        return MicroBatch(self.model, part, self.step, outputs, under, self.readings, teacher)
 
 
 def _check_room(model: Any, sequence: int) -> None:
@@ -250,14 +270,16 @@ def _check_room(model: Any, sequence: int) -> None:
         raise UserError(f"train.sequence: {exceeds}; lower one of them")
 
 
-def _named(found: Iterable[tuple[Method, dict[str, Tensor]]]) -> dict[str, Tensor]:
-    """The terms of all methods. Raises UserError where two have one name."""
-    terms: dict[str, Tensor] = {}
+def _named(found: Iterable[tuple[Method, dict[str, T]]], others: Iterable[str] = ()) -> dict[str, T]:
+    """The terms of all methods. Raises UserError where two have one name, or one of the others'."""
+    terms: dict[str, T] = {}
+    taken = set(others)
     for method, own in found:
-        if twice := terms.keys() & own.keys():
+        if twice := taken & own.keys():
             name = f"{type(method).__name__}: term {sorted(twice)[0]!r}"
             raise UserError(f"strategy: {name} has the name of another method's; give it another")
         terms |= own
+        taken |= own.keys()
     return terms
 
 

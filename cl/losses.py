@@ -6,7 +6,7 @@ whole optimizer step, so neither micro-batches nor chunks change a loss beyond r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +15,9 @@ from torch import Tensor
 
 CHUNK_BYTES = 64 * 2**20  # fp32 logits held at once
 
-Criterion = Callable[[Tensor, int], tuple[Tensor, Tensor]]
-"""From fp32 logits [n, V] of the tokens that begin with that number: their summed loss, and its slope [n, V]. The
-logits may be overwritten."""
+Criterion = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+"""From the log-probabilities and the probabilities [n, V], fp32, that a model gives at the tokens which begin with that
+number: their summed value, and its slope [n, V] by the logits. Neither argument may be overwritten or returned."""
 
 
 class Outputs(NamedTuple):
@@ -36,8 +36,8 @@ class Outputs(NamedTuple):
         """Tokens whose logits are held at once."""
         return chunk_size(self.values.shape[-1] if self.weight is None else len(self.weight))
 
-    def logits(self, part: slice = slice(None)) -> Tensor:
-        """Logits [N, V] of all tokens, or of a part of them."""
+    def logits(self, part: slice | Tensor = slice(None)) -> Tensor:
+        """Logits [N, V] of all tokens, or of a part of them: a slice, or numbers."""
         return self.values[part] if self.weight is None else F.linear(self.values[part], self.weight)
 
 
@@ -55,62 +55,34 @@ def total_nll(outputs: Outputs) -> Tensor:
     """Summed cross-entropy in nats, in chunks where the logits of all tokens would exceed CHUNK_BYTES."""
     if outputs.weight is None or len(outputs.targets) <= outputs.chunk:
         return nll(outputs.logits(), outputs.targets)
-    total: Tensor = linear_nll(outputs.values, outputs.weight, outputs.targets, outputs.chunk)
-    return total
+    return fused(outputs, [])[0]
 
 
-def linear_nll(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, chunk: int) -> Tensor:
-    """Summed cross-entropy of `hidden @ weight.T` in nats without ever holding N x V logits (see `chunked`)."""
+def fused(outputs: Outputs, criteria: Sequence[Criterion], chunk: int | None = None) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy in nats plus the criteria, in one pass over the logits, of which it never holds N x V.
 
-    def criterion(logits: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        wanted = targets_N[start : start + len(logits)]
-        log_z = logits.logsumexp(-1, keepdim=True)
-        total = (log_z.squeeze(-1) - logits.gather(-1, wanted[:, None]).squeeze(-1)).sum()
-        slope = logits.sub_(log_z).exp_()  # softmax, in place of the logits
-        slope[torch.arange(len(wanted), device=wanted.device), wanted] -= 1.0
-        return total, slope
-
-    total: Tensor = chunked(hidden_ND, weight_VD, criterion, chunk)
-    return total
-
-
-def distillation(student: Outputs, teacher: Outputs, temperature: float) -> Tensor:
-    """Summed T^2 KL(p || q) in nats of the teacher's p = softmax(z / T) and the student's q, over all tokens.
-
-    T^2 keeps the gradient's size where T changes (Hinton et al. 2015, arXiv 1503.02531, section 2). Nothing flows into
-    the teacher; neither's logits are held for more than a chunk of tokens.
+    Returns the sum of all, and without a graph the value of each: [1 + criteria]. Logits of a chunk of tokens are
+    formed, turned into values and slopes, and dropped; the gradients with respect to hidden states and weight are
+    accumulated on the way (weight in fp32), so the backward pass only scales them. Peak memory: chunk x V instead of
+    3 x N x V; nothing is computed twice, and a criterion costs neither logits nor gradients of its own. The idea is
+    that of Liger Kernel's fused linear cross-entropy (arXiv 2410.10989), in plain PyTorch.
+    chunk: tokens at a time; by default so many that their logits take CHUNK_BYTES.
     """
-
-    def criterion(logits: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            wanted = teacher.logits(slice(start, start + len(logits))).float()
-        log_p = (wanted / temperature).log_softmax(-1)
-        log_q = logits.div_(temperature).log_softmax(-1)
-        p = log_p.exp()
-        return temperature**2 * (p * (log_p - log_q)).sum(), (log_q.exp_() - p) * temperature
-
-    total: Tensor = chunked(student.values, student.weight, criterion, student.chunk)
-    return total
+    found: tuple[Tensor, Tensor] = _fused(*outputs, criteria, chunk or outputs.chunk)
+    return found
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # a loop over chunks gains nothing from being traced
-def chunked(values: Tensor, weight_VD: Tensor | None, criterion: Criterion, chunk: int) -> Tensor:
-    """Sum of a criterion of `values @ weight.T` without ever holding N x V logits.
-
-    Logits of `chunk` tokens at a time are formed, turned into their loss and its gradient, and dropped; the
-    gradients with respect to hidden and weight are accumulated on the way (weight in fp32), so the backward
-    pass only scales them. Peak memory: chunk x V instead of 3 x N x V; nothing is computed twice. The idea is
-    that of Liger Kernel's fused linear cross-entropy (arXiv 2410.10989), in plain PyTorch.
-    values: hidden states [N, D], or logits [N, V] with weight None.
-    """
-    total: Tensor = _Chunked.apply(values, weight_VD, criterion, chunk)  # type: ignore[no-untyped-call]
-    return total
+def _fused(*arguments: Any) -> Any:
+    return _Chunked.apply(*arguments)  # type: ignore[no-untyped-call]
 
 
 class _Chunked(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor | None, criterion: Criterion, chunk: int) -> Tensor:
-        total = values.new_zeros((), dtype=torch.float32)
+    def forward(
+        ctx: Any, values: Tensor, weight: Tensor | None, targets: Tensor, criteria: Sequence[Criterion], chunk: int
+    ) -> tuple[Tensor, Tensor]:
+        each = values.new_zeros(1 + len(criteria), dtype=torch.float32)
         wants_values, wants_weight = ctx.needs_input_grad[:2]
         grad_values = torch.empty_like(values) if wants_values else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if weight is not None and wants_weight else None
@@ -120,8 +92,8 @@ class _Chunked(torch.autograd.Function):
         for start in range(0, len(values), chunk):
             piece = values[start : start + chunk].to(compute)
             logits = piece.float().clone() if cast_weight is None else (piece @ cast_weight.T).float()
-            value, slope = criterion(logits, start)
-            total += value
+            found, slope = _slope(logits, targets[start : start + chunk, None], criteria, start)
+            each += found
             if grad_values is not None:
                 flat = slope.to(compute)
                 grad_values[start : start + chunk] = flat if cast_weight is None else flat @ cast_weight
@@ -131,11 +103,12 @@ class _Chunked(torch.autograd.Function):
                 else:
                     grad_weight += slope.to(compute).T @ piece
         ctx.gradients = grad_values, None if grad_weight is None or weight is None else grad_weight.to(weight.dtype)
-        return total
+        ctx.mark_non_differentiable(each)
+        return each.sum(), each
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        (scale,) = grads
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        scale, _ = grads
         grad_values, grad_weight = ctx.gradients
         ctx.gradients = None
         return (
@@ -143,4 +116,18 @@ class _Chunked(torch.autograd.Function):
             None if grad_weight is None else grad_weight * scale,
             None,
             None,
+            None,
         )
+
+
+def _slope(logits: Tensor, wanted: Tensor, criteria: Sequence[Criterion], start: int) -> tuple[Tensor, Tensor]:
+    """Values [1 + criteria] and the slope of their sum [n, V] of a chunk, whose logits are overwritten."""
+    log_q = logits.sub_(logits.logsumexp(-1, keepdim=True))
+    values = [-log_q.gather(-1, wanted).sum()]
+    slope = log_q.exp() if criteria else log_q.exp_()  # the probabilities, until all criteria have seen them
+    terms = [criterion(log_q, slope, start) for criterion in criteria]
+    slope.scatter_add_(-1, wanted, slope.new_full(wanted.shape, -1.0))
+    for value, more in terms:
+        values.append(value)
+        slope += more
+    return torch.stack(values), slope

@@ -20,9 +20,12 @@ plain fine-tuning, bit for bit. A strategy is an ordered list of methods; hooks 
 | `prepare`       | before the first step of a stage         | the model (adapters), its own state (teacher)    |
 | `survey`        | after all have prepared, not on a fork   | the model, its own state, from the stage's data  |
 | `takes`         | in each optimizer step                   | which rows it takes out of the task loss         |
+| `teacher`       | when the graph is built                  | whether a model teaches, which, and how          |
 | `loss_terms`    | in each micro-batch                      | adds named terms to the loss                     |
+| `token_terms`   | in each micro-batch                      | adds terms of each token's probabilities         |
 | `step_terms`    | once per optimizer step                  | adds named terms: no data, or the rows it took   |
 | `after_backward`| after the last backward, before clipping | the gradient                                     |
+| `figures`       | where a point of the curve is recorded   | what the curve shows beside the terms            |
 | `tensors`/`load`| at each checkpoint and at the end        | the state inside a stage                         |
 | `consolidate`   | after a stage, in a node of its own      | the memory that later stages get                 |
 | `merge`         | before a row of R, in a node of its own  | the model that is evaluated instead of the state |
@@ -43,8 +46,9 @@ from cl.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from cl.distillation import Teacher
     from cl.examples import Example
-    from cl.losses import Outputs
+    from cl.losses import Criterion, Outputs
     from cl.mixing import Ledger
     from cl.reading import Reading
     from cl.rows import Batch
@@ -77,6 +81,27 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Teaching:
+    """Which model teaches in a stage, and how what it says reaches the learner.
+
+    of: the `base` model, or the `previous` one, with which the stage starts. mode: `frozen_copy`, a second model beside
+    the one that learns; `adapter_off`, the same model without its adapters, where that is the teacher; `cache_hidden`,
+    its final hidden states, computed once per experiment in a node of their own and put through its output layer;
+    `cache_sampled` and `cache_top_k`: of each token `count` ids, drawn at random or the likeliest, at `temperature`.
+    """
+
+    of: Literal["base", "previous"]
+    mode: Literal["frozen_copy", "adapter_off", "cache_hidden", "cache_sampled", "cache_top_k"]
+    count: int = 64
+    temperature: float = 1.0
+
+    @property
+    def cached(self) -> bool:
+        """Whether a node computes it before the stage."""
+        return self.mode.startswith("cache")
+
+
+@dataclass(frozen=True)
 class Progress:
     """Where in its stage a step is: `step` of `total` optimizer steps (0-based) in stage `t` (1-based)."""
 
@@ -91,7 +116,8 @@ class MicroBatch:
 
     outputs: what the model made of the learned tokens, as the task loss was computed from it, so a term costs no second
     forward pass; under: the same rows in evaluation mode and without a graph, with other values of some parameters, by
-    name: what an earlier model makes of them.
+    name: what an earlier model makes of them; readings: what the first column of the batch's `origin` counts; teacher:
+    what the teacher that the method asked for says of the same tokens.
     """
 
     model: Any
@@ -99,6 +125,8 @@ class MicroBatch:
     step: int
     outputs: Outputs
     under: Callable[[Mapping[str, torch.Tensor]], Outputs]
+    readings: Sequence[Reading] = ()
+    teacher: Callable[[], Teacher] | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +230,10 @@ class Method:
         """Whether states hold adapters only, so that each needs the base model to be opened."""
         return False
 
+    def teacher(self, t: int) -> Teaching | None:
+        """Return whether a model teaches in stage t, and which: its `MicroBatch` then says what that one would."""
+        return None
+
     def alone(self) -> bool:
         """Whether the test of a task uses the adapter of its own stage, `t1`, `t2`, …, and no other.
 
@@ -241,6 +273,13 @@ class Method:
         """
         return {}
 
+    def token_terms(self, batch: MicroBatch) -> dict[str, Criterion]:
+        """Return further loss terms that are sums over learned tokens of what the model gives at them, weighted.
+
+        They are computed with the task loss in one pass over the logits, and divided by the same count of tokens.
+        """
+        return {}
+
     def step_terms(self, at: Step) -> dict[str, torch.Tensor]:
         """Return further loss terms in which no data enter (penalties), or the rows taken: scalars, already weighted.
 
@@ -250,6 +289,10 @@ class Method:
 
     def after_backward(self, at: Step) -> None:
         """Change gradients in place after the last backward of a step, before clipping."""
+
+    def figures(self) -> dict[str, float]:
+        """Return named figures of the steps since this was last called, for the curve."""
+        return {}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The method's state inside a stage, stored with each checkpoint and at its end."""

@@ -7,6 +7,7 @@ A share names how its source is read:
 | `german`                             | fresh rows of `german`, in its own reading order, on from the ledger   |
 | `replay:german`                      | the rows that were trained on, in the order in which they were trained |
 | `replay:german?max_epochs=2&reshuffle=7` | the same with options, see `Reading`                               |
+| `plain:chat`, `both:chat`            | fresh rows of `chat`, whose examples are rendered as text: see `cl.data`|
 | `replay:german?buffer=200`           | 200 of these rows, a random choice that a buffer has kept, in turn     |
 
 Source: continual pre-training, 2403.08763, and its GPT-NeoX code (blendable_dataset.py, PR 1200).
@@ -29,6 +30,7 @@ from cl.errors import UserError
 Ints = npt.NDArray[np.int64]
 
 REPLAY = "replay:"
+VIEWS = ("plain", "both")
 BUFFER = 2**32 - 1  # in place of an epoch: the keys of a buffer are none of a reading order's
 
 
@@ -124,6 +126,11 @@ class Reading:
     max_epochs: float = 1.0
     reshuffle: int | None = None
     buffer: int | None = None
+
+    @property
+    def beside(self) -> bool:
+        """Whether it is not what the stage is there to learn: replayed, or mixed in as a view of a general set."""
+        return self.replay or self.source.partition(":")[0] in VIEWS
 
     def __str__(self) -> str:
         options = [f"max_epochs={self.max_epochs:.12g}"] if self.max_epochs != 1 else []  # 2 and 2.0 are one key

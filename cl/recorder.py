@@ -131,6 +131,8 @@ class Recorder(pl.Callback):
 
     def _record(self, learner: Learner) -> None:
         means = summarise(self.losses)  # first: reading them waits for the device
+        for method in learner.methods if means else ():
+            means["terms"] |= method.figures()
         if not all(math.isfinite(means.get(name) or 0.0) for name in ("loss", "grad_norm")):
             raise UserError(f"train: the loss is not finite at step {learner.step}; lower train.lr or train.clip")
         now = time.monotonic()

@@ -46,6 +46,12 @@ class Batch(NamedTuple):
         """Number of target tokens that are learned."""
         return self.ids[:, 1:].numel() if self.targets is None else (self.targets != IGNORE).sum()
 
+    def learned_by_row(self) -> Tensor:
+        """The same of each row, [B]."""
+        if self.targets is None:
+            return torch.full((len(self.ids),), self.ids.shape[1] - 1, device=self.ids.device)
+        return (self.targets != IGNORE).sum(1)
+
     def split(self, rows: int) -> list[Batch]:
         """Micro-batches of at most `rows` rows."""
         return [self.at(slice(start, start + rows)) for start in range(0, len(self.ids), rows)]

@@ -155,6 +155,12 @@ def _merge(node: Node, store: Store, work: Path, listener: Listener) -> dict[str
     return merging.merge(node.spec, _inputs(node, store), _method(node.spec["method"], node), work / "out")
 
 
+def _teacher(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    from cl import teaching
+
+    return teaching.teach(node.spec, _inputs(node, store), work / "out", _Watcher(node, listener).progress)
+
+
 def _evaluate(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
     from cl import evaluation
 
@@ -170,5 +176,6 @@ _EXECUTE: dict[str, Execute] = {
     "train": _train,
     "consolidate": _consolidate,
     "merge": _merge,
+    "teacher": _teacher,
     "evaluate": _evaluate,
 }

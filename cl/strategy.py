@@ -15,7 +15,17 @@ KEYS = ("summary", "paper", "keeps", "methods")  # of a strategy's file
 # Hooks that act while a node is trained. A method that overrides none of them acts on the graph alone, and
 # its effect (shares, parents, carried state) is in the key instead of the method itself.
 TRAINING_HOOKS = (
-    *("schedule", "remember", "prepare", "survey", "takes", "loss_terms", "step_terms", "after_backward"),
+    *(
+        "schedule",
+        "remember",
+        "prepare",
+        "survey",
+        "takes",
+        "loss_terms",
+        "token_terms",
+        "step_terms",
+        "after_backward",
+    ),
     *("tensors", "load"),
 )
 

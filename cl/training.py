@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cl import adapters, checkpoint
+from cl import adapters, checkpoint, teachers
 from cl.consolidation import MEMORY, trained
 from cl.evaluation import Probe, result_of
 from cl.learner import Learner
@@ -100,7 +100,7 @@ def _learner(order: Order, settings: Train, readings: Sequence[Reading]) -> Lear
     stored = inputs["state"] / "methods.safetensors"
     if spec["continues"] and stored.exists():  # inside one stage: on from the parent's state
         checkpoint.load_methods(order.methods, load_file(stored))
-    return Learner(
+    learner = Learner(
         model.to(spec["device"]),
         settings,
         order.methods,
@@ -111,6 +111,11 @@ def _learner(order: Order, settings: Train, readings: Sequence[Reading]) -> Lear
         readings=readings,
         compiled=spec["compile"],
     )
+    stage = teachers.Setting(spec["t"], spec["device"], spec["precision"], readings)
+    for place, method in enumerate(order.methods):
+        if teaching := method.teacher(spec["t"]):
+            learner.teachers[place] = teachers.opening(teaching, place, inputs, learner.token_loss, stage)
+    return learner
 
 
 def _survey(order: Order, learner: Learner, plan: Plan, sources: Mapping[str, Rows]) -> None:

@@ -20,6 +20,7 @@ METHODS = {
     "a_gem": "strategies.a_gem:AGEM",
     "der": "strategies.der:DER",
     "lwf": "strategies.lwf:LwF",
+    "self_distillation": "strategies.self_distillation:SelfDistillation",
     "n_lora": "strategies.n_lora:NLora",
     "inf_lora": "strategies.inf_lora:InfLora",
     "ewc": "strategies.ewc:EWC",

@@ -13,8 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from cl import losses
+from cl import distillation
 from cl.errors import UserError
+from cl.losses import Criterion
 from cl.method import Method, MicroBatch
 
 
@@ -50,11 +51,11 @@ class LwF(Method):
         self.old = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
         return model
 
-    def loss_terms(self, batch: MicroBatch) -> dict[str, Tensor]:
-        """The weighted mean divergence of a micro-batch."""
-        teacher = batch.under(self.old)
-        total = losses.distillation(batch.outputs, teacher, self.temperature)
-        return {"lwf": self.weight * total / len(teacher.targets)}
+    def token_terms(self, batch: MicroBatch) -> dict[str, Criterion]:
+        """The weighted divergence of each learned token, at the temperature, times its square (Hinton et al. 2015)."""
+        teacher = distillation.Model(batch.under(self.old))
+        rule = distillation.Rule(self.weight, temperature=self.temperature, squared=True)
+        return {"lwf": distillation.criterion(rule, teacher, batch.outputs.targets)}
 
     def tensors(self) -> dict[str, Tensor]:
         """The copy: a stage that goes on inside its parent's keeps the parent's teacher."""

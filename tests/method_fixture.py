@@ -8,7 +8,8 @@ from unittest.mock import Mock
 
 import torch
 
-from cl.method import Learned, Step
+from cl.losses import Outputs, fused
+from cl.method import Learned, Method, MicroBatch, Step
 from cl.reading import Reading
 from cl.rows import Batch
 
@@ -42,3 +43,10 @@ def learned_of(
         yield from rows
 
     return Learned(model, t, tensors or {}, memory or {}, loss or Mock(), outputs or Mock(), batches, tasks)
+
+
+def token_terms(method: Method, seen: MicroBatch, outputs: Outputs | None = None) -> dict[str, float]:
+    """What the method's terms of tokens come to in a micro-batch, as means."""
+    terms = method.token_terms(seen)
+    values = fused(outputs or seen.outputs, list(terms.values()))[1][1:] / len(seen.outputs.targets)
+    return dict(zip(terms, values.tolist(), strict=True))
