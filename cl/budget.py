@@ -16,7 +16,7 @@ from cl.scenario import Scenario
 
 SETTING = {"text": "tokens", "instruction": "examples"}
 """Which setting holds the budget of a kind of task."""
-FILLED = {"text": 1.0, "instruction": 0.3}
+FILLED = {"text": 1.0, "instruction": 0.3, "preference": 0.6}
 """Share of `train.sequence` that a row is taken to fill in estimates of cost; planning does not read examples."""
 
 
@@ -26,7 +26,8 @@ class Budget:
     def __init__(self, experiment: Experiment, defined: Scenario) -> None:
         self.sequence, self.batch = experiment.train.sequence, experiment.train.batch
         given = {"tokens": experiment.tokens, "examples": experiment.examples}
-        kinds = self._kinds = {name: task.kind for name, task in defined.tasks.items()}
+        kinds = {name: task.kind for name, task in defined.tasks.items()}
+        self._kinds = kinds | {name: task.kind for name, task in defined.general.items()}
         self._rows: dict[str, float] = {}
         for setting, amount in given.items():
             fitting = [task for task, kind in kinds.items() if SETTING[kind] == setting]

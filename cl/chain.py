@@ -156,7 +156,11 @@ class Chain:
         if len(adapted) > 1:
             raise UserError(f"strategies.{self.chosen.label}: {' and '.join(adapted)} both add adapters; keep one")
         common = {"state": state, "tokenizer": self.ground.tokenizer, **({"base": self.base} if adapted else {})}
-        return common | {f"data/{name}": self.data[name] for name in sets}
+        return common | {f"data/{name}": self._set(name) for name in sets}
+
+    def _set(self, name: str) -> Node:
+        """The data node of a set, measured or not."""
+        return self.data[name] if name in self.data else self.ground.set(name)
 
     def _memories(self, active: list[Part], stage: Stage, parent: StagePlan | None) -> dict[str, Node]:
         """The consolidate node of each active method that remembers the stages before this one, by its place."""
@@ -287,7 +291,7 @@ class Chain:
 
 
 def _new_first(share: str) -> tuple[bool, str]:
-    return Reading.parse(share).replay, share
+    return Reading.parse(share).beside, share
 
 
 def _forecast(shares: Mapping[str, float], before: Ledger, rows: int, sequence: int) -> Ledger:

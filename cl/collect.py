@@ -33,7 +33,7 @@ def collect(graph: Graph, store: Store, executed: set[str], seconds: float, comm
         model=experiment.model.name,
         parameters=store.result(graph.base)["parameters"],
         tasks=list(graph.scenario.tasks),
-        retain=list(graph.scenario.retain),
+        retain=graph.scenario.measured,
         data={name: _data(graph, name, store.result(node)) for name, node in graph.data.items()},
         runs=[_run(run, store, executed) for run in graph.runs],
         asked=graph.asked,

@@ -11,14 +11,16 @@ lost except the tail shorter than a row, and nothing is predicted from another d
 
 An example of an instruction task is a row of its own: question in the model's chat template, answer, end of turn.
 Only the answer and the end of turn are learned. Rows of unequal length are padded with separators on the right,
-which nothing looks at and nothing learns.
+which nothing looks at and nothing learns. A preference is two such rows, the better answer's first. A *view* of
+examples is text without any chat marker: question, new line, answer (`plain`; `both` has the rejected answer as well,
+as a document of its own). The question decides the split there too, so a view is no way around it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,21 +108,24 @@ def data(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], o
     found = AutoTokenizer.from_pretrained(inputs["tokenizer"])
     separator: int = found.get_vocab()[_separator(found)]
     parts = [_part(entry, task.name) for entry in local["transforms"]]
+    kind = "text" if "view" in spec else task.kind
     arrays: dict[str, npt.NDArray[Any]] = {}
     styles: dict[str, dict[str, dict[str, int]]] = {}
     for name in SPLITS:
         documents = getattr(splits, name)
         for part in parts:
             documents = part.method.transform(documents, task.name, name)
+        if "view" in spec:
+            documents = [text for document in documents for text in as_text(document, both=spec["view"] == "both")]
         arrays |= _arrays(name, documents, found, separator, spec.get("system"))
-        if task.kind == "instruction":
+        if kind == "instruction":
             stored = json.dumps([asdict(example) for example in documents])
             (out / f"{name}.examples.json").write_text(stored, encoding="utf-8")
             styles[name] = _styles(documents, name, arrays) if documents else {}
     save_file(arrays, out / "tokens.safetensors")
     notes = {part.name: part.method.notes() for part in parts}
     return {
-        "kind": task.kind,
+        "kind": kind,
         "tokens": {name: int(arrays[name].size) for name in SPLITS},
         "report": asdict(splits.report),
         "example": str(documents[0])[:500],
@@ -169,13 +174,27 @@ def _arrays(
     texts = [document for document in documents if isinstance(document, str)]
     if len(texts) == len(documents):
         return {split: encode(texts, tokenizer, separator)}
-    pairs = [dialogue(found, tokenizer, separator, system) for found in documents if isinstance(found, Example)]
+    examples = [found for found in documents if isinstance(found, Example)]
+    compared = any(found.rejected for found in examples)
+    if compared:
+        worse = [replace(found, answer=str(found.rejected), rejected=None) for found in examples]
+        examples = [one for pair in zip(examples, worse, strict=True) for one in pair]
+    pairs = [dialogue(found, tokenizer, separator, system) for found in examples]
     ids = [np.array([*question, *answer], dtype=np.int32) for question, answer in pairs]
     return {
         split: np.concatenate(ids) if ids else np.zeros(0, np.int32),
         f"{split}.starts": np.cumsum([0, *map(len, ids)], dtype=np.int64),
         f"{split}.answers": np.array([len(question) for question, _ in pairs], dtype=np.int64),
+        **({f"{split}.pairs": np.array([len(pairs) // 2])} if compared else {}),
     }
+
+
+def as_text(document: Document, both: bool = False) -> list[str]:
+    """An example as plain text, and with its rejected answer as a second text; text is as it is."""
+    if isinstance(document, str):
+        return [document]
+    answers = [document.answer, *([document.rejected] if both and document.rejected else [])]
+    return [f"{document.question}\n{answer}" for answer in answers]
 
 
 def dialogue(

@@ -8,6 +8,7 @@ from typing import Any
 
 from cl import models
 from cl.budget import Budget
+from cl.catalog import unknown
 from cl.errors import UserError
 from cl.experiment import Experiment
 from cl.node import Node
@@ -27,7 +28,7 @@ class Ground:
     def __init__(self, experiment: Experiment, defined: Scenario) -> None:
         self.experiment, self.scenario = experiment, defined
         self.budget = Budget(experiment, defined)
-        packed = all(task.kind == "text" for task in defined.tasks.values())
+        packed = all(task.kind == "text" for task in (*defined.tasks.values(), *defined.general.values()))
         self.resolved = models.resolve(experiment.train, models.stated_parameters(experiment.model), packed)
         self.train = {k: v for k, v in dataclasses.asdict(experiment.train).items() if k not in self.resolved}
         self.local: dict[str, Any] = {
@@ -55,15 +56,21 @@ class Ground:
         return Node("tokenizer", name, spec, extra_sources=extra, local=self.local)
 
     def data(self, parts: Sequence[Part] = ()) -> dict[str, Node]:
-        """The data node of each task and retain set, as the transforming methods of a strategy make them."""
-        return {name: self._data_node(name, parts) for name in (*self.scenario.tasks, *self.scenario.retain)}
+        """The data node of each set that has a column of R, as the transforming methods of a strategy make them."""
+        return {name: self.set(name, parts) for name in (*self.scenario.tasks, *self.scenario.measured)}
 
-    def _data_node(self, name: str, parts: Sequence[Part]) -> Node:
-        task = self.scenario.task(name)
-        parts = parts if task.kind == "instruction" else ()
-        content, transforms = self.scenario.fingerprint(name), [part.data_spec() for part in parts]
-        spec: dict[str, Any] = {"task": name, "content": content, "transforms": transforms}
-        if task.kind == "instruction" and self.experiment.model.system is not None:
+    def set(self, name: str, parts: Sequence[Part] = ()) -> Node:
+        """The data node of a task, retain or general set, or of a view of one: `plain:NAME` or `both:NAME`."""
+        view, _, of = name.rpartition(":")
+        if view and of not in self.scenario.general:
+            raise UserError(unknown(f"scenario {self.scenario.name}: general set", of, self.scenario.general))
+        task = self.scenario.task(of)
+        parts = parts if task.kind == "instruction" and not view else ()
+        content, transforms = self.scenario.fingerprint(of), [part.data_spec() for part in parts]
+        spec: dict[str, Any] = {"task": of, "content": content, "transforms": transforms}
+        if view:
+            spec["view"] = view
+        elif task.kind != "text" and self.experiment.model.system is not None:
             spec["system"] = self.experiment.model.system
         modules = (*task.modules(), *(type(part.method).__module__ for part in parts))
         local = self.local | {"transforms": [part.spec() for part in parts]}

@@ -25,10 +25,14 @@ Ints = npt.NDArray[np.int64]
 
 
 class Row(NamedTuple):
-    """One row: ids [n+1], and targets [n] with IGNORE where nothing is learned; None = every next token is."""
+    """One row: ids [n+1], and targets [n] with IGNORE where nothing is learned; None = every next token is.
+
+    rejected: of a preference, the row with the worse answer, which follows this one in a batch.
+    """
 
     ids: Tensor
     targets: Tensor | None
+    rejected: Row | None = None
 
 
 class Batch(NamedTuple):
@@ -118,6 +122,24 @@ class DialogueRows:
         return self[row].ids[: int(self.answers[row])]
 
 
+class PairRows:
+    """Rows of a preference set: each is the dialogue with the better answer, and brings the other one along.
+
+    lengths: input tokens of both.
+    """
+
+    def __init__(self, dialogues: DialogueRows) -> None:
+        self.dialogues = dialogues
+        self.lengths: Ints = dialogues.lengths.reshape(-1, 2).sum(1)
+
+    def __len__(self) -> int:
+        return len(self.dialogues) // 2
+
+    def __getitem__(self, row: int) -> Row:
+        _inside(row, len(self))
+        return self.dialogues[2 * row]._replace(rejected=self.dialogues[2 * row + 1])
+
+
 def _inside(row: int, rows: int) -> None:
     if not 0 <= row < rows:
         raise IndexError(f"row {row} of {rows}")
@@ -132,12 +154,18 @@ def rows(folder: Path, name: str, split: str, sequence: int) -> Rows:
     longest = int(found.lengths.max(initial=0))
     if longest > sequence:
         raise UserError(f"train.sequence: {sequence} is less than the longest example of {name}; raise it to {longest}")
-    return found
+    return PairRows(found) if f"{split}.pairs" in arrays else found
 
 
 def collate(found: Iterable[Row], separator: int, origin: Tensor | None = None) -> Batch:
-    """Rows as a batch, padded on the right to the longest with separators that are not learned."""
+    """Rows as a batch, padded on the right to the longest with separators that are not learned.
+
+    Each row of a preference becomes two, of one origin.
+    """
     found = list(found)
+    if found[0].rejected is not None:
+        found = [one for row in found for one in (row, row.rejected) if one is not None]
+        origin = None if origin is None else origin.repeat_interleave(2, 0)
     if all(row.targets is None for row in found):
         return Batch(torch.stack([row.ids for row in found]), None, origin)
     width = max(len(row.ids) for row in found)

@@ -7,72 +7,27 @@ text of another.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cl import catalog
 from cl.errors import UserError
 from cl.splitting import Document, Report, Shares, Splits, split_texts
+from cl.task import KINDS, Part, Source, Task, digest
 
 __all__ = ["Part", "Report", "Scenario", "Source", "Splits", "Task", "load", "size", "split"]
 
-KINDS = ("text", "instruction")
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
-
-
-class Source(Protocol):
-    """Where documents come from. Any class with these members is a source; its settings are its constructor's.
-
-    licence and about are one line each, for people. A class that takes relative paths names a parameter
-    `folder: str = "."`: it is given the folder of the scenario's file.
-    """
-
-    licence: str
-    about: str
-
-    def documents(self) -> Iterator[Document]:
-        """Yield the documents, always in the same order: text, or examples for tasks of the kind `instruction`."""
-
-    def fingerprint(self) -> str:
-        """Return text that changes whenever the documents may change, without reading a whole packaged corpus."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One source of a task, and how many of its bytes are used at most (None: all)."""
-
-    source: Source
-    limit: int | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """One thing to learn, or, in `retain`, to measure only. limit: bytes of UTF-8 text over all its splits."""
-
-    name: str
-    sources: tuple[Part, ...]
-    kind: str = "text"
-    limit: int | None = None
-
-    def fingerprint(self) -> str:
-        """Hash of what the documents are before they are split; `Scenario.fingerprint` adds the split."""
-        parts = [[type(part.source).__qualname__, part.source.fingerprint(), part.limit] for part in self.sources]
-        return _hash([self.kind, self.limit, parts])
-
-    def modules(self) -> tuple[str, ...]:
-        """Names of the modules whose code reads the sources, for keys that cover code."""
-        return tuple(sorted({type(part.source).__module__ for part in self.sources}))
 
 
 @dataclass(frozen=True)
 class Scenario:
     """An ordered stream of tasks with its retain sets.
 
+    general: sets beside the stream that a strategy may mix in or align with, measured like the retain sets;
     validation and test are shares of the documents; orders: other orders of the same tasks, by name.
     """
 
@@ -85,6 +40,12 @@ class Scenario:
     test: float
     seed: int
     orders: dict[str, list[str]] = field(default_factory=dict)
+    general: dict[str, Task] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> list[str]:
+        """Sets beside the stream that have a column of R: retain sets, and general sets but for preferences."""
+        return [*self.retain, *(name for name, task in self.general.items() if task.kind != "preference")]
 
     def ordered(self, asked: Sequence[list[str] | str] | None) -> list[list[str]]:
         """The task orders that are asked for, by name or written out; without any, the scenario's own.
@@ -104,15 +65,15 @@ class Scenario:
         return found
 
     def task(self, name: str) -> Task:
-        """Return the task or retain set of that name; raises UserError for an unknown one."""
-        everything = self.tasks | self.retain
+        """Return the task, retain or general set of that name; raises UserError for an unknown one."""
+        everything = self.tasks | self.retain | self.general
         if name not in everything:
             raise UserError(catalog.unknown(f"scenario {self.name}: task", name, everything))
         return everything[name]
 
     def fingerprint(self, name: str) -> str:
         """Hash of all that decides which documents are in which split of a task or retain set."""
-        return _hash([self.task(name).fingerprint(), self.validation, self.test, self.seed, name in self.retain])
+        return digest([self.task(name).fingerprint(), self.validation, self.test, self.seed, name in self.retain])
 
 
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
@@ -123,18 +84,23 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
     """
     path = catalog.path_of("scenarios", name)
     content = _merge(catalog.read("scenarios", name), overrides or {})
-    optional = ("retain", "split", "orders")
+    optional = ("retain", "general", "split", "orders")
     _check_keys(content, f"scenario {name}", required=("summary", "version", "tasks"), optional=optional)
     tasks = _tasks(content["tasks"], "tasks", path.parent)
     retain = _tasks(content.get("retain", {}), "retain", path.parent)
+    general = _tasks(content.get("general", {}), "general", path.parent)
     if not tasks:
         raise UserError(f"scenario {name}: tasks: there is none")
-    if both := sorted(tasks.keys() & retain.keys()):
-        raise UserError(f"retain: {both[0]!r} is also a task; give the retain set another name")
+    for label, sets in (("retain", retain), ("general", general)):
+        others = tasks.keys() | (retain.keys() if label == "general" else set())
+        if both := sorted(others & sets.keys()):
+            raise UserError(f"{label}: {both[0]!r} is also the name of another set; give this one another")
     shares = _shares(content.get("split", {}))
     version = _whole(content["version"], "version")
     summary = str(content["summary"])
-    found = Scenario(path.stem, version, summary, tasks, retain, shares.validation, shares.test, shares.seed)
+    found = Scenario(
+        path.stem, version, summary, tasks, retain, shares.validation, shares.test, shares.seed, general=general
+    )
     orders = _mapping(content.get("orders", {}), "orders")
     for label, order in orders.items():
         if not isinstance(order, list):
@@ -170,8 +136,8 @@ def split(task: Task, scenario: Scenario) -> Splits:
 def _checked(documents: Iterator[Document], task: Task) -> Iterator[Document]:
     """Refuse documents that are not of the task's kind."""
     for document in documents:
-        if isinstance(document, str) != (task.kind == "text"):
-            found = "text" if isinstance(document, str) else "instruction"
+        found = "text" if isinstance(document, str) else "preference" if document.rejected else "instruction"
+        if found != task.kind:
             raise UserError(f"kind: {task.kind} does not fit the source, which yields {found}; set kind: {found}")
         yield document
 
@@ -197,6 +163,8 @@ def _tasks(group: object, where: str, folder: Path) -> dict[str, Task]:
 def _task(name: str, content: dict[str, Any], where: str, folder: Path) -> Task:
     _check_keys(content, where, required=("sources",), optional=("kind", "limit"))
     kind = content.get("kind", "text")
+    if kind == "preference" and where.split(".")[0] != "general":
+        raise UserError(f"{where}.kind: preferences align a model, they are not a task; put the set under general")
     if kind not in KINDS:
         raise UserError(catalog.unknown(f"{where}.kind", kind, KINDS))
     sources = content["sources"]
@@ -262,7 +230,3 @@ def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, A
         inner = merged.get(head)
         merged[head] = _merge(inner if isinstance(inner, dict) else {}, value) if isinstance(value, Mapping) else value
     return merged
-
-
-def _hash(data: object) -> str:
-    return hashlib.blake2b(json.dumps(data).encode(), digest_size=16).hexdigest()

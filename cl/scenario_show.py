@@ -15,11 +15,11 @@ SPLITS = ("train", "validation", "test")
 
 
 def show(scenario: Scenario, count_tokens: Callable[[str], int] | None) -> RenderableType:
-    """Return tables of the scenario's splits and sources, and an example of each task and retain set.
+    """Return tables of the scenario's splits and sources, and an example of each task, retain and general set.
 
     count_tokens: number of tokens of a text; without it tokens are not shown. Reads all sources.
     """
-    tasks = [*scenario.tasks.values(), *scenario.retain.values()]
+    tasks = [*scenario.tasks.values(), *scenario.retain.values(), *scenario.general.values()]
     splits = {task.name: split(task, scenario) for task in tasks}
     title = Text(f"{scenario.name} (version {scenario.version}): {scenario.summary}", style="bold")
     orders = [Text(f"order {name}: {' > '.join(order)}") for name, order in scenario.orders.items()]
@@ -32,7 +32,7 @@ def _sizes(scenario: Scenario, splits: dict[str, Splits], count_tokens: Callable
     for column in ("documents", "kB", *(["tokens"] if count_tokens else []), "duplicates dropped", "overlap"):
         table.add_column(column, justify="right")
     for name, found in splits.items():
-        role = "retain" if name in scenario.retain else "task"
+        role = "retain" if name in scenario.retain else "general" if name in scenario.general else "task"
         report = found.report
         for split_name in SPLITS:
             first, last = split_name == SPLITS[0], split_name == "test"

@@ -7,6 +7,7 @@ SOURCES: dict[str, str] = {
     "german_nouns": "scenarios.instructions:GermanNouns",
     "home_intents": "scenarios.instructions:HomeIntents",
     "function_calls": "scenarios.instructions:FunctionCalls",
+    "preferences": "scenarios.preferences:Preferences",
     "trace": "scenarios.benchmarks:Trace",
     "cl_benchmark": "scenarios.benchmarks:CLBenchmark",
     "coin": "scenarios.benchmarks:Coin",

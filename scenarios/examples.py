@@ -17,7 +17,8 @@ class Examples:
     path: file, folder or glob of `.jsonl` files, relative to the folder of the scenario's file; question, answer: the
     fields that hold them; style: what every answer looks like (see `cl.examples.Style`), unless `style_field` names a
     field that says it; options: field with the list of options or labels; accepted: field with further right answers;
-    labels: the options of all lines, instead of a field; split: field that says train, validation or test.
+    labels: the options of all lines, instead of a field; rejected: field with the worse answer, for preferences; split:
+    field that says train, validation or test.
     Raises UserError, with file and line, for anything that is missing or is not text.
     """
 
@@ -32,6 +33,7 @@ class Examples:
         accepted: str | None = None,
         labels: list[str] | None = None,
         split: str | None = None,
+        rejected: str | None = None,
         licence: str = "not stated",
         about: str = "",
         folder: str = ".",
@@ -41,7 +43,7 @@ class Examples:
         self.files = Files(path, column=question, folder=folder)
         self.settings: dict[str, Any] = {
             "style": style, "question": question, "answer": answer, "style_field": style_field, "options": options,
-            "accepted": accepted, "labels": labels, "split": split,
+            "accepted": accepted, "labels": labels, "split": split, "rejected": rejected,
         }  # fmt: skip
         self.licence, self.about = licence, about or path
 
@@ -59,10 +61,11 @@ class Examples:
         text = {key: self._text(key, row, where) for key in ("question", "answer")}
         style: Any = self._text("style_field", row, where) if self.settings["style_field"] else self.settings["style"]
         split: Any = self._text("split", row, where) if self.settings["split"] else None
+        rejected = self._text("rejected", row, where) if self.settings["rejected"] else None
         options = self.settings["labels"] or self._list("options", row, where)
         try:
             return Example(**text, style=style, options=tuple(options), accepted=self._list("accepted", row, where),
-                           split=split)  # fmt: skip
+                           rejected=rejected, split=split)  # fmt: skip
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
 

@@ -7,6 +7,7 @@ METHODS = {
     "inf_invsqrt": "strategies.infinite:InfInvsqrt",
     "wsd": "strategies.infinite:WSD",
     "replay": "strategies.replay:Replay",
+    "knowledge_mixture": "strategies.knowledge_mixture:KnowledgeMixture",
     "joint": "strategies.joint:Joint",
     "scratch": "strategies.scratch:Scratch",
     "optimizer_state": "strategies.optimizer_state:OptimizerState",

@@ -68,7 +68,10 @@ def test_overrides_replace_values_by_dotted_key_or_nested(path: str) -> None:
         ({"split": {"validation": 0.5, "test": 0.5}}, "leave no documents to train on"),
         ({"split.tset": 0.1}, r"split: key: 'tset' is unknown; did you mean 'test'\?"),
         ({"tasks": []}, "tasks: must hold `key: value` lines, not"),
-        ({"tasks.first.kind": "image"}, r"tasks.first.kind: 'image' is unknown .*\(known: instruction, text\)"),
+        (
+            {"tasks.first.kind": "image"},
+            r"tasks.first.kind: 'image' is unknown .*\(known: instruction, preference, text\)",
+        ),
         ({"tasks.first.limit": "6 MiB"}, "tasks.first.limit: '6 MiB' is not a size such as"),
         ({"tasks.first.sources": []}, "tasks.first.sources: must be a list"),
         ({"tasks.first.sources": [{"path": "a.txt"}]}, r"tasks.first.sources\[0\]: names no source"),
@@ -76,7 +79,10 @@ def test_overrides_replace_values_by_dotted_key_or_nested(path: str) -> None:
         ({"tasks.first.sources": [{"source": "web"}]}, r"tasks.first.sources\[0\]: sources: 'web' is unknown"),
         ({"tasks.third.limit": 5}, "tasks.third: key 'sources' is missing"),
         ({"tasks": {"a b": {}}}, "tasks: the name 'a b' may hold letters"),
-        ({"retain": {"first": {"sources": [{"source": "files", "path": "a.txt"}]}}}, "retain: 'first' is also a task"),
+        (
+            {"retain": {"first": {"sources": [{"source": "files", "path": "a.txt"}]}}},
+            "retain: 'first' is also the name",
+        ),
     ],
 )
 def test_load_refuses_in_one_line_that_names_the_key(path: str, overrides: dict[str, object], message: str) -> None:
