@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from cl import adapters
 from cl.evaluation import result_of
-from cl.learner import TokenLoss
 from cl.method import Learned, Method
 from cl.mixing import Ledger
 from cl.rows import Batch, Rows, collate, rows
 from cl.settings import Train
+from cl.token_loss import TokenLoss
 
 MEMORY = "memory.safetensors"
 

@@ -25,6 +25,7 @@ FIXED = {
     "consolidate": 1.0,
     "merge": 2.0,
     "teacher": 1.0,
+    "select": 5.0,
     "evaluate": 0.5,
 }
 # Seconds per call: importing torch, transformers and Lightning; compiling.

@@ -118,9 +118,10 @@ def data(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], o
         if "view" in spec:
             documents = [text for document in documents for text in as_text(document, both=spec["view"] == "both")]
         arrays |= _arrays(name, documents, found, separator, spec.get("system"))
-        if kind == "instruction":
+        if kind != "text":
             stored = json.dumps([asdict(example) for example in documents])
             (out / f"{name}.examples.json").write_text(stored, encoding="utf-8")
+        if kind == "instruction":
             styles[name] = _styles(documents, name, arrays) if documents else {}
     save_file(arrays, out / "tokens.safetensors")
     notes = {part.name: part.method.notes() for part in parts}
@@ -197,6 +198,11 @@ def as_text(document: Document, both: bool = False) -> list[str]:
     return [f"{document.question}\n{answer}" for answer in answers]
 
 
+def plain(example: Example, tokenizer: Any, separator: int) -> tuple[list[int], list[int]]:
+    """Token ids of an example as its plain view has it: separator, question and new line, and the answer to the end."""
+    return [separator, *_plain(example.question + "\n", tokenizer)], [*_plain(example.answer, tokenizer), separator]
+
+
 def dialogue(
     example: Example, tokenizer: Any, separator: int, system: str | None = None
 ) -> tuple[list[int], list[int]]:
@@ -218,7 +224,7 @@ def dialogue(
     elif system is not None:
         raise UserError("model.system: the tokenizer has no chat template, and so no system turn; remove it")
     else:
-        question = [separator, *_plain(example.question + "\n", tokenizer)]
+        question, _ = plain(example, tokenizer, separator)
     return question, [*_plain(example.answer, tokenizer), end_of_turn(tokenizer, separator)]
 
 

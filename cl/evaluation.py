@@ -20,9 +20,9 @@ from cl import adapters, generation, heads, probing, scoring
 from cl.data import end_of_turn, examples
 from cl.errors import UserError
 from cl.examples import Example
-from cl.learner import TokenLoss
 from cl.rows import DialogueRows, Rows, collate, rows
 from cl.settings import Train
+from cl.token_loss import TokenLoss
 
 ANSWER_ROOM = 8  # tokens
 SCORES = ("strict", "normalised", "format_ok")

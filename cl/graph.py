@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cl import budget, scenario, strategy
-from cl.chain import Chain, RunPlan, StagePlan
+from cl.chain import Chain
 from cl.errors import UserError
 from cl.experiment import Experiment
 from cl.ground import Ground
 from cl.node import Node, ancestors
+from cl.plans import RunPlan, StagePlan
 from cl.scenario import Scenario
 
 __all__ = ["Graph", "RunPlan", "StagePlan", "build"]

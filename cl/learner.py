@@ -1,7 +1,5 @@
 """The learner: a LightningModule that holds the model and the strategy's methods.
 
-Shapes: B rows, T tokens per row, N = learned tokens (B*T for text), D hidden width, V vocabulary.
-
 One Lightning batch is one optimizer step: `training_step` walks through its micro-batches, sums the loss in
 nats, divides by the tokens of the whole step, adds the methods' terms, clips and updates. So accumulation and
 micro-batch size cannot change the loss, steps are counted by us, and gradient clipping works with the fused
@@ -11,8 +9,7 @@ out of all that, and handed to its `step_terms`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,98 +18,18 @@ import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from cl import adapters, losses, rows
+from cl import adapters, losses
 from cl.distillation import Teacher
 from cl.errors import UserError
 from cl.losses import Outputs
 from cl.method import Method, MicroBatch, Progress, Step
 from cl.reading import Reading
-from cl.rows import IGNORE, Batch
+from cl.rows import Batch
 from cl.settings import Train
+from cl.token_loss import TokenLoss
 
-# Attributes of a transformers configuration by which some architectures change logits after the output layer.
-LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 TASK = ""  # name of the task loss among the parts of an objective
 T = TypeVar("T")
-
-
-class TokenLoss:
-    """Summed cross-entropy of a causal language model on rows of tokens, in nats.
-
-    model: any transformers causal LM; separator: id that starts a document. Where the vocabulary is so large
-    that the logits of a micro-batch would exceed `losses.CHUNK_BYTES`, they are formed in chunks from the
-    hidden states, unless the architecture scales or bends its logits.
-    """
-
-    def __init__(self, model: Any, separator: int, boundaries: bool) -> None:
-        self.model, self.separator, self.boundaries = model, separator, boundaries
-        head = model.get_output_embeddings()
-        plain = isinstance(head, nn.Linear) and head.bias is None
-        self.splits = plain and not any(getattr(model.config, name, None) for name in LOGIT_SCALES)
-
-    def inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Arguments of the model, or of what reads behind its prompt, for a batch."""
-        ids, prompt = batch.ids[:, :-1], adapters.prompt(self.model)
-        inputs = {"input_ids": ids}
-        if prompt is not None:
-            embedded = self.model.get_input_embeddings()(ids)
-            inputs = {"inputs_embeds": torch.cat([prompt.expand(len(ids), -1, -1), embedded], 1)}
-        if self.boundaries:
-            segments = rows.segments(batch, self.separator)
-            if prompt is not None:
-                segments = rows.behind_prompt(segments, len(prompt))
-            inputs["attention_mask"] = rows.block_mask(segments)
-            inputs["position_ids"] = rows.positions(segments)
-        return inputs
-
-    def total(self, batch: Batch) -> Tensor:
-        """Sum over all learned target tokens of a batch."""
-        return losses.total_nll(self.outputs(batch))
-
-    def outputs(self, batch: Batch) -> Outputs:
-        """What the model makes of the learned tokens of a batch: the output layer is spared the others."""
-        targets = (batch.ids[:, 1:] if batch.targets is None else batch.targets).reshape(-1)
-        weight = None
-        if self.splits:
-            values = self.model.get_decoder()(**self.inputs(batch), use_cache=False).last_hidden_state
-            weight = self.model.get_output_embeddings().weight
-        else:
-            values = adapters.reader(self.model)(**self.inputs(batch), use_cache=False).logits
-        values = values[:, 1 - batch.ids.shape[1] :].reshape(-1, values.shape[-1])  # nothing is asked of a prompt
-        if batch.targets is None:
-            return Outputs(values, weight, targets)
-        keep = targets != IGNORE
-        return Outputs(values[keep], weight, targets[keep])
-
-    def under(self, batch: Batch, parameters: Mapping[str, Tensor]) -> Outputs:
-        """`outputs` in evaluation mode and without a graph, with other values of some parameters of the model."""
-        device = batch.ids.device
-        given = {f"model.{name}": value.to(device) for name, value in parameters.items()}
-        with torch.no_grad(), evaluating(self.model):
-            found: Outputs = torch.func.functional_call(_Outputs(self), given, (batch,))
-        return found
-
-
-class _Outputs(nn.Module):
-    """A model's outputs as a module, as `functional_call` wants one; new each time, since it registers nothing else."""
-
-    def __init__(self, loss: TokenLoss) -> None:
-        super().__init__()
-        self.model, self.loss = loss.model, loss
-
-    def forward(self, batch: Batch) -> Outputs:
-        return self.loss.outputs(batch)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode for a while."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 class Learner(pl.LightningModule):

@@ -58,6 +58,13 @@ def total_nll(outputs: Outputs) -> Tensor:
     return fused(outputs, [])[0]
 
 
+def row_nll(outputs: Outputs, learned_B: Tensor) -> Tensor:
+    """Summed cross-entropy of each row [B] in nats, with its graph; learned: tokens of each. Holds all logits."""
+    each = F.cross_entropy(outputs.logits().float(), outputs.targets, reduction="none")
+    numbers = torch.arange(len(learned_B), device=each.device).repeat_interleave(learned_B)
+    return each.new_zeros(len(learned_B)).index_add(0, numbers, each)
+
+
 def fused(outputs: Outputs, criteria: Sequence[Criterion], chunk: int | None = None) -> tuple[Tensor, Tensor]:
     """Summed cross-entropy in nats plus the criteria, in one pass over the logits, of which it never holds N x V.
 

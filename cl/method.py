@@ -8,6 +8,8 @@ plain fine-tuning, bit for bit. A strategy is an ordered list of methods; hooks 
 | `active`        | when the graph is built                  | whether it is in stage t at all (and in its key) |
 | `inert`         | when the graph is built                  | which of its settings are in stage t's key       |
 | `stages`        | once per run, when the graph is built    | the stream: which stages, from which parent      |
+| `chosen`        | when the graph is built                  | how many examples the stage is to learn from     |
+| `choose`        | before the stage, in a node of its own   | which examples these are                         |
 | `transform`     | when a task's data are made              | the examples of an instruction task              |
 | `data_key`      | when the graph is built                  | which of its settings are in the data's key      |
 | `notes`         | after a task's data are made             | what is stored with them about how they were     |
@@ -37,143 +39,37 @@ into the new memory. It is a node of its own, so a method that only looks back i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
+from cl.shown import Candidates, Learned, MicroBatch, Progress, Stage, Step, Teaching
 
 if TYPE_CHECKING:
     import torch
 
-    from cl.distillation import Teacher
     from cl.examples import Example
-    from cl.losses import Criterion, Outputs
+    from cl.losses import Criterion
     from cl.mixing import Ledger
     from cl.reading import Reading
     from cl.rows import Batch
 
+__all__ = ["Candidates", "Learned", "Method", "MicroBatch", "Progress", "Stage", "Step", "Tasks", "Teaching"]
+
 Tasks = Literal["all", "first", "later"]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stretch of learning that becomes one train node.
-
-    name: shown to people; tasks: what it learns, with each one's share of the stage's own rows;
-    t: 1-based position in the stream, 0 for a warm-up before it; total: rows of the whole stage (of text:
-    `train.sequence` tokens each; of an instruction task: examples), of which this node trains the part from `start` to
-    `stop` (fractions);
-    parent: index of the stage whose end state it starts from, None = the base model; row: row of R that its end
-    state fills, None = not evaluated; continues: it goes on inside its parent's stage (same data order, optimizer
-    state kept), as an annealing fork does.
-    """
-
-    name: str
-    tasks: Mapping[str, float]
-    t: int
-    total: float
-    parent: int | None
-    row: int | None
-    start: float = 0.0
-    stop: float = 1.0
-    continues: bool = False
-
-
-@dataclass(frozen=True)
-class Teaching:
-    """Which model teaches in a stage, and how what it says reaches the learner.
-
-    of: the `base` model, or the `previous` one, with which the stage starts. mode: `frozen_copy`, a second model beside
-    the one that learns; `adapter_off`, the same model without its adapters, where that is the teacher; `cache_hidden`,
-    its final hidden states, computed once per experiment in a node of their own and put through its output layer;
-    `cache_sampled` and `cache_top_k`: of each token `count` ids, drawn at random or the likeliest, at `temperature`.
-    """
-
-    of: Literal["base", "previous"]
-    mode: Literal["frozen_copy", "adapter_off", "cache_hidden", "cache_sampled", "cache_top_k"]
-    count: int = 64
-    temperature: float = 1.0
-
-    @property
-    def cached(self) -> bool:
-        """Whether a node computes it before the stage."""
-        return self.mode.startswith("cache")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where in its stage a step is: `step` of `total` optimizer steps (0-based) in stage `t` (1-based)."""
-
-    step: int
-    total: int
-    t: int
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """What `loss_terms` sees: the model, the rows of a micro-batch, and the 0-based optimizer step.
-
-    outputs: what the model made of the learned tokens, as the task loss was computed from it, so a term costs no second
-    forward pass; under: the same rows in evaluation mode and without a graph, with other values of some parameters, by
-    name: what an earlier model makes of them; readings: what the first column of the batch's `origin` counts; teacher:
-    what the teacher that the method asked for says of the same tokens.
-    """
-
-    model: Any
-    batch: Batch
-    step: int
-    outputs: Outputs
-    under: Callable[[Mapping[str, torch.Tensor]], Outputs]
-    readings: Sequence[Reading] = ()
-    teacher: Callable[[], Teacher] | None = None
-
-
-@dataclass(frozen=True)
-class Step:
-    """What `step_terms` and `after_backward` see of an optimizer step (0-based).
-
-    taken: the rows that methods took out of the task loss, None where there are none; readings: what the first column
-    of a batch's `origin` counts; outputs: what the model makes of the learned tokens of some rows; loss: summed nats of
-    some rows.
-    """
-
-    model: Any
-    step: int
-    taken: Batch | None
-    readings: Sequence[Reading]
-    outputs: Callable[[Batch], Outputs]
-    loss: Callable[[Batch], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What `consolidate` sees after stage t; `survey` is shown the same before its first step.
-
-    model: in evaluation mode, with the parameters that are trained requiring gradients; t: 1-based; tensors: the
-    method's own state at the end of the stage; memory: what it returned after the stage before, empty after the
-    first; loss: summed nats of a batch; outputs: what the model makes of its learned tokens; batches: rows of the
-    stage's own training data, in a fixed order, that many to a batch; tasks: their names, as `origin` counts them.
-    """
-
-    model: Any
-    t: int
-    tensors: Mapping[str, torch.Tensor]
-    memory: Mapping[str, torch.Tensor]
-    loss: Callable[[Batch], torch.Tensor]
-    outputs: Callable[[Batch], Outputs]
-    batches: Callable[[int], Iterator[Batch]]
-    tasks: Sequence[str]
 
 
 class Method:
     """One idea that changes learning. Settings are the keyword arguments of its constructor.
 
     tasks: in which stages it acts: `all`, `first` (t <= 1) or `later` (t > 1). memory_settings: names of the settings
-    that change what `consolidate` returns, and so stand in its key; the others do not.
+    that change what `consolidate` returns, and so stand in its key; the others do not. choice_settings: the same of
+    `choose`. phase: of the stages in which it acts.
     """
 
     memory_settings: ClassVar[tuple[str, ...]] = ()
+    choice_settings: ClassVar[tuple[str, ...]] = ()
+    phase: ClassVar[str] = "learn"
 
     def __init__(self, tasks: Tasks = "all") -> None:
         if tasks not in ("all", "first", "later"):
@@ -195,6 +91,14 @@ class Method:
     def stages(self, stages: list[Stage]) -> list[Stage]:
         """Return the stream to learn instead of `stages`."""
         return stages
+
+    def chosen(self) -> int | None:
+        """How many examples of its set the stage learns from, None: all of them."""
+        return None
+
+    def choose(self, of: Candidates) -> torch.Tensor:
+        """Return the numbers of the examples to learn from."""
+        raise NotImplementedError
 
     def transform(self, examples: list[Example], task: str, split: str) -> list[Example]:
         """Return the examples of a split (train, validation or test) of an instruction task instead of `examples`."""

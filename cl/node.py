@@ -32,6 +32,7 @@ MODULES = {
     "train": "cl.training",
     "consolidate": "cl.consolidation",
     "merge": "cl.merging",
+    "select": "cl.selection",
     "teacher": "cl.teaching",
     "evaluate": "cl.evaluation",
 }
@@ -42,6 +43,7 @@ LIBRARIES = {
     "train": ("peft", "torch", "transformers", "pytorch-lightning"),
     "consolidate": ("peft", "torch", "transformers"),
     "merge": ("peft", "torch", "transformers"),
+    "select": ("peft", "tokenizers", "torch", "transformers"),
     "teacher": ("peft", "torch", "transformers"),
     "evaluate": ("peft", "torch", "transformers"),
 }
@@ -51,9 +53,9 @@ LIBRARIES = {
 class Node:
     """One step of the graph.
 
-    kind: tokenizer, data, base, teacher, train, consolidate, merge or evaluate; name: for people; spec: JSON data with
-    all settings that can change the result; parents: by role; extra_sources: our modules that this node executes beyond
-    those that its kind imports (its methods).
+    kind: tokenizer, data, base, teacher, select, train, consolidate, merge or evaluate; name: for people; spec: JSON
+    data with all settings that can change the result; parents: by role; extra_sources: our modules that this node
+    executes beyond those that its kind imports (its methods).
     Not in the key: cost (training or evaluation tokens); needs (artifacts that children read, e.g.
     "optimizer.safetensors"); uses (nodes that are read for looking only); local (settings that cannot change
     the result).

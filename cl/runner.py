@@ -155,6 +155,13 @@ def _merge(node: Node, store: Store, work: Path, listener: Listener) -> dict[str
     return merging.merge(node.spec, _inputs(node, store), _method(node.spec["method"], node), work / "out")
 
 
+def _select(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    from cl import selection
+
+    progress = _Watcher(node, listener).progress
+    return selection.select(node.spec, _inputs(node, store), _method(node.spec["method"], node), work / "out", progress)
+
+
 def _teacher(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
     from cl import teaching
 
@@ -177,5 +184,6 @@ _EXECUTE: dict[str, Execute] = {
     "consolidate": _consolidate,
     "merge": _merge,
     "teacher": _teacher,
+    "select": _select,
     "evaluate": _evaluate,
 }

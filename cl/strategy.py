@@ -9,7 +9,7 @@ from typing import Any
 
 from cl import catalog
 from cl.errors import UserError
-from cl.method import Method
+from cl.method import Method, Stage
 
 KEYS = ("summary", "paper", "keeps", "methods")  # of a strategy's file
 # Hooks that act while a node is trained. A method that overrides none of them acts on the graph alone, and
@@ -48,6 +48,14 @@ class Part:
         """Whether the method changes examples, and so belongs to the key of the data."""
         return type(self.method).transform is not Method.transform
 
+    def acts(self, stage: Stage) -> bool:
+        """Whether the method acts in a stage at all."""
+        return type(self.method).phase == stage.phase and self.method.active(stage.t)
+
+    def choice_spec(self) -> dict[str, Any]:
+        """The settings that change which examples the method chooses."""
+        return {self.name: {key: self.settings[key] for key in type(self.method).choice_settings}}
+
     def spec(self) -> dict[str, Any]:
         """The part as JSON data, for keys and records."""
         return {self.name: self.settings}
@@ -80,9 +88,9 @@ class Strategy:
         """Sentences about degenerate settings."""
         return [f"{self.label}: {part.name}: {text}" for part in self.parts for text in part.method.warnings()]
 
-    def active(self, t: int) -> list[Part]:
-        """The parts that act inside the train node of stage t."""
-        return [part for part in self.parts if part.trains and part.method.active(t)]
+    def active(self, stage: Stage) -> list[Part]:
+        """The parts that act inside the train node of a stage."""
+        return [part for part in self.parts if part.trains and part.acts(stage)]
 
 
 def build_part(name: str, settings: Mapping[str, Any] | None, where: str) -> Part:

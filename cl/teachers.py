@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from cl import adapters, distillation, experts
 from cl.distillation import Sampled, Teacher
 from cl.errors import UserError
-from cl.learner import TokenLoss, evaluating
 from cl.losses import Outputs
 from cl.method import Teaching
 from cl.reading import Reading
 from cl.rows import Batch
+from cl.token_loss import TokenLoss, evaluating
 
 FILE = "teacher.safetensors"  # of a teacher node: see cl.teaching
 Says = Callable[[Batch], Teacher]

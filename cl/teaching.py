@@ -23,13 +23,13 @@ from cl import distillation, teachers
 from cl.distillation import Sampled
 from cl.errors import UserError
 from cl.evaluation import autocast, result_of
-from cl.learner import TokenLoss
 from cl.losses import Outputs
 from cl.method import Teaching
 from cl.reading import reading_seed, row_order
 from cl.rows import Rows, collate, rows
 from cl.settings import Train
 from cl.teachers import FILE
+from cl.token_loss import TokenLoss
 
 ROWS = 8  # of a pass at once
 

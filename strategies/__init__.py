@@ -8,6 +8,8 @@ METHODS = {
     "wsd": "strategies.infinite:WSD",
     "replay": "strategies.replay:Replay",
     "knowledge_mixture": "strategies.knowledge_mixture:KnowledgeMixture",
+    "sft": "strategies.sft:SFT",
+    "dpo": "strategies.dpo:DPO",
     "joint": "strategies.joint:Joint",
     "scratch": "strategies.scratch:Scratch",
     "optimizer_state": "strategies.optimizer_state:OptimizerState",

@@ -17,8 +17,8 @@ from cl import data
 from cl.data import SEPARATOR, encode
 from cl.errors import UserError
 from cl.evaluation import bytes_per_token
-from cl.learner import TokenLoss
 from cl.rows import Batch, PackedRows, block_mask, positions, rows, segments
+from cl.token_loss import TokenLoss
 from tests.training_fixture import TEXTS, VOCABULARY, tiny
 
 S = 0  # the separator's id in rows written by hand

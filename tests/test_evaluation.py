@@ -15,9 +15,9 @@ from safetensors.numpy import save_file
 from cl import evaluation, models
 from cl.errors import UserError
 from cl.evaluation import Probe, bytes_per_token, evaluate, score, window
-from cl.learner import TokenLoss
 from cl.rows import Batch, PackedRows
 from cl.settings import Train
+from cl.token_loss import TokenLoss
 from tests.training_fixture import SEPARATOR, VOCABULARY, dropout_model, tiny
 
 SEQUENCE = 16

@@ -13,9 +13,9 @@ from torch import nn
 from cl import adapters, heads, models
 from cl.errors import UserError
 from cl.heads import SPARE, Head
-from cl.learner import TokenLoss
 from cl.losses import Outputs
 from cl.rows import IGNORE, Row, collate
+from cl.token_loss import TokenLoss
 from strategies.lora import Lora
 from tests.training_fixture import SEPARATOR, tiny
 

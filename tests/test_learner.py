@@ -13,11 +13,12 @@ from torch.utils.data import DataLoader
 
 from cl import losses
 from cl.errors import UserError
-from cl.learner import Learner, TokenLoss, build_optimizer
+from cl.learner import Learner, build_optimizer
 from cl.method import Method, MicroBatch, Progress, Step
 from cl.reading import Reading
 from cl.rows import Batch
 from cl.settings import Train
+from cl.token_loss import TokenLoss
 from tests.training_fixture import SEPARATOR, VOCABULARY, Anchor, tiny, token_rows
 
 # Lightning advises workers for the loader; these rows are in memory.

@@ -14,10 +14,10 @@ from cl import adapters, models, training
 from cl.distillation import Dense, Sampled
 from cl.errors import UserError
 from cl.evaluation import result_of
-from cl.learner import TokenLoss
 from cl.method import Teaching
 from cl.rows import Batch, rows
 from cl.teachers import Setting, check_adapter_off, opening
+from cl.token_loss import TokenLoss
 from tests.training_fixture import execute, plan, run, tiny, token_rows, write_strategy, write_toy
 
 TAUGHT: dict[str, Any] = {"strategies": {"taught": None}}

@@ -15,10 +15,10 @@ from torch import nn
 
 from cl import adapters, cli, experiment, graph, models
 from cl.errors import UserError
-from cl.learner import TokenLoss
 from cl.method import Learned
 from cl.rows import IGNORE, Batch
 from cl.store import Store
+from cl.token_loss import TokenLoss
 from strategies.inf_lora import InfLora, complement, leading, packed, real_tokens, spectrum, unpacked
 from strategies.lora import Lora
 from tests.instruction_fixture import write_stream

@@ -11,10 +11,11 @@ import torch
 
 from cl import adapters, models
 from cl.errors import UserError
-from cl.learner import Learner, TokenLoss
+from cl.learner import Learner
 from cl.method import Stage
 from cl.rows import Batch
 from cl.settings import Train
+from cl.token_loss import TokenLoss
 from strategies.lora import Lora
 from strategies.osf import OSF, outside, preserved
 from tests.training_fixture import SEPARATOR, tiny, token_rows

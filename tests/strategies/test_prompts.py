@@ -11,9 +11,10 @@ import torch.nn.functional as F
 
 from cl import adapters, models
 from cl.errors import UserError
-from cl.learner import Learner, TokenLoss, build_optimizer
+from cl.learner import Learner, build_optimizer
 from cl.rows import IGNORE, Batch, Row, behind_prompt, block_mask, collate, positions
 from cl.settings import Train
+from cl.token_loss import TokenLoss
 from strategies.prompts import Prompts
 from tests.training_fixture import SEPARATOR, tiny, token_rows
 

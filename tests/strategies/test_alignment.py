@@ -1,0 +1,158 @@
+"""Alignment: which stages it adds, which examples it chooses, and DPO's loss by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl.errors import UserError
+from cl.losses import Outputs
+from cl.method import Method, Progress, Stage
+from cl.rows import IGNORE, Batch
+from strategies.alignment import Alignment, scores
+from strategies.dpo import DPO, margins
+from strategies.infinite import WSD
+from strategies.sft import SFT
+from tests.method_fixture import learned_of, step_of
+
+STREAM = [Stage("a", {"a": 1.0}, 1, 300, None, 1), Stage("b", {"b": 1.0}, 2, 100, 0, 2)]
+
+
+class Known:
+    """Candidates whose losses are given."""
+
+    seed = 3
+
+    def __init__(self, **found: list[float]) -> None:
+        self.found = {name: torch.tensor(values) for name, values in found.items()}
+
+    def __len__(self) -> int:
+        return len(next(iter(self.found.values())))
+
+    def nll(self, templated: bool, whole: bool) -> Tensor:
+        return self.found[("templated" if templated else "plain") + ("_whole" if whole else "")]
+
+
+def test_each_evaluated_stage_is_aligned_and_the_stream_goes_on_without_it() -> None:
+    found = DPO("liked", 8).stages(SFT("chat", 16, examples=32).stages(STREAM))
+    assert [(s.name, s.phase, s.t, s.parent, s.row) for s in found] == [
+        ("a", "learn", 1, None, None),
+        ("a sft", "sft", 1, 0, None),
+        ("a sft dpo", "dpo", 1, 1, 1),
+        ("b", "learn", 2, 0, None),
+        ("b sft", "sft", 2, 3, None),
+        ("b sft dpo", "dpo", 2, 4, 2),
+    ]
+    assert [(s.total, dict(s.tasks)) for s in found[1:3]] == [(32, {"chat": 1.0}), (8, {"liked": 1.0})]
+
+
+def test_an_annealed_fork_is_what_is_aligned() -> None:
+    found = SFT("chat").stages(WSD().stages(STREAM))
+    assert [(s.name, s.parent, s.row) for s in found][:3] == [
+        ("a trunk", None, None),
+        ("a anneal", 0, None),
+        ("a anneal sft", 1, 1),
+    ]
+    assert found[3].parent == 0  # the next task goes on from the trunk
+
+
+def test_methods_act_in_the_stages_of_their_phase_only() -> None:
+    assert {SFT.phase, DPO.phase, Method.phase} == {"sft", "dpo", "learn"}
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [("ppl", [3.0, 1.0, 2.0]), ("fas_response", [1.5, 0.25, 2.0]), ("fas_sample", [0.5, 2.0, 1.0])],
+)
+def test_scores_by_hand(score: Any, expected: list[float]) -> None:
+    of = Known(
+        templated=[3.0, 1.0, 2.0], plain=[2.0, 4.0, 1.0], templated_whole=[1.0, 4.0, 5.0], plain_whole=[2.0, 2.0, 5.0]
+    )
+    assert scores(of, score).tolist() == expected
+
+
+def test_the_lowest_or_highest_are_kept_and_equal_ones_in_their_order() -> None:
+    of = Known(templated=[2.0, 1.0, 2.0, 1.0, 3.0])
+    assert SFT("chat", 3).choose(of).tolist() == [1, 3, 0]
+    assert SFT("chat", 3, keep="highest").choose(of).tolist() == [4, 0, 2]
+
+
+def test_random_ones_are_those_of_the_seed() -> None:
+    of, other = Known(templated=[0.0] * 50), Known(templated=[0.0] * 50)
+    other.seed = 4
+    chosen = SFT("chat", 9, score="random").choose(of).tolist()
+    assert chosen == SFT("chat", 9, score="random").choose(of).tolist()
+    assert chosen != SFT("chat", 9, score="random").choose(other).tolist()
+    assert len(set(chosen)) == 9
+
+
+def test_the_rate_is_a_share_of_the_peak() -> None:
+    rates = [SFT("chat", rate=0.5).schedule(Progress(step, 10, 1)) for step in range(10)]
+    assert max(rates) == 0.5
+    assert rates[-1] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"count": None}, "is needed where count is empty"),
+        ({"count": 0}, "must be at least 1"),
+        ({"rate": 0.0}, "above 0"),
+    ],
+)
+@pytest.mark.parametrize("method", [SFT, DPO])
+def test_meaningless_settings_are_refused(method: type[Alignment], settings: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        method("chat", **settings)
+
+
+def test_beta_0_is_refused() -> None:
+    with pytest.raises(UserError, match="beta: 0"):
+        DPO("liked", beta=0)
+
+
+def test_margin_by_hand() -> None:
+    nll, reference = torch.tensor([[1.0, 5.0], [4.0, 2.0]]), torch.tensor([[2.0, 4.0], [4.0, 2.0]])
+    assert margins(nll, reference, 0.5).tolist() == [1.0, 0.0]  # 0.5 ((2 - 1) - (4 - 5)), and nothing gained
+
+
+class Words(nn.Module):
+    """A model of four words that gives each the same logits everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.z = nn.Parameter(torch.tensor([0.0, 1.0, 2.0, -1.0]))
+
+    def outputs(self, batch: Batch) -> Outputs:
+        assert batch.targets is not None
+        targets = batch.targets[batch.targets != IGNORE]
+        return Outputs(self.z.expand(len(targets), 4), None, targets)
+
+
+def pair() -> Batch:
+    """The better answer is 1 2, the worse 3."""
+    targets = torch.tensor([[IGNORE, 1, 2], [IGNORE, 3, IGNORE]])
+    return Batch(torch.zeros(2, 4, dtype=torch.int64), targets, torch.tensor([[0, 7], [0, 7]]))
+
+
+def test_loss_and_gradient_at_the_reference_and_away_from_it() -> None:
+    model, method = Words(), DPO("liked", beta=0.5)
+    method.survey(learned_of(model, [pair()], outputs=model.outputs))
+    at = step_of(model, taken=pair(), outputs=model.outputs)
+    (loss,) = method.step_terms(at).values()
+    assert float(loss.detach()) == pytest.approx(0.6931471806)
+    (gradient,) = torch.autograd.grad(loss, model.z)
+    log_p = model.z.log_softmax(0)
+    (of_pair,) = torch.autograd.grad(log_p[1] + log_p[2] - log_p[3], model.z)
+    torch.testing.assert_close(gradient, -0.25 * of_pair)  # -beta / 2
+    with torch.no_grad():
+        model.z[3] -= 1.0
+    moved = model.z.detach().log_softmax(0) - log_p.detach()
+    margin = 0.5 * (moved[1] + moved[2] - moved[3])
+    (loss,) = method.step_terms(at).values()
+    assert float(loss.detach()) == pytest.approx(float(-torch.nn.functional.logsigmoid(margin)))
+    assert method.figures() == {"dpo/margin": pytest.approx(float(margin) / 2), "dpo/preferred": 0.5}
+    assert method.takes(pair(), []).all()
