@@ -8,6 +8,7 @@ SOURCES: dict[str, str] = {
     "home_intents": "scenarios.instructions:HomeIntents",
     "function_calls": "scenarios.instructions:FunctionCalls",
     "preferences": "scenarios.preferences:Preferences",
+    "findings": "scenarios.findings:Findings",
     "trace": "scenarios.benchmarks:Trace",
     "cl_benchmark": "scenarios.benchmarks:CLBenchmark",
     "coin": "scenarios.benchmarks:Coin",
