@@ -1,0 +1,78 @@
+"""What a teacher costs beside plain continual pre-training: step time and peak memory of each kind.
+
+    python benchmarks/teachers.py [--model=smollm2-135m-instruct] [--sequence=1024] [--steps=8] [--precision=fp32]
+
+All parameters are trained on packed text; LoRA arms are beside LoRA in a table of their own (`--adapters=true`). See
+`turns.py` for how arms are timed. The pass that fills a cache is not in the step: every later trial finds it.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import turns  # type: ignore[import-not-found]  # beside this file
+from jsonargparse import auto_cli
+
+if Path(sys.path[0]) == Path(__file__).parent:  # the package `strategies` is meant below, not the benchmark beside us
+    sys.path.pop(0)
+
+IMPLIED = {
+    "rewarm": "1",
+    "frozen_copy": "1.33: a forward pass, and the teacher's logits; 1.5 under adapters",
+    "cache_hidden": "the teacher's logits alone",
+    "cache_sampled": "two gathers a token",
+    "cache_top_k": "two gathers a token",
+}
+LIVE = {"adapter_off": "as frozen_copy, without a second model"}
+
+
+def node_of(model: str, sequence: int, precision: str, adapters: bool, arm: str, steps: int, store: str) -> Any:
+    """The train node of an arm, which has so many steps."""
+    from cl import graph
+    from cl.experiment import parse
+
+    taught = "self_distilled_lora" if adapters else "self_distilled"
+    named = {} if arm == "rewarm" else {"from": taught, "self_distillation": {"mode": arm}}
+    if arm == "rewarm" and adapters:
+        named = {"from": "lora_sequential"}
+    planned = graph.build(
+        parse(
+            {
+                "name": "cost",
+                "scenario": "medicine_mixture",
+                "model": {"name": model} | ({"vocabulary": 4096} if model.startswith(("llama", "neox")) else {}),
+                "tokens": 2 * sequence * steps,
+                "strategies": {arm: named},
+                "store": store,
+                "train": {"batch": 2, "sequence": sequence, "lr": 1e-4, "precision": precision, "compile": False},
+                "evaluation": {"points": 0},
+            }
+        )
+    )
+    return planned.runs[0].stages[0].node
+
+
+def main(
+    model: str = "smollm2-135m-instruct",
+    sequence: int = 1024,
+    precision: str = "fp32",
+    adapters: bool = False,
+    steps: int = 8,
+    arms: list[str] | None = None,
+    store: str = "",
+    memory: str = "",
+) -> None:
+    """Print a table; with `store`, do one part of it in this process and print JSON."""
+    title = f"{model}, {'LoRA' if adapters else 'all parameters'}, batch 2 x {sequence}, {precision}"
+    options = [__file__, f"--model={model}", f"--sequence={sequence}", f"--precision={precision}"]
+    options.append(f"--adapters={str(adapters).lower()}")
+    node = partial(node_of, model, sequence, precision, adapters)
+    implied = IMPLIED | (LIVE if adapters else {})
+    turns.run(node, implied, title, options, steps=steps, arms=arms, store=store, memory=memory)
+
+
+if __name__ == "__main__":
+    auto_cli(main)

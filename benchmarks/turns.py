@@ -1,0 +1,156 @@
+"""Arms that train in turn, one step of each at a time, so that a drift of the machine cancels in their ratios.
+
+What a benchmark of training needs: the node that an arm trains, given its number of steps and a store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+WARM_UP = 2  # steps
+TOGETHER = 5  # arms in memory at once, beside the first
+NodeOf = Callable[[str, int, str], Any]
+"""The train node of an arm, which has so many steps, in a store."""
+
+
+class Silent:
+    """A listener to whom everything is one."""
+
+    def waiting(self, *_: Any) -> None:
+        """Nothing to do."""
+
+    started = progress = found = point = finished = waiting
+
+
+class Turns:
+    """Lets threads step one after the other, always in the same order."""
+
+    def __init__(self, arms: list[str]) -> None:
+        self.arms, self.condition, self.at = arms, threading.Condition(), 0
+
+    def wait(self, arm: str) -> None:
+        """Until it is this arm's turn."""
+        with self.condition:
+            self.condition.wait_for(lambda: self.arms[self.at % len(self.arms)] == arm)
+
+    def next(self) -> None:
+        """Hand over to the next arm."""
+        with self.condition:
+            self.at += 1
+            self.condition.notify_all()
+
+
+class Stepper(Silent):
+    """The listener of one arm: times its steps, and waits for its turn between them."""
+
+    def __init__(self, arm: str, turns: Turns) -> None:
+        self.arm, self.turns, self.steps, self.since = arm, turns, list[float](), 0.0
+
+    def progress(self, node: Any, done: int, total: int) -> None:
+        """A step has ended, or, at a node's first call, is about to begin."""
+        self.steps.append(time.monotonic() - self.since)
+        self.turns.next()
+        if done < total:
+            self.turns.wait(self.arm)
+            self.since = time.monotonic()
+
+
+def prepare(node_of: NodeOf, arm: str, steps: int, store: str) -> None:
+    """Compute all that the node stands on."""
+    from cl import runner
+    from cl.store import Store
+
+    node, found = node_of(arm, steps, store), Store(store)
+    for parent in (*node.parents.values(), *node.uses.values()):
+        runner.run(runner.pending([parent], found), found, Silent())
+
+
+def timed(node_of: NodeOf, arms: list[str], steps: int, store: str) -> dict[str, list[float]]:
+    """Seconds of each step of each arm, the first ones left out."""
+    from cl import runner
+    from cl.store import Store
+
+    turns, found = Turns(arms), Store(store)
+    steppers = {arm: Stepper(arm, turns) for arm in arms}
+
+    def train(arm: str) -> None:
+        node = node_of(arm, steps, store)
+        turns.wait(arm)  # loading and the first step
+        steppers[arm].since = time.monotonic()
+        try:
+            runner.run([node], found, steppers[arm])
+        except BaseException:  # the others would wait for this arm's turn to end
+            traceback.print_exc()
+            os._exit(1)
+
+    threads = [threading.Thread(target=train, args=(arm,)) for arm in arms]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {arm: stepper.steps[WARM_UP:] for arm, stepper in steppers.items()}
+
+
+def measured(node_of: NodeOf, arm: str, store: str) -> float:
+    """Peak memory in MB of this process, which trains some steps."""
+    from cl import runner
+    from cl.store import Store
+
+    runner.run([node_of(arm, WARM_UP + 1, store)], Store(store), Silent())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def run(  # a script's options, which it hands to itself
+    node_of: NodeOf, implied: Mapping[str, str], title: str, options: list[str], *, steps: int, arms: list[str] | None,
+    store: str, memory: str,
+) -> None:  # fmt: skip
+    """Print a table of the arms beside the first of `implied`; with `store`, do one part in this process, print JSON.
+
+    implied: what each arm should cost; options: of the script, for the processes that it starts.
+    """
+    base = next(iter(implied))
+    chosen = [arm for arm in arms or implied if arm != base]
+    if memory:
+        print(json.dumps(measured(node_of, memory, store)))
+    elif store:
+        for arm in [base, *chosen]:
+            for count in (steps, WARM_UP + 1):  # of the node that is timed, and of the one whose memory is measured
+                prepare(node_of, arm, count, store)
+        print(json.dumps(timed(node_of, [base, *chosen], steps, store)))
+    else:
+        print(f"{title}, {steps - WARM_UP} steps, one of each arm in turn")
+        with tempfile.TemporaryDirectory() as folder:
+            _compare(implied, base, chosen, steps, [*options, f"--store={folder}"])
+
+
+def _compare(implied: Mapping[str, str], base: str, arms: list[str], steps: int, options: list[str]) -> None:
+    """Time the arms in groups and measure their memory; print medians, and ratios to the first."""
+    print(f"{'arm':18} {'s/step':>7} {'x':>6} {'peak MB':>8} {'x':>6}  implied beside {base}")
+    base_memory = 0.0
+    for turn, group in enumerate(arms[start : start + TOGETHER] for start in range(0, len(arms), TOGETHER)):
+        # Each group has its own number of steps, so that no node of the group before is found in the store.
+        seconds = _call([*options, f"--arms=[{','.join(group)}]", f"--steps={steps + turn}"])
+        for arm in [*([base] if not turn else []), *group]:
+            peak = _call([*options, f"--memory={arm}"])
+            base_memory = base_memory or peak
+            ratio = statistics.median(a / b for a, b in zip(seconds[arm], seconds[base], strict=True))
+            row = f"{arm:18} {statistics.median(seconds[arm]):7.2f} {ratio:6.2f} {peak:8,.0f} {peak / base_memory:6.2f}"
+            print(f"{row}  {implied.get(arm, '')}", flush=True)
+
+
+def _call(options: list[str]) -> Any:
+    done = subprocess.run([sys.executable, *options], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(options)} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
