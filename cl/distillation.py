@@ -119,7 +119,7 @@ def _forward(log_q: Tensor, q: Tensor, teacher: Dense | Sampled) -> tuple[Tensor
     """KL(p || q) [n] and q - p [n, V]."""
     if isinstance(teacher, Dense):
         p = teacher.log_p.exp()
-        return torch.linalg.vecdot(p, teacher.log_p) - torch.linalg.vecdot(p, log_q), torch.sub(q, p, out=p)
+        return _dot(p, teacher.log_p) - _dot(p, log_q), torch.sub(q, p, out=p)
     cross = (teacher.weights * log_q.gather(-1, teacher.ids)).sum(-1)
     return -teacher.entropy - cross, q.clone().scatter_add_(-1, teacher.ids, -teacher.weights)
 
@@ -127,7 +127,7 @@ def _forward(log_q: Tensor, q: Tensor, teacher: Dense | Sampled) -> tuple[Tensor
 def _reverse(log_q: Tensor, q: Tensor, teacher: Dense) -> tuple[Tensor, Tensor]:
     """KL(q || p) [n] and q (log q - log p - KL) [n, V]."""
     ratio = log_q - teacher.log_p
-    kl = torch.linalg.vecdot(q, ratio)
+    kl = _dot(q, ratio)
     return kl, ratio.sub_(kl[:, None]).mul_(q)
 
 
@@ -190,7 +190,7 @@ def criterion(
 def sample(log_p: Tensor, gold_n: Tensor, count: int, largest: bool = False) -> Sampled:
     """Keep `count` ids of each token's p [n, V]: drawn from it with replacement, or the largest ones, renormalised."""
     p = log_p.exp()
-    entropy = -torch.linalg.vecdot(p, log_p)
+    entropy = -_dot(p, log_p)
     if largest:
         weights, ids = p.topk(count, -1)
         weights = weights / weights.sum(-1, keepdim=True)
@@ -198,6 +198,11 @@ def sample(log_p: Tensor, gold_n: Tensor, count: int, largest: bool = False) -> 
         ids = torch.multinomial(p, count, replacement=True)
         weights = torch.full_like(ids, 1 / count, dtype=p.dtype)
     return Sampled(ids, weights, entropy, *Dense(log_p).choices(gold_n))
+
+
+def _dot(left_nV: Tensor, right_nV: Tensor) -> Tensor:
+    """Dot product of each row [n], as a matrix product: the product of all entries is never stored."""
+    return (left_nV[:, None] @ right_nV[:, :, None])[:, 0, 0]
 
 
 def _at(values_nV: Tensor, ids_n: Tensor) -> Tensor:
