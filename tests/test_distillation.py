@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from cl.distillation import Dense, Direction, Model, Sampled, divergence, sample
-from cl.losses import Outputs
+from cl.distillation import Dense, Direction, Model, Rule, Sampled, criterion, divergence, sample
+from cl.losses import Outputs, fused
 
 DIRECTIONS: tuple[Direction, ...] = ("forward", "reverse")
 TEACHER = [2.0, 1.0, 0.0, -1.0]
@@ -141,3 +141,53 @@ def test_a_model_says_the_same_of_a_part_as_of_all() -> None:
     torch.testing.assert_close(teacher.says(slice(2, 5), 2.0).log_p, whole[2:5])
     torch.testing.assert_close(teacher.says(torch.tensor([8, 1]), 2.0).log_p, whole[[8, 1]])
     assert isinstance(sample(whole, torch.zeros(9, dtype=torch.int64), 2), Sampled)
+
+
+def student_and_teacher(n: int, d: int, v: int) -> tuple[Outputs, Model]:
+    torch.manual_seed(0)
+    gold = torch.randint(0, v, (n,))
+    student = Outputs(torch.randn(n, d, requires_grad=True), torch.randn(v, d, requires_grad=True), gold)
+    return student, Model(Outputs(torch.randn(n, d), torch.randn(v, d), gold))
+
+
+def part_of(outputs: Outputs, part: slice) -> Outputs:
+    return Outputs(outputs.values[part], outputs.weight, outputs.targets[part])
+
+
+@pytest.mark.parametrize("where", [None, [0, 5, 6, 40]])
+@pytest.mark.parametrize("convex", [False, True])
+def test_neither_chunks_nor_micro_batches_change_the_sum_or_its_gradient(convex: bool, where: list[int] | None) -> None:
+    student, teacher = student_and_teacher(41, 5, 13)
+    rule = Rule(0.4, swap=True, temperature=2.0, squared=True, convex=convex)
+    mask = None
+    if where is not None:
+        mask = torch.zeros(41, dtype=torch.bool)
+        mask[where] = True
+    term = criterion(rule, teacher, student.targets, mask)
+    assert student.weight is not None
+    inputs = (student.values, student.weight)
+    whole, each = fused(student, [term])
+    wanted = torch.autograd.grad(whole, inputs)
+    for chunk in (1, 7, 40):
+        found, values = fused(student, [term], chunk)
+        torch.testing.assert_close(values, each)
+        for mine, theirs in zip(torch.autograd.grad(found, inputs), wanted, strict=True):
+            torch.testing.assert_close(mine, theirs)
+    total = torch.zeros(())
+    for part in (slice(0, 17), slice(17, 41)):
+        taught = Model(part_of(teacher.outputs, part))
+        piece = part_of(student, part)
+        total = total + fused(piece, [criterion(rule, taught, piece.targets, None if mask is None else mask[part])])[0]
+    torch.testing.assert_close(total, whole)
+    for mine, theirs in zip(torch.autograd.grad(total, inputs), wanted, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_nothing_of_the_size_of_all_logits_is_made() -> None:
+    n, d, v, chunk = 512, 8, 2048, 64
+    student, teacher = student_and_teacher(n, d, v)
+    term = criterion(Rule(0.3, swap=True), teacher, student.targets)
+    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        fused(student, [term], chunk)[0].backward()
+    largest = max(event.self_cpu_memory_usage for event in profile.events())
+    assert chunk * v * 4 <= largest < n * v * 4 / 2
