@@ -80,7 +80,7 @@ class Chain(Sides):
         parents |= self._memories(active, stage, parent)
         after = _forecast(shares, before, last * train.batch, train.sequence)
         parents |= self._choices(active, stage, parent)
-        parents |= self._teachers(active, stage, parent, {name: after.accounts[name] for name in sources})
+        parents |= self._teachers(active, stage, parent, _spans(shares, before, after))
         node = Node(
             "train",
             stage.name,
@@ -138,6 +138,16 @@ class Chain(Sides):
 
 def _new_first(share: str) -> tuple[bool, str]:
     return Reading.parse(share).beside, share
+
+
+def _spans(shares: Mapping[str, float], before: Ledger, after: Ledger) -> dict[str, range | None]:
+    """The places of each source's reading order that a stage may read; None: all of them, of a proxy."""
+    spans: dict[str, range | None] = {}
+    for reading in map(Reading.parse, shares):
+        account, old = after.accounts[reading.source], before.accounts.get(reading.source)
+        start = 0 if old is None or reading.replay else old.trained
+        spans[reading.source] = None if account.proxy else range(start, account.trained)
+    return spans
 
 
 def _forecast(shares: Mapping[str, float], before: Ledger, rows: int, sequence: int) -> Ledger:

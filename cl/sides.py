@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from cl.catalog import unknown
 from cl.errors import UserError
 from cl.ground import Ground
-from cl.mixing import Account
 from cl.node import Node
 from cl.plans import StagePlan
 from cl.shown import Stage, Teaching
@@ -113,11 +112,11 @@ class Sides:
         return Node("select", title, spec, self._parents(state, [name]), modules, local=self.ground.local)
 
     def _teachers(
-        self, active: list[Part], stage: Stage, parent: StagePlan | None, sources: Mapping[str, Account]
+        self, active: list[Part], stage: Stage, parent: StagePlan | None, spans: Mapping[str, range | None]
     ) -> dict[str, Node]:
         """What a method that is taught in the stage needs: the model that teaches, or what is kept of what it says.
 
-        sources: what is read in the stage, with what was read of each when it ends.
+        spans: of each source, which places of its reading order the stage may read; None: all.
         """
         while parent is not None and stage.continues:
             stage, parent = parent.stage, parent.parent
@@ -128,25 +127,25 @@ class Sides:
                 continue
             model = self.base if parent is None or teaching.of == "base" else parent.node
             if teaching.cached:
-                caches = {name: self._cache(teaching, model, name, account) for name, account in sources.items()}
+                caches = {name: self._cache(teaching, model, name, span) for name, span in spans.items()}
                 found |= {f"teacher/{place}/{name}": node for name, node in caches.items()}
             if teaching.mode in ("frozen_copy", "cache_hidden"):
                 found[f"teacher/{place}"] = model
         return found
 
-    def _cache(self, teaching: Teaching, model: Node, name: str, account: Account) -> Node:
-        """What the model says of all rows of a data set that were read so far."""
+    def _cache(self, teaching: Teaching, model: Node, name: str, span: range | None) -> Node:
+        """What the model says of the rows of a data set at some places of its reading order."""
         sampled = teaching.mode in ("cache_sampled", "cache_top_k")
         spec = {
             "set": name,
-            "positions": None if account.proxy else account.trained,
+            "positions": None if span is None else [span.start, span.stop],
             "seed": self.seed,
             "teaching": dataclasses.asdict(teaching if sampled else Teaching("base", teaching.mode)),
             "train": {"sequence": self.ground.train["sequence"], "boundaries": self.ground.train["boundaries"]},
             "device": self.ground.resolved["device"],
             "precision": self.ground.resolved["precision"],
         }
-        cost = account.trained * self.ground.experiment.train.sequence
+        cost = len(span or ()) * self.ground.experiment.train.sequence
         return Node("teacher", f"{model.name} on {name}", spec, self._parents(model, [name]), cost=cost)
 
     def _evaluated(self, plan: StagePlan, plans: list[StagePlan]) -> Node:

@@ -11,7 +11,7 @@ all trials of an experiment share it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ def teach(
     """Execute a teacher node: what a model says of the rows of one data set that are read first, in one pass over them.
 
     Its parents are the model `state` (with `base` where that holds adapters only), the tokenizer and `data/NAME`;
-    `positions` are how many places of the reading order are covered, None = the whole split. Returns bytes and tokens.
+    `positions` are the places of the reading order that are covered, from and to, None = the whole split. Returns bytes
+    and tokens.
     Raises UserError for hidden states that half precision cannot hold, or that do not decide the logits alone.
     """
     teaching, name = Teaching(**spec["teaching"]), spec["set"]
@@ -70,10 +71,11 @@ def teach(
     return {"bytes": size, "tokens": int(arrays["starts"][-1]), "rows": len(chosen)}
 
 
-def _covered(found: Rows, positions: int | None, seed: int) -> Tensor:
-    """Numbers of the rows at the first places of a reading order, rising."""
-    count = len(found) if positions is None else min(positions, len(found))
-    return torch.from_numpy(row_order(len(found), seed, range(count))).sort().values
+def _covered(found: Rows, positions: Sequence[int] | None, seed: int) -> Tensor:
+    """Numbers of the rows at some places of a reading order, each once and rising."""
+    start, stop = positions or (0, len(found))
+    numbers: Tensor = torch.from_numpy(row_order(len(found), seed, range(start, stop))).unique()
+    return numbers
 
 
 def _kept(outputs: Outputs, teaching: Teaching) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import pytest
 
 from cl import strategy
 from cl.errors import UserError
+from cl.method import Stage
 from cl.strategy import build
 
 TWICE = """\
@@ -106,8 +107,8 @@ def test_a_mistake_in_a_strategy_file_is_told(text: str, message: str) -> None:
 def test_only_what_acts_inside_training_is_in_a_key() -> None:
     found = build("twice")
     assert [part.trains for part in found.parts] == [True, True, False]
-    assert [part.settings["tasks"] for part in found.active(1)] == ["first"]
-    assert [part.settings["tasks"] for part in found.active(2)] == ["later"]
+    assert [part.settings["tasks"] for part in found.active(Stage("a", {}, 1, 1, None, 1))] == ["first"]
+    assert [part.settings["tasks"] for part in found.active(Stage("b", {}, 2, 1, 0, 2))] == ["later"]
 
 
 def test_warnings_name_strategy_and_method() -> None:
