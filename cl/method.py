@@ -5,6 +5,7 @@ plain fine-tuning, bit for bit. A strategy is an ordered list of methods; hooks 
 
 | hook            | called                                   | may change                                       |
 |-----------------|------------------------------------------|--------------------------------------------------|
+| `check`         | when a strategy is read                  | refuses other methods beside it                  |
 | `active`        | when the graph is built                  | whether it is in stage t at all (and in its key) |
 | `inert`         | when the graph is built                  | which of its settings are in stage t's key       |
 | `stages`        | once per run, when the graph is built    | the stream: which stages, from which parent      |
@@ -87,6 +88,9 @@ class Method:
     def warnings(self) -> list[str]:
         """Sentences about settings that make the method degenerate, shown by plan and run."""
         return []
+
+    def check(self, others: Sequence[Method]) -> None:
+        """Raise UserError where one of the strategy's other methods makes this one mean nothing, or something else."""
 
     def stages(self, stages: list[Stage]) -> list[Stage]:
         """Return the stream to learn instead of `stages`."""

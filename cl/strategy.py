@@ -130,6 +130,11 @@ def build(label: str, changes: Mapping[str, Any] | None = None, shared: Mapping[
     for index, (method, settings) in enumerate(listed):
         extra = (changes.get(method) or {}) | (shared or {}).get(method, {}) if last[method] == index else {}
         parts.append(build_part(method, settings | extra, f"strategies.{label}.{method}"))
+    for part in parts:
+        try:
+            part.method.check([other.method for other in parts if other is not part])
+        except UserError as error:
+            raise UserError(f"strategies.{label}: {part.name}: {error}") from error
     return Strategy(label, str(raw.get("summary", "")), str(raw.get("paper", "")), parts)
 
 

@@ -7,6 +7,7 @@ Yang et al. 2024, arXiv 2410.10179, and its code, `PKU-YuanGroup/N-LoRA`:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -41,6 +42,11 @@ class NLora(Method):
     def active(self, t: int) -> bool:
         """In every task, unless it has no effect."""
         return self.weight > 0
+
+    def check(self, others: Sequence[Method]) -> None:
+        """Not where each task has an adapter of its own: there is no earlier update to keep clear of."""
+        if any(other.alone() for other in others):
+            raise UserError("adapters of life alone do not meet; give lora another life, or leave the penalty out")
 
     def warnings(self) -> list[str]:
         """Settings under which nothing is penalised."""

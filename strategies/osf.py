@@ -9,6 +9,7 @@ start of each stage, for each weight W [out, in] with its k = int(share * min(ou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -118,6 +119,11 @@ class OSF(Method):
     def inert(self, t: int) -> tuple[str, ...]:
         """The first task does not grow."""
         return ("grow",) if t <= 1 else ()
+
+    def check(self, others: Sequence[Method]) -> None:
+        """Not beside a method that keeps the optimizer's state: its factors are others in each stage."""
+        if any(other.keep_optimizer() for other in others):
+            raise UserError("each stage trains other parameters; take optimizer_state: keep out")
 
     def warnings(self) -> list[str]:
         """Settings under which nothing is preserved."""

@@ -155,6 +155,11 @@ class RegLora(Method):
         """Not at t = 1, where nothing is protected, and not where it has no effect."""
         return t > 1 and self.keep > 0 and self.weight > 0
 
+    def check(self, others: Sequence[Method]) -> None:
+        """Not where each task has an adapter of its own: there is no earlier update to keep clear of."""
+        if any(other.alone() for other in others):
+            raise UserError("adapters of life alone do not meet; give lora another life, or leave the penalty out")
+
     def warnings(self) -> list[str]:
         """Settings under which nothing is penalised."""
         off = [name for name in ("keep", "weight") if getattr(self, name) == 0]

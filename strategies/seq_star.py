@@ -73,6 +73,11 @@ class SeqStar(Method):
         """The warm-up is a stage of its own; in the first task no class is old."""
         return ("warmup", "fix_old") if t == 1 else ("warmup",)
 
+    def check(self, others: Sequence[Method]) -> None:
+        """Not beside a method that keeps the optimizer's state: what is trained is another in each stage."""
+        if any(other.keep_optimizer() for other in others):
+            raise UserError("each stage trains other parameters; take optimizer_state: keep out")
+
     def warnings(self) -> list[str]:
         """P tells the method what a stream does not."""
         return [] if self.preallocate is None else ["preallocate presumes how many classes the stream will have"]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cl import strategy
 from cl.errors import UserError
@@ -119,3 +120,18 @@ def test_warnings_name_strategy_and_method() -> None:
 def test_a_strategy_without_methods_is_plain_training() -> None:
     Path("strategies/plain.yaml").write_text("summary: nothing\nmethods:\n", encoding="utf-8")
     assert build("plain").parts == []
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        (["osf", {"optimizer_state": {"policy": "keep"}}], "osf: each stage trains other parameters"),
+        (["seq_star", {"optimizer_state": {"policy": "keep"}}], "seq_star: each stage trains other parameters"),
+        ([{"lora": {"life": "alone"}}, "reglora"], "reglora: adapters of life alone do not meet"),
+        ([{"lora": {"life": "alone"}}, "n_lora"], "n_lora: adapters of life alone do not meet"),
+    ],
+)
+def test_methods_that_mean_nothing_together_are_refused(methods: list[Any], message: str) -> None:
+    Path("strategies/both.yaml").write_text(yaml.safe_dump({"summary": "both", "methods": methods}), encoding="utf-8")
+    with pytest.raises(UserError, match=f"strategies.both: {message}"):
+        build("both")
