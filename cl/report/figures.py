@@ -37,7 +37,7 @@ def figures(result: ExperimentResult) -> dict[str, go.Figure]:
     for group in every:
         made[f"sources/{group.label}"] = sources_figure(result, group)
     for name in sorted({name for run in result.runs for s in run.stages for p in s.points for name in p.terms}):
-        made[f"terms/{name}"] = curve_figure(every, name, _term(name), "loss term")
+        made[f"terms/{name}"] = curve_figure(every, name, _term(name), "as logged")
     return {name: figure for name, figure in made.items() if any(len(trace.x or ()) for trace in figure.data)}
 
 
