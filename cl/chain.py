@@ -42,7 +42,12 @@ class Chain(Sides):
             if t > known
         ]
         for part in self.chosen.parts:
-            stages = part.method.stages(stages)
+            found = part.method.stages(stages)
+            aligned = any(stage.phase != "learn" for stage in stages)
+            if aligned and type(part.method).phase == "learn" and found != stages:
+                where = f"strategies.{self.chosen.label}: {part.name}"
+                raise UserError(f"{where} changes the stream; list it before the methods that align (sft, dpo)")
+            stages = found
         return stages
 
     def _keeps(self, stage: Stage) -> bool:
@@ -80,7 +85,8 @@ class Chain(Sides):
         parents |= self._memories(active, stage, parent)
         after = _forecast(shares, before, last * train.batch, train.sequence)
         parents |= self._choices(active, stage, parent)
-        parents |= self._teachers(active, stage, parent, _spans(shares, before, after))
+        whole = _forecast(shares, before, steps * train.batch, train.sequence)  # of trunk and fork together
+        parents |= self._teachers(active, stage, parent, _spans(shares, before, whole))
         node = Node(
             "train",
             stage.name,

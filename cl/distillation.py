@@ -201,8 +201,9 @@ def sample(log_p: Tensor, gold_n: Tensor, count: int, largest: bool = False) -> 
 
 
 def _dot(left_nV: Tensor, right_nV: Tensor) -> Tensor:
-    """Dot product of each row [n], as a matrix product: the product of all entries is never stored."""
-    return (left_nV[:, None] @ right_nV[:, :, None])[:, 0, 0]
+    """Dot product of each row [n], as a matrix product, which stores no product of entries; autocast would round it."""
+    with torch.autocast(left_nV.device.type, enabled=False):
+        return (left_nV[:, None] @ right_nV[:, :, None])[:, 0, 0]
 
 
 def _at(values_nV: Tensor, ids_n: Tensor) -> Tensor:

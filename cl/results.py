@@ -127,6 +127,7 @@ class ExperimentResult:
     """All runs of an experiment, and what is needed to say exactly where they came from.
 
     tasks: names in the scenario's own order; retain: names of held-out sets that are never trained on;
+    general: of further measured sets, which a strategy may learn from;
     data: per data set a dict with documents, bytes, tokens (by split), overlap, sources, licence;
     asked/executed: train nodes asked for by all runs, and really executed in the last call;
     environment: package versions, git commit, device, precision, threads; command: to type again.
@@ -141,6 +142,7 @@ class ExperimentResult:
     parameters: int
     tasks: list[str]
     retain: list[str]
+    general: list[str]
     data: dict[str, dict[str, Any]]
     runs: list[RunResult]
     asked: int

@@ -45,7 +45,12 @@ class Scored:
         return len(self.found)
 
     def nll(self, templated: bool, whole: bool) -> Tensor:
-        """Mean nats per token [n] of the answer, its end included, or of the whole example but for its first token."""
+        """Mean nats per token [n] of the answer, its end included, or of the whole example but for its first token.
+
+        Raises UserError for plain text where there is no chat template: it would be the same text.
+        """
+        if not templated and not self.tokenizer.chat_template:
+            raise UserError("score: fas_* compares with the chat template, which this tokenizer has not; use ppl")
         parts = []
         with torch.no_grad(), autocast(self.device, self.precision):
             for start in range(0, len(self), ROWS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -114,7 +115,8 @@ class Learned:
     model: in evaluation mode, with the parameters that are trained requiring gradients; t: 1-based; tensors: the
     method's own state at the end of the stage; memory: what it returned after the stage before, empty after the
     first; loss: summed nats of a batch; outputs: what the model makes of its learned tokens; batches: rows of the
-    stage's own training data, in a fixed order, that many to a batch; tasks: their names, as `origin` counts them.
+    stage's own training data, in a fixed order, that many to a batch; tasks: their names, as `origin` counts them;
+    as_trained: the precision in which the stage trains, as a context, where fp32 is not what is wanted.
     """
 
     model: Any
@@ -125,6 +127,7 @@ class Learned:
     outputs: Callable[[Batch], Outputs]
     batches: Callable[[int], Iterator[Batch]]
     tasks: Sequence[str]
+    as_trained: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 class Candidates(Protocol):

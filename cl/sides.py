@@ -146,7 +146,10 @@ class Sides:
             "precision": self.ground.resolved["precision"],
         }
         cost = len(span or ()) * self.ground.experiment.train.sequence
-        return Node("teacher", f"{model.name} on {name}", spec, self._parents(model, [name]), cost=cost)
+        parents = self._parents(model, [name])
+        if model is self.base:  # itself what a state of adapters would stand on: strategies without any share the node
+            parents.pop("base", None)
+        return Node("teacher", f"{model.name} on {name}", spec, parents, cost=cost)
 
     def _evaluated(self, plan: StagePlan, plans: list[StagePlan]) -> Node:
         """What the stage's row of R is of: its end state, or what the strategy merges of all up to it.

@@ -6,7 +6,6 @@ A teacher runs in evaluation mode and without a graph, on the same rows, masks a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,9 +89,13 @@ def _head(model: Any, loss: TokenLoss, precision: str) -> Tensor | None:
 
 
 def _without_adapters(loss: TokenLoss, batch: Batch) -> Outputs:
-    with torch.no_grad(), evaluating(loss.model), ExitStack() as stack:
-        stack.enter_context(loss.model.disable_adapter())
-        return loss.outputs(batch)
+    learns = [(parameter, parameter.requires_grad) for parameter in loss.model.parameters()]
+    try:
+        with torch.no_grad(), evaluating(loss.model), loss.model.disable_adapter():
+            return loss.outputs(batch)
+    finally:  # peft makes all that it switches on again trainable, frozen adapters too
+        for parameter, before in learns:
+            parameter.requires_grad_(before)
 
 
 def check_adapter_off(model: Any, teaching: Teaching, t: int) -> None:

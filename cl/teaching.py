@@ -53,6 +53,8 @@ def teach(
     )
     if teaching.mode == "cache_hidden" and not loss.splits:
         raise UserError("mode: cache_hidden needs logits that are a plain layer of hidden states; use cache_sampled")
+    if not len(found):
+        raise UserError(f"source {name!r}: has no training rows; give it more text or a shorter sequence")
     chosen = _covered(found, spec["positions"], reading_seed(spec["seed"], name))
     torch.manual_seed(spec["seed"])
     parts: list[dict[str, Tensor]] = []
@@ -60,8 +62,9 @@ def teach(
         for start in range(0, len(chosen), ROWS):
             progress(start, len(chosen))
             batch = collate((found[row] for row in chosen[start : start + ROWS].tolist()), separator)
-            parts.append(_kept(loss.outputs(batch.to(spec["device"])), teaching) | {"learned": batch.learned_by_row()})
-    arrays = {key: torch.cat([part[key].cpu() for part in parts]) for key in parts[0]}
+            kept = _kept(loss.outputs(batch.to(spec["device"])), teaching)
+            parts.append({key: value.cpu() for key, value in kept.items()} | {"learned": batch.learned_by_row()})
+    arrays = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     arrays |= {
         "rows": chosen,
         "starts": torch.cat([torch.zeros(1, dtype=torch.int64), arrays.pop("learned").cumsum(0)]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cl import adapters, checkpoint, teachers
 from cl.consolidation import MEMORY, trained
-from cl.evaluation import Probe, result_of
+from cl.evaluation import Probe, autocast, result_of
 from cl.learner import Learner
 from cl.method import Learned, Method
 from cl.mixing import Ledger, Plan
@@ -123,7 +124,7 @@ def _survey(order: Order, learner: Learner, plan: Plan, sources: Mapping[str, Ro
     asking = [place for place, m in enumerate(order.methods) if type(m).survey is not Method.survey]
     if not asking:
         return
-    spec, loss, tasks = order.spec, learner.token_loss, [r.source for r in plan.readings if not r.replay]
+    spec, loss, tasks = order.spec, learner.token_loss, [r.source for r in plan.readings if not r.beside]
 
     def batches(size: int) -> Iterator[Batch]:
         for batch in trained(plan.ledger_after(spec["last"]), tasks, sources, size, loss.separator):
@@ -133,7 +134,8 @@ def _survey(order: Order, learner: Learner, plan: Plan, sources: Mapping[str, Ro
     with torch.random.fork_rng():  # what a survey draws is no concern of the training
         for place in asking:
             memory = _memory(order, place)
-            seen = Learned(learner.model, spec["t"], {}, memory, loss.total, loss.outputs, batches, tasks)
+            as_trained = partial(autocast, spec["device"], spec["precision"])
+            seen = Learned(learner.model, spec["t"], {}, memory, loss.total, loss.outputs, batches, tasks, as_trained)
             order.methods[place].survey(seen)
 
 

@@ -9,6 +9,7 @@ With L(y | x) the mean nats per token of y, x^ the question in the chat template
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -53,6 +54,13 @@ class Alignment(Method, ABC):
             raise UserError(f"count {count} and examples {examples} must be at least 1, rate {rate} above 0")
         self.of, self.count, self.score, self.keep, self.rate = of, count, score, keep, rate
         self.examples = examples or count or 0
+
+    def check(self, others: Sequence[Method]) -> None:
+        """Not where each task is tested with an adapter of its own: the aligned one would be tested in its row only."""
+        if any(other.alone() for other in others):
+            raise UserError(
+                "adapters of life alone, and prompts, are kept as they were learned; leave one of the two out"
+            )
 
     def stages(self, stages: list[Stage]) -> list[Stage]:
         """Each evaluated stage hands its row of R to a stage that aligns it."""

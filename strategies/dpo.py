@@ -65,8 +65,9 @@ class DPO(Alignment):
     def survey(self, ahead: Learned) -> None:
         """What the reference makes of each pair."""
         for batch in ahead.batches(ROWS):
-            for row, pair in zip(_rows(batch), _pairs(ahead.outputs(batch), batch), strict=True):
-                self.reference[row] = pair
+            with ahead.as_trained():  # as the policy is computed, or rounding would look like a margin
+                found = _pairs(ahead.outputs(batch), batch)
+            self.reference |= dict(zip(_rows(batch), found, strict=True))
 
     def takes(self, batch: Batch, readings: Sequence[Reading]) -> Tensor:
         """All rows: a preference has no task loss."""

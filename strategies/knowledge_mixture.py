@@ -16,9 +16,10 @@ from cl.mixing import Ledger
 class KnowledgeMixture(Method):
     """Replace parts of every stage's tokens by general sets of the scenario, as plain text.
 
-    shares: of the stage's rows, by name of a general set; the rest is the stage's own. preferences: which answers of
-    a preference set enter the text: the `chosen` ones or `both`. Rows come from the training splits alone, by the same
-    sampler and ledger as replay, and in place of other tokens.
+    shares: of the stage's rows, by name of a general set; the rest is what the methods before it in the list make of
+    the stage. So beside replay put it last: `replay` is then a share of the rest, and views are never replayed.
+    preferences: which answers of a preference set enter the text: the `chosen` ones or `both`. Rows come from the
+    training splits alone, by the same sampler and ledger as replay, and in place of other tokens.
     Source: that the three kinds are mixed without templates was read; the shares are not reported, a quarter each of
     instructions and preferences is a proposal; which answers enter is not known.
     """

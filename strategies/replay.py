@@ -79,7 +79,11 @@ class Replay(Method):
         if self.share == 0:
             return shares
         new = {source: (1 - self.share) * share for source, share in shares.items()}
-        past = {source: account for source, account in ledger.accounts.items() if source not in shares}
+        past = {
+            source: account
+            for source, account in ledger.accounts.items()
+            if source not in shares and not Reading(source).beside  # what was mixed in is no task
+        }
         kept = (
             None if self.buffer is None else self._kept({source: a.trained for source, a in past.items()}, self.buffer)
         )

@@ -11,6 +11,7 @@ does not oppose what is new. Its slope by the student's logits (tau = 1, added) 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -22,6 +23,7 @@ from cl.errors import UserError
 from cl.losses import Criterion
 from cl.method import Method, MicroBatch, Teaching
 
+COUNT = 64  # ids that a sampled cache keeps of each token
 Mode = Literal["frozen_copy", "adapter_off", "cache_hidden", "cache_sampled", "cache_top_k"]
 
 
@@ -33,8 +35,9 @@ class SelfDistillation(Method):
     gradients; positions: `all` learned tokens, those of the `domain` (the stage's own new rows) or of the `general`
     rest (mixed in or replayed); the others count in the mean all the same. teacher: the `base` model, or the `previous`
     one, with which the stage starts; mode: a `frozen_copy` of it, the learner with its `adapter_off`, or a cache, which
-    later trials share: `cache_hidden` is exact but for fp16, `cache_sampled` keeps `count` ids a token drawn at random
-    (unbiased; arXiv 2503.16870), `cache_top_k` the likeliest (biased, to compare with). The swap is exact in all.
+    later trials share: `cache_hidden` is exact but for fp16, `cache_sampled` keeps `count` (64) ids a token drawn at
+    random (unbiased; arXiv 2503.16870), `cache_top_k` the likeliest (biased, to compare with); the swap is exact in
+    all.
     `{target: plain, combine: convex, positions: general, weight: 1}` is the dual loss of MoL (arXiv 2505.12043).
     Source: the exchange of the two logits, the original model as teacher and the whole mixture were read in the paper's
     reviews; its equations and settings were not read. weight 0.3 is a third party's; forward, tau 1, all positions and
@@ -55,30 +58,37 @@ class SelfDistillation(Method):
         positions: Literal["all", "domain", "general"] = "all",
         teacher: Literal["base", "previous"] = "base",
         mode: Mode = "frozen_copy",
-        count: int = 64,
+        count: int | None = None,
     ) -> None:
         super().__init__()
-        if weight < 0 or temperature <= 0 or count < 1:
+        if weight < 0 or temperature <= 0 or (count is not None and count < 1):
             raise UserError(
                 f"weight {weight} must be at least 0, temperature {temperature} above 0, count {count} >= 1"
             )
         if combine == "convex" and weight > 1:
             raise UserError(f"weight: {weight} is no share of the loss; give at most 1, or combine: add")
         sampled = mode in ("cache_sampled", "cache_top_k")
+        if count is not None and not sampled:
+            raise UserError(f"count: {count} has no effect with mode {mode}; remove it")
         if direction == "reverse" and sampled:
-            raise UserError(f"direction: reverse needs all that the teacher says; mode {mode} keeps {count} ids")
+            raise UserError(f"direction: reverse needs all that the teacher says; mode {mode} keeps some ids")
         if tau_squared and temperature == 1:
             raise UserError("tau_squared: has no effect at temperature 1; remove one of the two")
         self.rule = distillation.Rule(
             weight, target == "swap", direction, temperature, squared=tau_squared, convex=combine == "convex"
         )
         self.positions = positions
-        self.teaching = Teaching(teacher, mode, count, temperature)
+        self.teaching = Teaching(teacher, mode, count or COUNT, temperature)
         self.sums: dict[str, Tensor] = {}
 
     def active(self, t: int) -> bool:
         """Not with weight 0."""
         return self.rule.weight > 0
+
+    def check(self, others: Sequence[Method]) -> None:
+        """Positions apart need a method that mixes something in."""
+        if self.positions != "all" and all(type(other).mixture is Method.mixture for other in others):
+            raise UserError(f"positions: {self.positions} has no effect: nothing is mixed in or replayed; use all")
 
     def warnings(self) -> list[str]:
         """Settings under which nothing is distilled, or nothing else learned."""

@@ -41,6 +41,7 @@ def experiment(seeds: Sequence[int] = (0,), strategies: Sequence[str] = tuple(AT
         parameters=3_145_728,
         tasks=["english", "german"],
         retain=["docstrings"],
+        general=[],
         data=_data(),
         runs=runs,
         asked=sum(len(run.stages) for run in runs),

@@ -191,3 +191,15 @@ def test_nothing_of_the_size_of_all_logits_is_made() -> None:
         fused(student, [term], chunk)[0].backward()
     largest = max(event.self_cpu_memory_usage for event in profile.events())
     assert chunk * v * 4 <= largest < n * v * 4 / 2
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_autocast_rounds_nothing_here(direction: Direction) -> None:
+    student, teacher, gold = (values.float() if values.is_floating_point() else values for values in rows_of())
+    plain = found(student, teacher, gold, direction=direction)
+    with torch.autocast("cpu", torch.bfloat16):
+        under = found(student, teacher, gold, direction=direction)
+        kept = sample(teacher.log_softmax(-1), gold, 3)
+    for mine, theirs in zip(under, plain, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert kept.entropy.dtype == torch.float32

@@ -152,3 +152,12 @@ def test_kinds_that_do_not_fit_are_told(tmp_path: Path) -> None:
     wrong = load(path, {"general": {"x": PREFERENCES}})
     with pytest.raises(UserError, match="which yields instruction; set kind: instruction"):
         split(wrong.task("x"), wrong)
+
+
+def test_replay_is_of_tasks_not_of_what_was_mixed_in(tmp_path: Path) -> None:
+    folder = mixed(
+        tmp_path, {"replay": {"share": 0.5, "max_epochs": 9}}, {"knowledge_mixture": {"shares": {"chat": 0.5}}}
+    )
+    graph, _ = plan(folder)
+    shares = graph.runs[0].stages[1].node.spec["shares"]
+    assert shares == {"german": 0.25, "plain:chat": 0.5, "replay:english?max_epochs=9": 0.25}

@@ -91,6 +91,7 @@ def test_a_run_with_alignment_and_its_curve(adapter: list[str], tmp_path: Path) 
     [
         ({"sft": {"of": "liked"}}, "sft.of: liked is a set of kind preference; name one of kind instruction"),
         ({"dpo": {"of": "chat"}}, "dpo.of: chat is a set of kind instruction; name one of kind preference"),
+        ({"sft": {"of": "chat", "score": "nll"}}, "score"),
         ({"sft": {"of": "german"}}, "sft.of: general set of toy: 'german' is unknown"),
     ],
 )
@@ -110,3 +111,26 @@ def test_all_examples_need_no_choice(tmp_path: Path) -> None:
     graph, _ = plan(aligned(tmp_path, {"sft": {"of": "chat", "count": None, "examples": 8}}))
     assert graph.runs[0].stages[1].node.parents["data/chat"] is not None
     assert not [node for node in graph.nodes if node.kind == "select"]
+
+
+@pytest.mark.parametrize("stream", ["wsd", "scratch", "joint"])
+def test_what_changes_the_stream_stands_before_what_aligns_it(stream: str, tmp_path: Path) -> None:
+    write_mixture(tmp_path, strategies={"late": None})
+    write_strategy(tmp_path, "late", [SFT, stream])
+    with pytest.raises(UserError, match=rf"strategies.late: {stream} changes the stream; list it before"):
+        plan(tmp_path)
+    write_strategy(tmp_path, "late", [stream, SFT])
+    graph, _ = plan(tmp_path)
+    assert graph.runs[0].stages[-1].stage.phase == "sft"
+
+
+def test_adapters_that_are_kept_for_their_task_are_not_aligned(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="sft: adapters of life alone"):
+        plan(aligned(tmp_path, {"lora": {"life": "alone"}}, SFT))
+
+
+def test_a_ratio_to_plain_text_needs_a_chat_template(tmp_path: Path) -> None:
+    folder = aligned(tmp_path, {"sft": {"of": "chat", "count": 5, "score": "fas_response"}})
+    graph, store = plan(folder)
+    with pytest.raises(UserError, match="compares with the chat template, which this tokenizer has not"):
+        execute(folder, graph.runs[0].stages[1].node, store)

@@ -23,11 +23,12 @@ from tests.training_fixture import execute, plan, run, tiny, token_rows, write_s
 TAUGHT: dict[str, Any] = {"strategies": {"taught": None}}
 
 
-def with_mode(folder: Path, *modes: str, methods: tuple[Any, ...] = (), **settings: Any) -> Path:
-    """The toy experiment with a strategy for each mode, named by it."""
+def with_mode(folder: Path, *modes: str, methods: tuple[Any, ...] = (), count: int | None = None) -> Path:
+    """The toy experiment with a strategy for each mode, named by it; count: of those that sample."""
     write_toy(folder, strategies=dict.fromkeys(modes))
     for mode in modes:
-        taught = {"self_distillation": {"weight": 0.5, "mode": mode, **settings}}
+        sampled = {"count": count} if mode in ("cache_sampled", "cache_top_k") else {}
+        taught = {"self_distillation": {"weight": 0.5, "mode": mode, **sampled}}
         write_strategy(folder, mode, ["rewarm_cosine", *methods, taught])
     return folder
 
@@ -152,3 +153,38 @@ def test_adapter_off_is_the_previous_model_where_that_was_merged() -> None:
     merged = adapters.merged(adapted())
     fresh = adapters.add(merged, "t2", LoraConfig(target_modules=["q_proj"]))
     check_adapter_off(fresh, Teaching("previous", "adapter_off"), 2)
+
+
+def test_what_was_frozen_stays_frozen_when_adapters_come_back() -> None:
+    model = adapters.add(adapted(), "t2", LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    assert not all(before.values())
+    assert any(before.values())
+    loss = TokenLoss(model, 0, boundaries=True)
+    says = opening(Teaching("base", "adapter_off"), 0, {}, loss, Setting(2, "cpu", "fp32", []))
+    says(Batch(token_rows(2), None))
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == before
+
+
+def test_strategies_with_and_without_adapters_share_what_the_base_model_says(tmp_path: Path) -> None:
+    write_toy(tmp_path, strategies={"plain": None, "adapted": None})
+    taught = {"self_distillation": {"mode": "cache_hidden"}}
+    write_strategy(tmp_path, "plain", ["rewarm_cosine", taught])
+    write_strategy(tmp_path, "adapted", ["rewarm_cosine", "lora", taught])
+    graph, _ = plan(tmp_path)
+    assert len({node.key for node in graph.nodes if node.kind == "teacher"}) == 2  # one for each of two tasks
+
+
+def test_trunk_and_fork_share_what_their_teacher_says(tmp_path: Path) -> None:
+    write_toy(tmp_path, strategies={"forked": None})
+    write_strategy(tmp_path, "forked", ["wsd", {"self_distillation": {"mode": "cache_hidden"}}])
+    graph, _ = plan(tmp_path)
+    assert len({node.key for node in graph.nodes if node.kind == "teacher"}) == 2
+
+
+def test_a_set_without_a_whole_row_has_nothing_to_be_taught(tmp_path: Path) -> None:
+    folder = with_mode(tmp_path, "cache_hidden")
+    graph, store = plan(folder, "--train.sequence=20000", "--tokens=80000")
+    (node,) = (n for n in graph.runs[0].stages[0].node.parents.values() if n.kind == "teacher")
+    with pytest.raises(UserError, match="'english': has no training rows"):
+        execute(folder, node, store)

@@ -29,7 +29,7 @@ def figures(result: ExperimentResult) -> dict[str, go.Figure]:
     made = {"forgetting": forgetting_figure(result)}
     if is_scored(result):
         made["form_and_content"] = form_and_content_figure(every)
-    for name in [*result.tasks, *result.retain]:
+    for name in [*result.tasks, *result.retain, *result.general]:
         made[f"curve/{name}"] = curve_figure(every, name, window_loss(name), "nats/token")
     for group in every:
         made[f"matrix/{group.label}"] = matrix_figure(result, group)
@@ -84,7 +84,7 @@ def matrix_figure(result: ExperimentResult, group: Group) -> go.Figure:
     """
     scored = is_scored(result)
     value, unit = (score_at, "strict score") if scored else (loss_at, "nats/token")
-    columns = [*group.order, *result.retain]
+    columns = [*group.order, *result.retain, *result.general]
     names = ["before training", *(f"after {task}" for task in group.order)]
     losses = [[value(group, t, name) for name in columns] for t in range(len(names))]
     trained = (

@@ -96,7 +96,8 @@ Measures = list[tuple[Column, Callable[[Group], Value]]]
 def _by_loss(result: ExperimentResult) -> Measures:
     found: Measures = [(Column(name, "nats/token", "lower"), partial(_final, names=[name])) for name in result.tasks]
     found.append((Column("mean of tasks", "nats/token", "lower", "mean"), partial(_final, names=result.tasks)))
-    found += [(Column(name, "retain", "lower", wide=True), partial(_final, names=[name])) for name in result.retain]
+    for role, names in (("retain", result.retain), ("general", result.general)):
+        found += [(Column(name, role, "lower", wide=True), partial(_final, names=[name])) for name in names]
     return [
         *found,
         (Column("forgetting", "first_nll", "lower", "forgot"), _forgetting),

@@ -13,6 +13,7 @@ from cl.losses import Outputs
 from cl.method import MicroBatch
 from cl.reading import Reading
 from cl.rows import IGNORE, Batch
+from strategies.knowledge_mixture import KnowledgeMixture
 from strategies.self_distillation import SelfDistillation
 from tests.method_fixture import token_terms
 
@@ -95,8 +96,16 @@ def test_neutral_is_not_there_at_all() -> None:
         ({"weight": 2.0, "combine": "convex"}, "no share of the loss"),
         ({"direction": "reverse", "mode": "cache_sampled"}, "needs all that the teacher says"),
         ({"tau_squared": True}, "no effect at temperature 1"),
+        ({"count": 9}, "count: 9 has no effect with mode frozen_copy"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         SelfDistillation(**settings)
+
+
+def test_positions_apart_need_something_mixed_in() -> None:
+    SelfDistillation().check([])
+    SelfDistillation(positions="general").check([KnowledgeMixture({"chat": 0.5})])
+    with pytest.raises(UserError, match="positions: general has no effect"):
+        SelfDistillation(positions="general").check([])
