@@ -42,7 +42,7 @@ IMPLIED = {
     "lora_mas": "a pass over the adapter",
     "lora_si": "some passes over the adapter",
     "extra_forward": "a forward pass, as the floor of LwF",
-    "lora_lwf": "a forward pass, and the logits of learned tokens twice",
+    "lora_lwf": "a forward pass, and the teacher's logits of learned tokens",
     "moe_lora": "a router per module, gates on the rank",
     "prompt_tuning": "longer input, no adapters",
     "osf": "full weights in factors, projected gradients",
