@@ -100,9 +100,9 @@ class Method:
         """How many examples of its set the stage learns from, None: all of them."""
         return None
 
-    def choose(self, of: Candidates) -> torch.Tensor:
-        """Return the numbers of the examples to learn from."""
-        raise NotImplementedError
+    def choose(self, of: Candidates) -> Sequence[int]:
+        """Return the numbers of the examples to learn from, as many as `chosen` says; by default the first ones."""
+        return range(self.chosen() or 0)
 
     def transform(self, examples: list[Example], task: str, split: str) -> list[Example]:
         """Return the examples of a split (train, validation or test) of an instruction task instead of `examples`."""

@@ -84,7 +84,7 @@ def select(
     wanted = method.chosen()
     if wanted is None or wanted > len(found):
         raise UserError(f"count: {wanted} is more than the {len(found)} training examples of {spec['set']}; lower it")
-    chosen = method.choose(_scored(spec, inputs, found, progress)).sort().values.tolist()
+    chosen = sorted(method.choose(_scored(spec, inputs, found, progress)))
     assert len(set(chosen)) == wanted, f"{wanted} examples were to be chosen, not {chosen}"
     arrays = load_file(folder / "tokens.safetensors")
     save_file(arrays | _only(arrays, chosen), out / "tokens.safetensors")

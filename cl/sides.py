@@ -135,12 +135,13 @@ class Sides:
 
     def _cache(self, teaching: Teaching, model: Node, name: str, span: range | None) -> Node:
         """What the model says of the rows of a data set at some places of its reading order."""
-        sampled = teaching.mode in ("cache_sampled", "cache_top_k")
+        sampled = teaching.mode in ("cache_sampled", "cache_top_k")  # which model it is stands in the parents
+        decides = dataclasses.replace(teaching, of="base") if sampled else Teaching("base", teaching.mode)
         spec = {
             "set": name,
             "positions": None if span is None else [span.start, span.stop],
             "seed": self.seed,
-            "teaching": dataclasses.asdict(teaching if sampled else Teaching("base", teaching.mode)),
+            "teaching": dataclasses.asdict(decides),
             "train": {"sequence": self.ground.train["sequence"], "boundaries": self.ground.train["boundaries"]},
             "device": self.ground.resolved["device"],
             "precision": self.ground.resolved["precision"],

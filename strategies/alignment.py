@@ -85,10 +85,9 @@ class Alignment(Method, ABC):
         """`count`."""
         return self.count
 
-    def choose(self, of: Candidates) -> Tensor:
+    def choose(self, of: Candidates) -> list[int]:
         """The numbers of the examples with the lowest or highest score; equal ones in their stored order."""
-        assert self.count is not None
-        order = scores(of, self.score).argsort(stable=True, descending=self.keep == "highest")
+        order: list[int] = scores(of, self.score).argsort(stable=True, descending=self.keep == "highest").tolist()
         return order[: self.count]
 
 

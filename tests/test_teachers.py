@@ -55,8 +55,9 @@ def test_the_model_without_its_adapter_is_the_copy(tmp_path: Path) -> None:
     assert final(found, "adapter_off") == pytest.approx(final(found, "frozen_copy"), rel=1e-5)
 
 
-def test_a_cache_is_in_no_key_of_weight_rate_or_schedule_but_in_that_of_its_model(tmp_path: Path) -> None:
-    folder = with_mode(tmp_path, "cache_hidden")
+@pytest.mark.parametrize("mode", ["cache_hidden", "cache_sampled"])
+def test_a_cache_is_in_no_key_of_weight_rate_or_schedule_but_in_that_of_its_model(mode: str, tmp_path: Path) -> None:
+    folder = with_mode(tmp_path, mode)
     graph, _ = plan(folder)
     again, _ = plan(folder, "--train.lr=0.0007", "--strategy.self_distillation.weight=0.1")
     caches, later = ({n.key for n in g.nodes if n.kind == "teacher"} for g in (graph, again))

@@ -76,16 +76,16 @@ def test_scores_by_hand(score: Any, expected: list[float]) -> None:
 
 def test_the_lowest_or_highest_are_kept_and_equal_ones_in_their_order() -> None:
     of = Known(templated=[2.0, 1.0, 2.0, 1.0, 3.0])
-    assert SFT("chat", 3).choose(of).tolist() == [1, 3, 0]
-    assert SFT("chat", 3, keep="highest").choose(of).tolist() == [4, 0, 2]
+    assert SFT("chat", 3).choose(of) == [1, 3, 0]
+    assert SFT("chat", 3, keep="highest").choose(of) == [4, 0, 2]
 
 
 def test_random_ones_are_those_of_the_seed() -> None:
     of, other = Known(templated=[0.0] * 50), Known(templated=[0.0] * 50)
     other.seed = 4
-    chosen = SFT("chat", 9, score="random").choose(of).tolist()
-    assert chosen == SFT("chat", 9, score="random").choose(of).tolist()
-    assert chosen != SFT("chat", 9, score="random").choose(other).tolist()
+    chosen = SFT("chat", 9, score="random").choose(of)
+    assert chosen == SFT("chat", 9, score="random").choose(of)
+    assert chosen != SFT("chat", 9, score="random").choose(other)
     assert len(set(chosen)) == 9
 
 
