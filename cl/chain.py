@@ -57,6 +57,7 @@ class Chain(Sides):
         return stage.continues or kept
 
     def _stage(self, stage: Stage, parent: StagePlan | None, keep: bool) -> StagePlan:
+        self._check_aligned(stage)
         train = self.ground.experiment.train
         steps = max(1, round(stage.total / train.batch))
         first, last = boundary(steps, stage.start), boundary(steps, stage.stop)

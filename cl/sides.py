@@ -76,8 +76,6 @@ class Sides:
 
         The model that was learned says which, not the one that an earlier phase of alignment has made of it.
         """
-        for name in stage.tasks if stage.phase != "learn" else ():
-            self._check_general(name, stage.phase)
         while parent is not None and parent.stage.phase != "learn":
             parent = parent.parent
         state = self.base if parent is None else parent.node
@@ -88,13 +86,14 @@ class Sides:
                 found[f"data/{name}"] = self._choice(part, state, name)
         return found
 
-    def _check_general(self, name: str, phase: str) -> None:
-        """Raises UserError for a set that no alignment of the phase can learn from."""
-        defined = self.ground.scenario
-        if name not in defined.general:
-            raise UserError(unknown(f"{phase}.of: general set of {defined.name}", name, defined.general))
-        if (kind := defined.general[name].kind) != ALIGNED[phase]:
-            raise UserError(f"{phase}.of: {name} is a set of kind {kind}; name one of kind {ALIGNED[phase]}")
+    def _check_aligned(self, stage: Stage) -> None:
+        """Raises UserError where a stage aligns with a set that its phase cannot learn from."""
+        defined, phase = self.ground.scenario, stage.phase
+        for name in stage.tasks if phase != "learn" else ():
+            if name not in defined.general:
+                raise UserError(unknown(f"{phase}.of: general set of {defined.name}", name, defined.general))
+            if (kind := defined.general[name].kind) != ALIGNED[phase]:
+                raise UserError(f"{phase}.of: {name} is a set of kind {kind}; name one of kind {ALIGNED[phase]}")
 
     def _choice(self, part: Part, state: Node, name: str) -> Node:
         """The examples of a set that a method chooses."""

@@ -92,6 +92,7 @@ def test_a_run_with_alignment_and_its_curve(adapter: list[str], tmp_path: Path) 
         ({"sft": {"of": "liked"}}, "sft.of: liked is a set of kind preference; name one of kind instruction"),
         ({"dpo": {"of": "chat"}}, "dpo.of: chat is a set of kind instruction; name one of kind preference"),
         ({"sft": {"of": "chat", "score": "nll"}}, "score"),
+        ({"sft": {"of": "chatt"}}, "sft.of: general set of toy: 'chatt' is unknown; did you mean 'chat'"),
         ({"sft": {"of": "german"}}, "sft.of: general set of toy: 'german' is unknown"),
     ],
 )
