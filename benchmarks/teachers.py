@@ -1,6 +1,6 @@
 """What a teacher costs beside plain continual pre-training: step time and peak memory of each kind.
 
-    python benchmarks/teachers.py [--model=smollm2-135m-instruct] [--sequence=1024] [--steps=8] [--precision=fp32]
+    python benchmarks/teachers.py [--model=smollm2-135m-instruct] [--sequence=1024] [--batch=1] [--steps=8]
 
 All parameters are trained on packed text; LoRA arms are beside LoRA in a table of their own (`--adapters=true`). See
 `turns.py` for how arms are timed. The pass that fills a cache is not in the step: every later trial finds it.
@@ -29,7 +29,7 @@ IMPLIED = {
 LIVE = {"adapter_off": "as frozen_copy, without a second model"}
 
 
-def node_of(model: str, sequence: int, precision: str, adapters: bool, arm: str, steps: int, store: str) -> Any:
+def node_of(model: str, sequence: int, batch: int, precision: str, adapters: bool, arm: str, steps: int, store: str) -> Any:
     """The train node of an arm, which has so many steps."""
     from cl import graph
     from cl.experiment import parse
@@ -44,10 +44,10 @@ def node_of(model: str, sequence: int, precision: str, adapters: bool, arm: str,
                 "name": "cost",
                 "scenario": "medicine_mixture",
                 "model": {"name": model} | ({"vocabulary": 4096} if model.startswith(("llama", "neox")) else {}),
-                "tokens": 2 * sequence * steps,
+                "tokens": batch * sequence * steps,
                 "strategies": {arm: named},
                 "store": store,
-                "train": {"batch": 2, "sequence": sequence, "lr": 1e-4, "precision": precision, "compile": False},
+                "train": {"batch": batch, "sequence": sequence, "lr": 1e-4, "precision": precision, "compile": False},
                 "evaluation": {"points": 0},
             }
         )
@@ -58,6 +58,7 @@ def node_of(model: str, sequence: int, precision: str, adapters: bool, arm: str,
 def main(
     model: str = "smollm2-135m-instruct",
     sequence: int = 1024,
+    batch: int = 1,
     precision: str = "fp32",
     adapters: bool = False,
     steps: int = 8,
@@ -66,10 +67,10 @@ def main(
     memory: str = "",
 ) -> None:
     """Print a table; with `store`, do one part of it in this process and print JSON."""
-    title = f"{model}, {'LoRA' if adapters else 'all parameters'}, batch 2 x {sequence}, {precision}"
+    title = f"{model}, {'LoRA' if adapters else 'all parameters'}, batch {batch} x {sequence}, {precision}"
     options = [__file__, f"--model={model}", f"--sequence={sequence}", f"--precision={precision}"]
-    options.append(f"--adapters={str(adapters).lower()}")
-    node = partial(node_of, model, sequence, precision, adapters)
+    options += [f"--batch={batch}", f"--adapters={str(adapters).lower()}"]
+    node = partial(node_of, model, sequence, batch, precision, adapters)
     implied = IMPLIED | (LIVE if adapters else {})
     turns.run(node, implied, title, options, steps=steps, arms=arms, store=store, memory=memory)
 

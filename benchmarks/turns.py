@@ -150,7 +150,11 @@ def _compare(implied: Mapping[str, str], base: str, arms: list[str], steps: int,
 
 
 def _call(options: list[str]) -> Any:
-    done = subprocess.run([sys.executable, *options], capture_output=True, text=True, check=False)
+    # One heap for all threads: each arm's own would keep what its activations took.
+    one_heap = os.environ | {"MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run([sys.executable, *options], capture_output=True, text=True, check=False, env=one_heap)
+    if done.returncode < 0:
+        sys.exit(f"{' '.join(options)} was killed (signal {-done.returncode}), probably for memory: name fewer --arms")
     if done.returncode:
         sys.exit(f"{' '.join(options)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

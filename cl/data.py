@@ -178,7 +178,8 @@ def _arrays(
     examples = [found for found in documents if isinstance(found, Example)]
     compared = any(found.rejected for found in examples)
     if compared:
-        worse = [replace(found, answer=str(found.rejected), rejected=None) for found in examples]
+        # as a phrase: a worse answer need not be one of the labels
+        worse = [Example(found.question, str(found.rejected), "phrase") for found in examples]
         examples = [one for pair in zip(examples, worse, strict=True) for one in pair]
     pairs = [dialogue(found, tokenizer, separator, system) for found in examples]
     ids = [np.array([*question, *answer], dtype=np.int32) for question, answer in pairs]

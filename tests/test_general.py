@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
@@ -85,6 +86,24 @@ def test_a_pair_is_two_rows_of_one_question(tmp_path: Path) -> None:
     assert batch.ids[1, : len(worse.ids)].tolist() == worse.ids.tolist()
     assert batch.targets is not None
     assert (batch.targets[0] != IGNORE).any()
+
+
+def test_a_worse_answer_need_not_be_one_of_the_labels(tmp_path: Path) -> None:
+    folder = write_mixture(tmp_path)
+    labels = [
+        {"question": f"Which is {i}?", "answer": "even", "rejected": "odd" if i % 4 else "Let me see. even"}
+        for i in range(0, 80, 2)
+    ]
+    (folder / "labels.jsonl").write_text("\n".join(map(json.dumps, labels)))
+    scenario = yaml.safe_load((folder / "toy.yaml").read_text())
+    fields = {"style": "label", "labels": ["odd", "even"], "rejected": "rejected"}
+    scenario["general"]["liked"]["sources"] = [{"source": "examples", "path": "labels.jsonl"} | fields]
+    (folder / "toy.yaml").write_text(yaml.safe_dump(scenario))
+    graph, store = plan(folder)
+    with contextlib.chdir(folder):
+        node = Ground(graph.experiment, graph.scenario).set("liked")
+    execute(folder, node, store)
+    assert len(rows(store.path(node), "liked", "train", 128)) > 20
 
 
 @pytest.mark.parametrize(
