@@ -29,7 +29,9 @@ IMPLIED = {
 LIVE = {"adapter_off": "as frozen_copy, without a second model"}
 
 
-def node_of(model: str, sequence: int, batch: int, precision: str, adapters: bool, arm: str, steps: int, store: str) -> Any:
+def node_of(
+    model: str, sequence: int, batch: int, precision: str, adapters: bool, arm: str, steps: int, store: str
+) -> Any:
     """The train node of an arm, which has so many steps."""
     from cl import graph
     from cl.experiment import parse

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": "execute an experiment, or what is missing of it, and report",
     "plan": "show an experiment's graph: what is stored, what will be trained, tokens and time",
+    "order": "estimate what another order of the batches, or of the tasks, would have come to",
     "report": "draw the report of an experiment again from its results.json",
     "scenario": "show a scenario: tasks, sizes, overlap, one example each",
     "list": "list strategies, scenarios, models or experiments",
@@ -26,6 +27,7 @@ examples:
   cl run quickstart --strategy.replay.share=0.1 --tracking.uri=http://localhost:5000
   cl run --help                 (all settings of an experiment)
   cl scenario show english_german
+  cl order validate sample_order_small
   cl store gc --drop old_experiment --dry-run
 
 exit codes: 0 done; 2 bad input, told in one line; 130 interrupted; 1 a defect, with its traceback
@@ -41,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 
     arguments = sys.argv[1:] if argv is None else argv
     settings: list[str] = []
-    if arguments and arguments[0] in ("run", "plan"):
+    if arguments and arguments[0] in ("run", "plan", "order"):
         settings = [a for a in arguments if a.startswith("--") and a != "--help" and not a.startswith("--help=")]
         arguments = [a for a in arguments if a not in settings]
     try:
@@ -96,6 +98,14 @@ def _add_arguments(parser: ArgumentParser, command: str) -> None:
     if command in ("run", "plan"):
         text = "name or YAML path; any setting: --train.lr=1e-3, --strategy.replay.share=0.1"
         parser.add_argument("experiment", type=str, help=text)
+    elif command == "order":
+        text = (
+            "record: reference runs and gradients only; validate: against real retrainings; tasks: every order of tasks"
+        )
+        parser.add_argument(
+            "action", choices=["record", "estimate", "validate", "search", "position", "tasks"], help=text
+        )
+        parser.add_argument("experiment", type=str, help="name or YAML path; any setting, as --order.references=3")
     elif command == "report":
         parser.add_argument("results", type=str, help="a results.json that `cl run` wrote")
     elif command == "scenario":
@@ -119,6 +129,10 @@ def _dispatch(chosen: Any, settings: list[str]) -> None:
         commands.run(options.experiment, settings)
     elif chosen.subcommand == "plan":
         commands.plan(options.experiment, settings)
+    elif chosen.subcommand == "order":
+        from cl import order_commands
+
+        order_commands.order(options.action, options.experiment, settings)
     elif chosen.subcommand == "report":
         commands.report(options.results)
     elif chosen.subcommand == "scenario":

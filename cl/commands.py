@@ -41,9 +41,9 @@ def run(name: str, settings: list[str]) -> None:
 
     graph, store, todo, cost = _planned(name, settings, protect=True)
     started = time.monotonic()
-    with _tracker(graph, store) as tracker:
+    with tracker_of(graph, store) as tracker:
         listener = ProgressListener(console, todo, cost, tracker.point if tracker else None)
-        with _quiet(), listener.bars if todo else contextlib.nullcontext():
+        with quiet(), listener.bars if todo else contextlib.nullcontext():
             runner.run(todo, store, listener)
         if tracker is not None:
             tracker.close()  # plotly looks into modules that its thread may have half imported
@@ -62,7 +62,7 @@ def _planned(name: str, settings: list[str], protect: bool) -> tuple[Graph, Stor
     from cl import costs, experiment, graph, runner
     from cl.console import show_plan
 
-    with _quiet():
+    with quiet():
         planned = graph.build(experiment.load(name, settings))
         store = Store(planned.experiment.store)
         if protect:
@@ -75,7 +75,7 @@ def _planned(name: str, settings: list[str], protect: bool) -> tuple[Graph, Stor
 
 
 @contextlib.contextmanager
-def _tracker(graph: Graph, store: Store) -> Iterator[Tracker | None]:
+def tracker_of(graph: Graph, store: Store) -> Iterator[Tracker | None]:
     """The tracker of a graph's runs, or None where tracking is switched off."""
     from cl.tracking import Tracker
 
@@ -99,7 +99,7 @@ def _finish_tracking(tracker: Tracker | None, result: ExperimentResult, folder: 
     if tracker is None:
         return
     try:
-        with _quiet():
+        with quiet():
             tracker.finish(result, folder)
     except Exception as error:  # the result is in the store and the report; say loudly that MLflow lacks it
         tracker.problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -153,7 +153,7 @@ def scenario_show(name: str, model: str | None) -> None:
 
     found = scenario.load(name)
     chosen = model or next(iter(models.installed()), None)
-    with _quiet():
+    with quiet():
         tokenizer = models.load_tokenizer(Model(chosen)) if chosen else None
         shown = show(found, (lambda text: len(tokenizer.tokenize(text))) if tokenizer else None)
     console.print(shown)
@@ -236,7 +236,7 @@ def _list_store(found: Store) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence what libraries print about themselves; our own warnings are printed by us."""
     import logging
     import os

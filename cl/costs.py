@@ -27,6 +27,9 @@ FIXED = {
     "teacher": 1.0,
     "select": 5.0,
     "evaluate": 0.5,
+    "trace": 1.0,
+    "grid": 2.0,
+    "order": 10.0,
 }
 # Seconds per call: importing torch, transformers and Lightning; compiling.
 STARTING = 10.0

@@ -20,7 +20,7 @@ import yaml
 
 from cl import catalog
 from cl.errors import UserError
-from cl.settings import Checkpoints, Evaluation, Model, Tracking, Train
+from cl.settings import Checkpoints, Evaluation, Model, SampleOrder, Tracking, Train
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Experiment:
         train: how stages are trained.
         evaluation: what is measured.
         checkpoints: when unfinished work is saved.
+        order: what `cl order` estimates, and how.
         tracking: where it is logged.
         store: folder or fsspec URL of the node store.
         output: folder of reports; each experiment has its own folder there.
@@ -60,6 +61,7 @@ class Experiment:
     train: Train = field(default_factory=Train)
     evaluation: Evaluation = field(default_factory=Evaluation)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    order: SampleOrder = field(default_factory=SampleOrder)
     tracking: Tracking = field(default_factory=Tracking)
     store: str = "store"
     output: str = "results"

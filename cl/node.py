@@ -35,6 +35,9 @@ MODULES = {
     "select": "cl.selection",
     "teacher": "cl.teaching",
     "evaluate": "cl.evaluation",
+    "trace": "cl.orders.tracing",
+    "grid": "cl.orders.asking",
+    "order": "cl.orders.asking",
 }
 LIBRARIES = {
     "tokenizer": ("gguf", "tokenizers", "transformers"),
@@ -46,6 +49,9 @@ LIBRARIES = {
     "select": ("peft", "tokenizers", "torch", "transformers"),
     "teacher": ("peft", "torch", "transformers"),
     "evaluate": ("peft", "torch", "transformers"),
+    "trace": ("peft", "torch", "transformers", "pytorch-lightning"),
+    "grid": ("peft", "torch", "transformers"),
+    "order": ("optuna", "peft", "scipy", "torch", "transformers"),
 }
 
 
@@ -53,7 +59,8 @@ LIBRARIES = {
 class Node:
     """One step of the graph.
 
-    kind: tokenizer, data, base, teacher, select, train, consolidate, merge or evaluate; name: for people; spec: JSON
+    kind: tokenizer, data, base, teacher, select, train, consolidate, merge, evaluate, trace, grid or order; name:
+    for people; spec: JSON
     data with all settings that can change the result; parents: by role; extra_sources: our modules that this node
     executes beyond those that its kind imports (its methods).
     Not in the key: cost (training or evaluation tokens); needs (artifacts that children read, e.g.

@@ -87,9 +87,8 @@ def _check_finite(node: Node, result: dict[str, Any]) -> None:
     try:
         json.dumps(result, allow_nan=False)
     except ValueError as error:
-        raise UserError(
-            f"{node.kind} {node.name}: the loss is not finite, training diverged; lower train.lr or train.clip"
-        ) from error
+        what = "the loss is not finite, training diverged" if node.kind == "train" else "a result is not finite"
+        raise UserError(f"{node.kind} {node.name}: {what}; lower train.lr or train.clip") from error
 
 
 class _Watcher:
@@ -175,6 +174,31 @@ def _evaluate(node: Node, store: Store, work: Path, listener: Listener) -> dict[
     return evaluation.evaluate(dict(node.spec), _inputs(node, store), work / "out", progress)
 
 
+def _stages_methods(node: Node) -> list[list[Method]]:
+    """The methods of each stage that a trace reorders."""
+    return [[_method(entry, node) for entry in stage["methods"]] for stage in node.spec["stages"]]
+
+
+def _trace(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    from cl.orders import tracing
+
+    progress = _Watcher(node, listener).progress
+    return tracing.trace(node.spec, _inputs(node, store), _stages_methods(node), work / "out", progress)
+
+
+def _grid(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    from cl.orders import asking
+
+    progress = _Watcher(node, listener).progress
+    return asking.grid(node.spec, _inputs(node, store), _stages_methods(node), work, progress)
+
+
+def _order(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    from cl.orders import asking
+
+    return asking.ask(node.spec, _inputs(node, store), _stages_methods(node), _Watcher(node, listener).progress)
+
+
 Execute = Callable[[Node, Store, Path, Listener], dict[str, Any]]
 _EXECUTE: dict[str, Execute] = {
     "tokenizer": _tokenizer,
@@ -186,4 +210,7 @@ _EXECUTE: dict[str, Execute] = {
     "teacher": _teacher,
     "select": _select,
     "evaluate": _evaluate,
+    "trace": _trace,
+    "grid": _grid,
+    "order": _order,
 }

@@ -179,6 +179,32 @@ class Tracker:
         self.client.log_artifacts(self._parent(), str(folder))
         self.client.set_terminated(self._parent())
 
+    def beside(
+        self, name: str, key: str, params: dict[str, Any], metrics: dict[str, float], files: Sequence[Path]
+    ) -> None:
+        """Deliver what was found beside the runs (orders) as an MLflow run of its own, once; `key` is its node's."""
+        from mlflow.entities import Metric, Param
+
+        self.close()
+        self.problem = ""
+        if not self._known(key):
+            tags = {"mlflow.runName": name, "cl.node": key, "mlflow.parentRunId": self._parent()}
+            self.ledger.runs[key] = Delivered(self.client.create_run(self._experiment(), tags=tags).info.run_id)
+        delivered = self.ledger.runs[key]
+        if delivered.steps.get("complete"):
+            return
+        now = int(time.time() * 1000)
+        self.client.log_batch(
+            delivered.run_id,
+            metrics=[Metric(safe_name(metric), value, now, 0) for metric, value in metrics.items()],
+            params=[Param(safe_name(param), str(value)) for param, value in params.items()],
+        )
+        for file in files:
+            self.client.log_artifact(delivered.run_id, str(file))
+        self.client.set_terminated(delivered.run_id)
+        delivered.steps["complete"] = 1
+        self.ledger.save()
+
     def _finish_run(self, plan: RunPlan, run: RunResult, result: ExperimentResult) -> None:
         from mlflow.entities import Metric
 

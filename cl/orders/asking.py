@@ -1,0 +1,112 @@
+"""Execute the nodes that stand on traces: the grid of gradients, and what an estimator built on it is asked.
+
+    trace, trace, … ──grid──▶ gradients ──order──▶ estimates, validation, search, positions, task orders
+
+Losses are nats per token of the validation sets; the *objective* is the mean over those that the specification names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cl.errors import UserError
+from cl.evaluation import result_of
+from cl.method import Method
+from cl.orders import answers, measuring, recorder, references, tracing, validation
+from cl.orders.answers import Question
+from cl.orders.estimator import Estimator
+from cl.orders.fidelity import DOUBT, better_readout, fidelity
+from cl.orders.grid import Grid, Supports, Trace, nbytes
+from cl.orders.recursion import position_weights
+from cl.orders.stream import Stream
+
+STARS = "stars.npy"
+Progress = Callable[[int, int], None]
+Methods = Sequence[Sequence[Method]]
+Inputs = Mapping[str, Path]
+ANSWERS: dict[str, Callable[[Question], dict[str, Any]]] = {
+    "estimate": answers.estimate,
+    "validate": validation.validate,
+    "search": answers.search,
+    "position": answers.position,
+    "tasks": answers.tasks,
+}
+
+
+def grid(spec: Mapping[str, Any], inputs: Inputs, methods: Methods, work: Path, progress: Progress) -> dict[str, Any]:
+    """Execute a grid node: the gradient of every batch and set at every support point of the reference runs.
+
+    `work` keeps what an interrupted attempt has computed. Returns losses at the points, gradients computed and seconds.
+    """
+    started = time.monotonic()
+    stream, traces = tracing.open_stream(spec, inputs, methods), _traces(spec, inputs)
+    _check_room(spec, stream, sum(len(trace.positions) - 1 for trace in traces))
+    if spec["stars"]:
+        start = torch.from_numpy(np.array(traces[0].points[0]))
+        stars = references.stars(stream, recorder.update_of(stream), start)
+        np.save(work / "out" / STARS, np.stack([star.points[1] for star in stars]))
+        traces += stars
+    found = measuring.measure(stream, Supports.of(traces), work, spec["part"], progress)
+    (work / measuring.COLUMNS).rename(work / "out" / measuring.COLUMNS)
+    return {"losses": found.losses.tolist(), "gradients": found.losses.size, "seconds": time.monotonic() - started}
+
+
+def ask(spec: Mapping[str, Any], inputs: Inputs, methods: Methods, progress: Progress) -> dict[str, Any]:
+    """Execute an order node: what an estimator says, by `ask`: estimate, validate, search, position or tasks.
+
+    Every result brings the estimator's fidelity, its readout, what it costs, and the weights of the positions.
+    """
+    estimator = open_estimator(spec, inputs, methods)
+    signals = fidelity(estimator, seed=spec["seed"])
+    if spec["ask"] == "search" and signals.verdict == "refuse" and not spec["force"]:
+        raise UserError(
+            f"order.search: the estimator misses {signals.defect:.0%} of what changes in gradients, above {DOUBT:.0%}: "
+            "it cannot rank orders; lower train.lr, raise order.references, use the oracle replay, or set order.force"
+        )
+    question = Question(estimator, spec, inputs, progress, result_of(inputs["trace/0"])["seconds"])
+    return {
+        "fidelity": asdict(signals) | {"verdict": signals.verdict},
+        "readout": estimator.readout,
+        "given": question.given,
+        "cost": question.cost(),
+        "position_weights": position_weights(estimator.update),
+        **ANSWERS[spec["ask"]](question),
+    }
+
+
+def _check_room(spec: Mapping[str, Any], stream: Stream, displacements: int) -> None:
+    """Raises UserError for a grid that is larger than it may be."""
+    columns = len(stream.batches) * (2 if spec["part"] else 1) + len(stream.targets)
+    needed = nbytes(columns, displacements + (len(stream.batches) if spec["stars"] else 0), stream.size)
+    if needed > spec["gigabytes"] * 1e9:
+        raise UserError(
+            f"order.gigabytes: the grid of {stream.size:,} parameters takes {needed / 1e9:.1f} GB, more than "
+            f"{spec['gigabytes']:g}; raise it, raise order.stride, train fewer steps, or use LoRA"
+        )
+
+
+def open_estimator(spec: Mapping[str, Any], inputs: Inputs, methods: Methods) -> Estimator:
+    """The estimator of a specification on a stored grid."""
+    stream, traces, folder = tracing.open_stream(spec, inputs, methods), _traces(spec, inputs), inputs["grid"]
+    if spec["stars"]:
+        start, ends = traces[0].points[0], np.load(folder / STARS, allow_pickle=False)
+        traces += [Trace((batch,), (0, 1), np.stack([start, end])) for batch, end in enumerate(ends)]
+    columns = np.load(folder / measuring.COLUMNS, mmap_mode="r", allow_pickle=False)
+    losses = np.array(result_of(folder)["losses"])
+    found = Grid(Supports.of(traces), columns, losses, len(stream.batches), len(stream.targets))
+    readout = "forward" if spec["readout"] == "auto" else spec["readout"]
+    update = recorder.update_of(stream)
+    estimator = Estimator(stream, found, update, spec["oracle"], readout, spec["ridge"], part=spec["part"])
+    return better_readout(estimator) if spec["readout"] == "auto" else estimator
+
+
+def _traces(spec: Mapping[str, Any], inputs: Inputs) -> list[Trace]:
+    runs = [tracing.stored(inputs[f"trace/{run}"]) for run in range(spec["references"])]
+    return [run.strided(spec["stride"]) for run in runs]

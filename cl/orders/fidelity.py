@@ -1,0 +1,98 @@
+"""Whether an estimator may be believed, told without retraining.
+
+    held_out   each reference run but the given one is estimated without its own displacements: the error of its end,
+    relative to
+               its distance from the given order's end; 1 = no better than "nothing changes"
+    defect     at some points of estimated runs the true gradient is computed: what the oracle missed of its change
+    since the
+               start, |g - g~| / |g - g_b(X_0)|; 1 = no better than the gradient at the start
+    residual   the largest share of the displacement, over the steps, that reference runs never went
+
+The first is free, the second costs a gradient a point. Thresholds are fitted in experiments/sample_order.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from cl.orders import references
+from cl.orders.estimator import Estimator
+from cl.orders.recursion import simulate
+
+TRUST, DOUBT = 0.35, 0.6
+"""Bounds of `defect` below which ranks were right, and above which they were useless: see docs/sample_order.md."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """The three signals; NaN where there is nothing to compute one from."""
+
+    held_out: float
+    defect: float
+    residual: float
+
+    @property
+    def verdict(self) -> str:
+        """`trust`, `verify` or `refuse`."""
+        return "trust" if self.defect < TRUST else "verify" if self.defect < DOUBT else "refuse"
+
+
+def fidelity(estimator: Estimator, orders: int = 3, points: int = 4, seed: int = 0) -> Fidelity:
+    """The signals of an estimator from so many random orders, and so many positions of each."""
+    steps = len(estimator.stream.batches)
+    asked = references.drawn(steps, orders, seed, estimator.grid.supports.orders)
+    residual = statistics.fmean(found.residual for found in estimator.estimate_many(asked))
+    return Fidelity(held_out(estimator), defect(estimator, asked, points), residual)
+
+
+def held_out(estimator: Estimator) -> float:
+    """The error of reference runs that the estimator is not shown; NaN where there is only one."""
+    supports = estimator.grid.supports
+    steps, errors = len(supports.orders[0]), []
+    given = supports.point(supports.at(0, steps))
+    for run, order in enumerate(supports.orders):
+        if run and len(order) == steps:
+            others = tuple(other for other in range(len(supports.orders)) if other != run)
+            without = dataclasses.replace(estimator, runs=others, readout="linear")
+            end = supports.point(supports.at(run, steps))
+            errors.append(float((without.estimate(order).end - end).norm() / (given - end).norm()))
+    return statistics.fmean(errors) if errors else float("nan")
+
+
+def defect(estimator: Estimator, orders: Sequence[Sequence[int]], points: int) -> float:
+    """What the oracle misses of the change of gradients at evenly spaced positions of some orders."""
+    steps = len(estimator.stream.batches)
+    places = {round((i + 1) * (steps - 1) / points) for i in range(points)}
+    missed: list[float] = []
+    orders_ST = torch.tensor([list(order) for order in orders])
+    oracle = estimator.oracle_of(orders_ST)
+
+    def gradient(position: int, batches_S: torch.Tensor, gamma_SP: torch.Tensor) -> torch.Tensor:
+        found = oracle(position, batches_S, gamma_SP)
+        for batch, gamma, guessed in zip(batches_S.tolist(), gamma_SP, found, strict=True):
+            if position in places:
+                true, start = estimator.stream.gradient(batch, gamma)[1], estimator.grid.column(batch)[0]
+                missed.append(float((true - guessed).norm() / (true - start).norm().clamp(min=1e-30)))
+        return found
+
+    simulate(estimator.grid.supports.start, orders_ST, estimator.update, gradient)
+    return statistics.fmean(missed)
+
+
+def better_readout(estimator: Estimator) -> Estimator:
+    """The estimator with the readout, forward or quadratic, that misses the losses of held-out reference runs less."""
+    grid, steps = estimator.grid, len(estimator.stream.batches)
+    errors = dict.fromkeys(("quadratic", "forward"), 0.0)
+    for run, order in enumerate(grid.supports.orders):
+        if run and len(order) == steps:
+            others = tuple(other for other in range(len(grid.supports.orders)) if other != run)
+            true = grid.losses[grid.supports.at(run, steps), grid.batches : grid.parts]
+            for readout in errors:
+                found = dataclasses.replace(estimator, runs=others, readout=readout).estimate(order)
+                errors[readout] += sum(abs(a - float(b)) for a, b in zip(found.losses.values(), true, strict=True))
+    return dataclasses.replace(estimator, readout=min(errors, key=lambda readout: errors[readout]))

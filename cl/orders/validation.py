@@ -1,0 +1,105 @@
+"""Hold an estimator against real retrainings of orders it has not seen, beside baselines and what was published."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cl.evaluation import result_of
+from cl.orders import published, rivals, tracing
+from cl.orders.agreement import agreement
+from cl.orders.answers import Question
+from cl.orders.oracles import NAMES
+
+CEILINGS = ("hvp_grid", "hvp_single")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Real retrainings: their orders, where they ended [S, P], and the objective there."""
+
+    orders: list[tuple[int, ...]]
+    ends: Tensor
+    losses: list[float]
+
+
+def validate(asked: Question) -> dict[str, Any]:
+    """Agreement of each estimator with the truth, and what as many real runs as it cost would have found.
+
+    Compared: the estimator with each readout; the oracles that need no secant; with `ceilings`, those by Hessian-vector
+    products; the published method as we read it; ridge regression on the other real runs.
+    """
+    truth, spec = _truth(asked), asked.spec
+    chosen = asked.estimator
+    others = [(chosen.oracle, chosen.readout)]
+    others += [(chosen.oracle, readout) for readout in ("forward", "quadratic") if readout != chosen.readout]
+    whole = spec["stride"] == 1
+    names = [*(NAMES if whole else ()), *(CEILINGS if whole and spec["ceilings"] else ())]
+    others += [(oracle, chosen.readout) for oracle in names if oracle != chosen.oracle]
+    rows = []
+    for done, (oracle, readout) in enumerate(others):
+        asked.progress(done, len(others) + 1)
+        own = dataclasses.replace(asked, estimator=dataclasses.replace(chosen, oracle=oracle, readout=readout))
+        found = own.estimator.estimate_many(truth.orders)
+        ends = torch.stack([one.end for one in found])
+        rows.append(_row(f"{oracle}, {readout}", [own.mean(one.losses) for one in found], truth, asked, ends))
+    if whole and chosen.update.kind == "adamw":
+        rows += [_published(terms, truth, asked) for terms in (0, 1, 2)]
+    rows.append(_row(f"ridge on {len(truth.orders) - 1} real runs", _ridge(truth), truth, asked))
+    bought = max(1, round(asked.cost()["preparation"]))
+    return {
+        "truth": truth.losses,
+        "orders": [list(order) for order in truth.orders],
+        "agreement": rows,
+        "best_of_cost": {"runs": bought, "loss": rivals.best_of(truth.losses, bought)},
+    }
+
+
+def _truth(asked: Question) -> Truth:
+    folders = [asked.inputs[f"truth/{i}"] for i in range(asked.spec["truths"])]
+    traces = [tracing.stored(folder) for folder in folders]
+    ends = torch.stack([torch.from_numpy(np.array(trace.points[-1])) for trace in traces])
+    return Truth([t.order for t in traces], ends, [asked.mean(result_of(folder)["validation"]) for folder in folders])
+
+
+def _row(
+    name: str, estimated: Sequence[float], truth: Truth, asked: Question, ends: Tensor | None = None
+) -> dict[str, Any]:
+    supports = asked.estimator.grid.supports
+    given, path = supports.point(supports.at(0, asked.steps)), float("nan")
+    if ends is not None:
+        missed, apart = (ends - truth.ends).norm(dim=1), (given - truth.ends).norm(dim=1)
+        path = float((missed / apart.clamp(min=1e-30)).mean())
+    found = dataclasses.asdict(agreement(estimated, truth.losses, asked.given, path))
+    plain = {key: _plain(value) for key, value in found.items()}
+    return {"name": name, "estimated": [_plain(each) for each in estimated]} | plain
+
+
+def _plain(value: Any) -> Any:
+    """JSON has neither NaN nor infinity: None, of an estimate that flew away."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _published(terms: int, truth: Truth, asked: Question) -> dict[str, Any]:
+    """FUT: so many terms beyond the reference's own step, curvature by element-wise quotients, bounded."""
+    grid, update = asked.estimator.grid, asked.estimator.update
+    curvature, count = published.secant(grid), cast(Literal[0, 1, 2], terms)
+    ends = torch.stack([published.estimate(grid, update, o, count, curvature, clamp=True) for o in truth.orders])
+    return _row(f"FUT, {terms} terms", [asked.loss_at(end) for end in ends], truth, asked, ends)
+
+
+def _ridge(truth: Truth) -> list[float]:
+    """Each order predicted from all the others' real losses."""
+    found = []
+    for i, order in enumerate(truth.orders):
+        others, losses = [*truth.orders[:i], *truth.orders[i + 1 :]], [*truth.losses[:i], *truth.losses[i + 1 :]]
+        found.append(float(rivals.ridge(others, losses, [order])[0]))
+    return found
