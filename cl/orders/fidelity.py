@@ -8,7 +8,7 @@
                start, |g - g~| / |g - g_b(X_0)|; 1 = no better than the gradient at the start
     residual   the largest share of the displacement, over the steps, that reference runs never went
 
-The first is free, the second costs a gradient a point. Thresholds are fitted in experiments/sample_order.py.
+The first is free, the second costs a gradient a point.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cl.orders.estimator import Estimator
 from cl.orders.recursion import simulate
 
 TRUST, DOUBT = 0.35, 0.6
-"""Bounds of `defect` below which ranks were right, and above which they were useless: see docs/sample_order.md."""
+"""Bounds of `defect`, provisional: guessed from the few settings that docs/sample_order.md shows, not fitted."""
 
 
 @dataclass(frozen=True)
