@@ -74,7 +74,7 @@ def build_parser(arguments: list[str]) -> ArgumentParser:
     parser = ArgumentParser(prog="cl", description=about, epilog=EPILOG, formatter_class=formatter, exit_on_error=False)
     commands = parser.add_subcommands(required=True)
     for name, text in COMMANDS.items():
-        wants_settings = name in ("run", "plan") and {"-h", "--help"} & set(arguments)
+        wants_settings = name in ("run", "plan", "order") and {"-h", "--help"} & set(arguments)
         epilog = SETTINGS + describe_settings() if wants_settings else None
         command = ArgumentParser(description=text, epilog=epilog, formatter_class=formatter, exit_on_error=False)
         _add_arguments(command, name)
