@@ -63,11 +63,12 @@ def _label(each: Ordering) -> str:
 
 def _show(planned: Graph, orderings: list[Ordering]) -> None:
     first = orderings[0]
+    dear = round(len(first.references) + first.points * (1 + first.sets))
     console.print(f"[bold]{escape(planned.experiment.name)}[/]  {escape(planned.experiment.question)}")
     console.print(
         f"{len(orderings)} run(s) of {first.run.strategy.label}: {first.batches} batches, "
         f"{len(first.references)} reference runs, "
-        f"gradients at {first.points} points: about {first.points + len(first.references)} retrainings to prepare each"
+        f"gradients at {first.points} points: about {dear} retrainings to prepare each"
     )
 
 
@@ -95,7 +96,7 @@ def _state_bytes(each: Ordering, store: Store) -> None:
     from cl.orders import grid
 
     chosen = each.settings
-    columns = each.batches * (2 if chosen.part else 1) + len(each.run.data)
+    columns = each.batches * (2 if chosen.part else 1) + len(each.objective)
     parameters = int(store.result(each.references[0])["parameters"])
     size = grid.nbytes(columns, each.points - 1, parameters)
     console.print(

@@ -78,7 +78,7 @@ class Ordering:
     def _spec(self) -> dict[str, Any]:
         return {
             "stages": [dict(plan.node.spec) for plan in self.stages],
-            "sets": list(self.run.data),
+            "sets": self.objective,
             "tokens": self.settings.tokens,
             "batch": self.graph.experiment.evaluation.batch,
         }
@@ -89,7 +89,7 @@ class Ordering:
         refused = ("memory/", "teacher/")
         if taught := [role for parents in own for role in parents if role.startswith(refused)]:
             raise UserError(f"order: {taught[0].split('/')[0]} of a method acts in the stages; leave the method out")
-        sets = {f"data/{name}": node for name, node in self.run.data.items()}
+        sets = {f"data/{name}": self.run.data[name] for name in self.objective}
         data = {role: node for parents in own for role, node in parents.items() if role.startswith("data/")}
         return {role: node for role, node in own[0].items() if not role.startswith("data/")} | sets | data
 
@@ -120,6 +120,11 @@ class Ordering:
         return {"references": chosen.references, "stars": chosen.stars, "stride": chosen.stride, "part": chosen.part}
 
     @property
+    def sets(self) -> float:
+        """What the gradients of all sets cost at one point, in retrainings."""
+        return len(self.objective) * self.settings.tokens / max(1, self._tokens)
+
+    @property
     def points(self) -> int:
         """Support points of the grid."""
         stars = self.batches if self.settings.stars else 0
@@ -130,7 +135,7 @@ class Ordering:
         """The gradients of all batches on the support points of the reference runs."""
         parents = {f"trace/{run}": node for run, node in enumerate(self.references)}
         name = f"gradients of {self.run.strategy.label} at {self.points} points"
-        columns = (2 if self.settings.part else 1) + len(self.run.data) * self.settings.tokens / max(1, self._tokens)
+        columns = (2 if self.settings.part else 1) + self.sets
         spec = self._estimator | {"gigabytes": self.settings.gigabytes}
         return self._node("grid", name, spec, parents, self._tokens * self.points * columns)
 

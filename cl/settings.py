@@ -158,7 +158,7 @@ class SampleOrder:
         part: rows of each batch that the oracle `replay` learns from along every order; 0 = none.
         gigabytes: most that the grid of gradients may take.
         objective: sets whose mean validation loss is estimated; by default the tasks whose batches change places.
-        tokens: validation tokens of each set.
+        tokens: validation tokens of each set of the objective; their gradients are computed at every support point.
         orders: for `estimate`: orders as lists of batch numbers, or `given`, `reversed`, `random`.
         held_out: for `validate`: how many random orders are really trained.
         ceilings: for `validate`: compare with Hessian-vector products too; dearer than retraining.

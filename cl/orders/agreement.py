@@ -58,7 +58,7 @@ def agreement(
         float((a - b).mean()),
         float(np.abs(reference - b).mean()),
         float(b.std(ddof=1)) if len(b) > 1 else float("nan"),
-        float((b[a.argmin()] - b.min()) / mean_to_best) if mean_to_best > 0 else float("nan"),
+        float((b[a.argmin()] - b.min()) / mean_to_best) if mean_to_best > 0 and np.isfinite(a).all() else float("nan"),
         path,
     )
 

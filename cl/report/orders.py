@@ -101,6 +101,7 @@ def ranks_figure(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
         marker={"color": PALETTE[1], "size": 9},
         showlegend=False,
     )
+    figure.update_yaxes(dtick=1)
     return figure.update_xaxes(range=[-1.05, 1.05], tickformat=".1f").update_layout(hovermode="closest")
 
 
