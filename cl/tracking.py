@@ -183,9 +183,9 @@ class Tracker:
         self, name: str, key: str, params: dict[str, Any], metrics: dict[str, float], files: Sequence[Path]
     ) -> None:
         """Deliver what was found beside the runs (orders) as an MLflow run of its own, once; `key` is its node's."""
+        self.close()  # before any import: MLflow's modules import each other in a circle, which two threads break
         from mlflow.entities import Metric, Param
 
-        self.close()
         self.problem = ""
         if not self._known(key):
             tags = {"mlflow.runName": name, "cl.node": key, "mlflow.parentRunId": self._parent()}

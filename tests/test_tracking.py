@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -128,7 +130,10 @@ class Server:
             raise MlflowException("gone", RESOURCE_DOES_NOT_EXIST)
         return SimpleNamespace(info=SimpleNamespace(lifecycle_stage="active"))
 
-    def log_batch(self, run_id: str, metrics: Any) -> None:
+    def set_terminated(self, run_id: str) -> None:
+        self._call()
+
+    def log_batch(self, run_id: str, metrics: Any, params: Any = ()) -> None:
         self._call()
         assert 0 < len(metrics) <= 1000
         self.runs[run_id] += [(metric.key, metric.step, metric.value) for metric in metrics]
@@ -229,6 +234,22 @@ def test_a_run_that_was_deleted_on_the_server_is_made_anew(tracked: Any) -> None
     second.close()
     assert second.problem == ""
     assert tracked.server.steps() == [10]
+
+
+def test_no_two_threads_import_mlflow(tracked: Any, monkeypatch: Any) -> None:
+    # Its modules import each other in a circle: a second thread meets them half made, and they stay so.
+    tracker, imported = tracked.make(), builtins.__import__
+    beside: list[str] = []
+
+    def watched(name: str, *rest: Any, **named: Any) -> Any:
+        if name.startswith("mlflow") and threading.current_thread() is not tracker.thread and tracker.thread.is_alive():
+            beside.append(name)
+        return imported(name, *rest, **named)
+
+    monkeypatch.setattr(builtins, "__import__", watched)
+    tracker.beside("found", "key", {}, {"loss": 1.0}, [])
+    assert tracked.server.steps() == [0]
+    assert not beside
 
 
 def test_a_database_is_there_complete_or_not_at_all(tmp_path: Path, monkeypatch: Any) -> None:
