@@ -59,13 +59,11 @@ LIBRARIES = {
 class Node:
     """One step of the graph.
 
-    kind: tokenizer, data, base, teacher, select, train, consolidate, merge, evaluate, trace, grid or order; name:
-    for people; spec: JSON
-    data with all settings that can change the result; parents: by role; extra_sources: our modules that this node
-    executes beyond those that its kind imports (its methods).
-    Not in the key: cost (training or evaluation tokens); needs (artifacts that children read, e.g.
-    "optimizer.safetensors"); uses (nodes that are read for looking only); local (settings that cannot change
-    the result).
+    kind: tokenizer, data, base, teacher, select, train, consolidate, merge, evaluate, trace, grid or order; name: for
+    people; spec: JSON data with all settings that can change the result; parents: by role; extra_sources: our modules
+    that this node executes beyond those that its kind imports (its methods). Not in the key: cost (training or
+    evaluation tokens); needs (artifacts that children read, e.g. "optimizer.safetensors"); uses (nodes that are read
+    for looking only); local (settings that cannot change the result).
     """
 
     kind: str

@@ -1,9 +1,8 @@
 """How well estimates agree with real retrainings: pure functions of two lists.
 
 Ranks decide which order is chosen, absolute errors whether its loss is believed; the two can disagree, so both are
-reported,
-beside what a constant would get and the spread of the truth. Tags of the formulas: Spearman and Kendall from scipy,
-percentile bootstrap (Efron), regret and relative error from the project's specification.
+reported, beside what a constant would get and the spread of the truth. Tags of the formulas: Spearman and Kendall from
+scipy, percentile bootstrap (Efron), regret and relative error from the project's specification.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Orders of tasks as orders of batches: a task's batches stay together and keep their own order.
 
-Every step is simulated, so an order of tasks gives a whole estimated result matrix: losses after each task of each
-set. The
-optimizer starts afresh where a position says so, whatever batches come there; tasks of unequal length would take those
-places apart, and are refused.
+Every step is simulated, so an order of tasks gives a whole estimated result matrix: losses after each task of each set.
+The optimizer starts afresh where a position says so, whatever batches come there; tasks of unequal length would take
+those places apart, and are refused.
 """
 
 from __future__ import annotations

@@ -4,9 +4,8 @@
     estimator.estimate(order).losses["validation"]     # milliseconds
     estimator.estimate_many(orders)                    # the same in matrix products
 
-Optimizer and schedule are recomputed exactly along the order, and only gradients are estimated. arXiv 2505.22042
-poses the question;
-its own method is `cl.orders.published`.
+Optimizer and schedule are recomputed exactly along the order, and only gradients are estimated. arXiv 2505.22042 poses
+the question; its own method is `cl.orders.published`.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ FAR = 3.0  # of the reference's path: no order of the same batches goes so far
 class OrderEstimate:
     """What an order comes to.
 
-    losses: nats per token of each target at its end; residual: the largest share, over the steps, of the
-    displacement that
-    lies outside what reference runs have seen; clipped: share of steps whose gradient was clipped; end: parameters [P].
+    losses: nats per token of each target at its end; residual: the largest share, over the steps, of the displacement
+    that lies outside what reference runs have seen; clipped: share of steps whose gradient was clipped; end: parameters
+    [P].
     """
 
     order: tuple[int, ...]
@@ -53,8 +52,7 @@ class Estimator:
     """An oracle and a readout on a grid.
 
     oracle: `secant`, or one of `reuse`, `grid0`, `setadd`, `replay`, `hvp_grid`, `hvp_single`; readout: `forward`,
-    `linear` or
-    `quadratic`; ridge, nearest, runs: of the secant; part: rows of a batch that `replay` learns from.
+    `linear` or `quadratic`; ridge, nearest, runs: of the secant; part: rows of a batch that `replay` learns from.
     """
 
     stream: Stream
@@ -140,9 +138,8 @@ def build(
     """Train the reference runs, fill the grid, and return the estimator; files are kept in `folder`.
 
     references, stars: see `cl.orders.references`; stride: positions between two support points; part: rows of each
-    batch for
-    the oracle `replay`; settings: of the Estimator. The learner's parameters are where the runs start, and are put
-    back.
+    batch for the oracle `replay`; settings: of the Estimator. The learner's parameters are where the runs start, and
+    are put back.
     """
     start, update = stream.read(), recorder.update_of(stream)
     runs = runs_of.orders(len(stream.batches), references, seed)

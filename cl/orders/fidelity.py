@@ -1,11 +1,9 @@
 """Whether an estimator may be believed, told without retraining.
 
-    held_out   each reference run but the given one is estimated without its own displacements: the error of its end,
-    relative to
-               its distance from the given order's end; 1 = no better than "nothing changes"
+    held_out   each reference run but the given one is estimated without its own displacements: the error of its
+               end, relative to its distance from the given order's end; 1 = no better than "nothing changes"
     defect     at some points of estimated runs the true gradient is computed: what the oracle missed of its change
-    since the
-               start, |g - g~| / |g - g_b(X_0)|; 1 = no better than the gradient at the start
+               since the start, |g - g~| / |g - g_b(X_0)|; 1 = no better than the gradient at the start
     residual   the largest share of the displacement, over the steps, that reference runs never went
 
 The first is free, the second costs a gradient a point.

@@ -4,10 +4,9 @@
     dG_kb = (g_b(end of k) - g_b(start of k)) / |d_k|         d_k = displacement k of a reference run
 
 So the gradient of a batch at a support point is `path @ column`, where the path names the displacements that lead
-there,
-and a gradient anywhere else is `coefficients @ column` with coefficients that an oracle chooses (`cl.orders.oracles`).
-Columns lie in one memory-mapped file, [columns, 1 + K, P] in fp32: differences of gradients cancel, so none is rounded
-before it is formed.
+there, and a gradient anywhere else is `coefficients @ column` with coefficients that an oracle chooses
+(`cl.orders.oracles`). Columns lie in one memory-mapped file, [columns, 1 + K, P] in fp32: differences of gradients
+cancel, so none is rounded before it is formed.
 
 Shapes: K displacements, P parameters, R reference runs, T batches, S orders.
 """
@@ -100,8 +99,7 @@ class Grid:
     """The columns of all batches, targets and, where asked for, parts of batches, on the support points.
 
     columns: [C, 1 + K, P], a memory map or an array; losses: [1 + K, C] at the points; batches, targets: how many
-    columns
-    come first of each; `parts` is where those of parts of batches begin.
+    columns come first of each; `parts` is where those of parts of batches begin.
     """
 
     def __init__(

@@ -5,12 +5,9 @@
     replay       g~_b(gamma_t) + [ ghat_b(gamma_t) - ghat~_b(gamma_t) ]    ghat: of the first rows of the batch alone
 
 A Hessian-vector product costs about three gradients, so the first two cost more than retraining: they show what the
-first
-order is good for. `replay` takes the grid's estimate as a control variate: what the grid gets wrong of a part of the
-batch is
-taken for what it gets wrong of the whole. It costs that part of a retraining for each order, and wants the part's
-own columns
-in the grid. Derived.
+first order is good for. `replay` takes the grid's estimate as a control variate: what the grid gets wrong of a part of
+the batch is taken for what it gets wrong of the whole. It costs that part of a retraining for each order, and wants the
+part's own columns in the grid. Derived.
 """
 
 from __future__ import annotations

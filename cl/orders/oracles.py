@@ -4,11 +4,9 @@
 
 `secant` looks where the order has come to: a = paths[anchor] + (UU^T + ridge I)^-1 U (gamma - anchor), block-Broyden on
 the span of the reference displacements; a permuted run stays near that span because the same batches built it. The
-others know only which batches came before: `reuse` takes a gradient as the given order saw it, `grid0` the one at
-the same
-position of the given order, `setadd` adds the change that each earlier batch's step made there. Derived in the
-project's
-specification; measured in REPRODUCTION.md.
+others know only which batches came before: `reuse` takes a gradient as the given order saw it, `grid0` the one at the
+same position of the given order, `setadd` adds the change that each earlier batch's step made there. Derived in the
+project's specification; measured in REPRODUCTION.md.
 """
 
 from __future__ import annotations
@@ -34,9 +32,8 @@ class Secant:
     """The multi-secant choice of coefficients.
 
     ridge: on the coefficients of unit displacements; runs: whose displacements are used, None: all; nearest: whether
-    the
-    nearest support point is the anchor, which makes every reference order exact, instead of the start.
-    residuals: of each call, the share [S] of the displacement that is outside the span.
+    the nearest support point is the anchor, which makes every reference order exact, instead of the start. residuals:
+    of each call, the share [S] of the displacement that is outside the span.
     """
 
     supports: Supports

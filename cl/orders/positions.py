@@ -3,10 +3,9 @@
     M[i, j] = loss on batch i where it comes at position j        memorisation
     G[i, j] = loss on a target then                               generalisation
 
-Design `shift`: batch i moves to j, all others keep their order; `random`: mean over random orders of the others.
-arXiv 2505.22042
-draws such heat maps. Under Adam a batch at the very end counts for little, because momentum has not paid it out
-(`cl.orders.recursion.position_weights`): lower loss of an early batch is no primacy.
+Design `shift`: batch i moves to j, all others keep their order; `random`: mean over random orders of the others. arXiv
+2505.22042 draws such heat maps. Under Adam a batch at the very end counts for little, because momentum has not paid it
+out (`cl.orders.recursion.position_weights`): lower loss of an early batch is no primacy.
 """
 
 from __future__ import annotations

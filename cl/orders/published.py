@@ -5,12 +5,9 @@
     FUT++   ... + 1/2 (Gamma_gg * (H delta)^2 + Gamma_g * dH[delta, delta])
 
 The paper was not read: its abstract, summaries and public reviews were. Our reading: the moments that go into a step
-are those of the
-reference run at that position, held fixed; curvature is the element-wise quotient of successive differences
-(`secant`), or, as
-a ceiling, true Hessian-vector products (`exact`). No projection is applied. So what these functions give are our
-figures of
-our reading, not the authors' results.
+are those of the reference run at that position, held fixed; curvature is the element-wise quotient of successive
+differences (`secant`), or, as a ceiling, true Hessian-vector products (`exact`). No projection is applied. So what
+these functions give are our figures of our reading, not the authors' results.
 """
 
 from __future__ import annotations

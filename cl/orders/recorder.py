@@ -1,9 +1,8 @@
 """Record a run in some order: a callback that keeps the parameters before each step, and the run itself.
 
 Only parameters, batches and positions are kept. Gradients are recomputed from them later in one code path
-(`cl.orders.stream`): the gradient that Lightning shows before an optimizer step is not yet clipped, and one of a
-bf16 step
-is of no use where differences cancel.
+(`cl.orders.stream`): the gradient that Lightning shows before an optimizer step is not yet clipped, and one of a bf16
+step is of no use where differences cancel.
 """
 
 from __future__ import annotations
@@ -29,9 +28,8 @@ logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 class OrderRecorder(pl.Callback):
     """Keeps the trained parameters before each optimizer step and at the end, and seeds each batch's dropout.
 
-    stream: whose learner is fitted; order: batch of each position; points: where they are written, [n, P], for
-    instance a
-    memory map; every: positions between two points; first: position of the fit's first step, of the legs before it.
+    stream: whose learner is fitted; order: batch of each position; points: where they are written, [n, P], for instance
+    a memory map; every: positions between two points; first: position of the fit's first step, of the legs before it.
     Works in any `Trainer.fit` of the stream's learner with a loader of its batches in that order.
     """
 

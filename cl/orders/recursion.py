@@ -33,9 +33,8 @@ class Update:
     """What each position does with its gradient, as torch's optimizers do it.
 
     rates: learning rate of each position, [T]; restarts: whether the optimizer starts afresh there, [T]; decay: weight
-    decay by parameter, [P]; factors: on the learning rate by parameter, [P]; clip: largest gradient norm. betas,
-    eps: of
-    AdamW (decay on the weights) and of Adam (decay in the gradient); momentum: of SGD.
+    decay by parameter, [P]; factors: on the learning rate by parameter, [P]; clip: largest gradient norm.
+    betas, eps: of AdamW (decay on the weights) and of Adam (decay in the gradient); momentum: of SGD.
     """
 
     kind: Literal["adamw", "adam", "sgd"]

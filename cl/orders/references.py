@@ -1,10 +1,8 @@
 """Which runs an estimator stands on: the given order, its reverse, random ones, and one step of every batch.
 
-The reverse comes second because its batches meet the most different positions. `stars` are single steps from the
-start, one of
-each batch: under Adam a first step moves every parameter by the learning rate, and no run of another first batch
-goes that
-way. They are computed from gradients at the start, which the grid needs anyway, not trained.
+The reverse comes second because its batches meet the most different positions. `stars` are single steps from the start,
+one of each batch: under Adam a first step moves every parameter by the learning rate, and no run of another first batch
+goes that way. They are computed from gradients at the start, which the grid needs anyway, not trained.
 """
 
 from __future__ import annotations

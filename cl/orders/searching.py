@@ -1,13 +1,11 @@
 """Find an order of low estimated loss: annealing, a genetic algorithm, or an Optuna sampler.
 
 All three ask a function for the losses of many orders at once, so that estimates run in matrix products. Whatever is
-found
-must be retrained before it is believed: the best of many estimates is too good on average (winner's curse).
+found must be retrained before it is believed: the best of many estimates is too good on average (winner's curse).
 
 Sources: annealing with swap, insertion and block reversal, and its starting temperature, from the project's
-specification; order
-crossover (Davis 1985), which arXiv 2505.22042 is said to use a genetic algorithm for; Lehmer codes for Optuna (its
-FAQ).
+specification; order crossover (Davis 1985), which arXiv 2505.22042 is said to use a genetic algorithm for; Lehmer codes
+for Optuna (its FAQ).
 """
 
 from __future__ import annotations

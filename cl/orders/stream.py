@@ -1,9 +1,8 @@
 """The model's side of an order: its parameters as one vector, a batch's gradient as a function of them, and losses.
 
 One code path for every gradient, in fp32 and in training mode, with the generator seeded by the batch: so dropout is
-tied
-to a batch, not to its position, and g_b(theta) is a function. The learner's own division holds: nats over the learned
-tokens of the whole step, summed over micro-batches.
+tied to a batch, not to its position, and g_b(theta) is a function. The learner's own division holds: nats over the
+learned tokens of the whole step, summed over micro-batches.
 
 Hessian-vector products are double backward passes, which fused attention does not have (pytorch issues 116350, 181177),
 so they run under its plain implementation.
