@@ -54,7 +54,7 @@ def train(order: Order) -> dict[str, Any]:
     Returns points, ledgers, tokens seen by source, and seconds.
     """
     job = _job(order)
-    optimizer = _fit(job, _starting_optimizer(order.spec, order.inputs))
+    optimizer = _fit(job, starting_optimizer(order.spec, order.inputs))
     out = order.work / "out"
     adapters.save(job.learner.model, out, order.inputs["state"])
     if tensors := checkpoint.method_tensors(order.methods):
@@ -172,7 +172,8 @@ def starting_ledger(spec: Mapping[str, Any], inputs: Mapping[str, Path], sources
     return ledger
 
 
-def _starting_optimizer(spec: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, Tensor] | None:
+def starting_optimizer(spec: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, Tensor] | None:
+    """Tensors of the optimizer that a stage goes on with; None: it begins with a fresh one."""
     return load_file(inputs["state"] / "optimizer.safetensors") if spec["optimizer"] == "keep" else None
 
 

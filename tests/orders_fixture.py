@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cl.learner import Learner
 from cl.orders.grid import Grid, Supports, Trace, differences
-from cl.orders.recursion import Gradient, State, Update, simulate, step
+from cl.orders.recursion import Gradient, Update, simulate, step
 from cl.orders.stream import Stream
 from cl.rows import Batch
 from cl.settings import Train
@@ -63,7 +63,7 @@ class Quadratic:
 
     def star(self, batch: int, update: Update) -> Trace:
         """One step of a batch from the start."""
-        state = State.fresh(self.start[None])
+        state = update.begin(self.start[None])
         step(update, state, 0, self.gradient(0, torch.tensor([batch]), self.start[None]))
         return Trace((batch,), (0, 1), torch.stack([self.start, state.theta[0]]).numpy())
 

@@ -5,8 +5,9 @@
     defect     at some points of estimated runs the true gradient is computed: what the oracle missed of its change
                since the start, |g - g~| / |g - g_b(X_0)|; 1 = no better than the gradient at the start
     residual   the largest share of the displacement, over the steps, that reference runs never went
+    identity   the error of the given order's own end, relative to how far it went: what the recomputation gets wrong
 
-The first is free, the second costs a gradient a point.
+All but the defect are free; that costs a gradient a point.
 """
 
 from __future__ import annotations
@@ -18,21 +19,24 @@ from dataclasses import dataclass
 
 import torch
 
+from cl.errors import UserError
 from cl.orders import references
 from cl.orders.estimator import Estimator
 from cl.orders.recursion import simulate
 
+MISMATCH = 0.01
 TRUST, DOUBT = 0.35, 0.6
 """Bounds of `defect`, provisional: guessed from the few settings that docs/sample_order.md shows, not fitted."""
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """The three signals; NaN where there is nothing to compute one from."""
+    """The signals; NaN where there is nothing to compute one from."""
 
     held_out: float
     defect: float
     residual: float
+    identity: float
 
     @property
     def verdict(self) -> str:
@@ -41,11 +45,34 @@ class Fidelity:
 
 
 def fidelity(estimator: Estimator, orders: int = 3, points: int = 4, seed: int = 0) -> Fidelity:
-    """The signals of an estimator from so many random orders, and so many positions of each."""
+    """The signals of an estimator from so many random orders, and so many positions of each.
+
+    Raises UserError where the given order itself is not recomputed: then gradients or steps are not what was trained.
+    """
+    same = identity(estimator)
+    if same > MISMATCH:
+        raise UserError(
+            f"order: the given order, recomputed, misses its own end by {same:.1%} of its way: gradients differ from "
+            "run to run; record again on one machine, and with deterministic kernels on a GPU"
+        )
     steps = len(estimator.stream.batches)
     asked = references.drawn(steps, orders, seed, estimator.grid.supports.orders)
     residual = statistics.fmean(found.residual for found in estimator.estimate_many(asked))
-    return Fidelity(held_out(estimator), defect(estimator, asked, points), residual)
+    return Fidelity(held_out(estimator), defect(estimator, asked, points), residual, same)
+
+
+def identity(estimator: Estimator) -> float:
+    """The relative error of the given order's end, with gradients of the points that it went through; NaN: not all are.
+
+    Not zero to the last bit: a parameter whose gradient is nothing but rounding (a bias of attention's keys) moves by
+    the learning rate all the same.
+    """
+    supports = estimator.grid.supports
+    if supports.places[1][1] != 1:  # a stride left points out
+        return float("nan")
+    exact = dataclasses.replace(estimator, oracle="secant", readout="linear")
+    end = supports.point(supports.at(0, len(supports.orders[0])))
+    return float((exact.estimate(supports.orders[0]).end - end).norm() / (end - supports.start).norm())
 
 
 def held_out(estimator: Estimator) -> float:

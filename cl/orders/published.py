@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cl.errors import UserError
 from cl.orders.grid import Grid
-from cl.orders.recursion import State, Update, step
+from cl.orders.recursion import Update, step
 from cl.orders.stream import Stream
 
 TINY = 1e-12
@@ -53,7 +53,7 @@ def moments(grid: Grid, update: Update) -> list[tuple[Tensor, Tensor, int]]:
     """Adam's moments before each step of the given order, and the number of the step since it started afresh."""
     if update.kind != "adamw":
         raise UserError(f"order.oracle: the published method is for AdamW, not {update.kind}")
-    state, found = State.fresh(grid.supports.start[None]), []
+    state, found = update.begin(grid.supports.start[None]), []
     for position, batch in enumerate(grid.supports.orders[0]):
         if update.restarts[position]:
             state.first.zero_(), state.second.zero_()

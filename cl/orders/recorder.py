@@ -8,7 +8,7 @@ step is of no use where differences cancel.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from cl import checkpoint
 from cl.errors import UserError
 from cl.orders.grid import Floats, Trace
 from cl.orders.recursion import Update
@@ -82,13 +83,13 @@ def record(
     if path is not None:
         points = np.lib.format.open_memmap(path, "w+", np.float32, shape)
     stream.write(start_P)
-    recorder, optimizer = OrderRecorder(stream, order, points, every), None
+    recorder, before = OrderRecorder(stream, order, points, every), stream.before
     for learner, steps in stream.legs:
         learner.step = 0
-        trainer = _trainer(stream, [recorder, _Going(optimizer if stream.kept else None)])
+        trainer = _trainer(stream, [recorder, _Going(before)])
         own = [stream.batches[batch] for batch in order[recorder.first : recorder.first + steps]]
         trainer.fit(learner, DataLoader(own, batch_size=None))  # type: ignore[arg-type]
-        optimizer = trainer.optimizers[0]
+        before = checkpoint.optimizer_tensors(trainer.optimizers[0]) if stream.kept else None
         recorder.first += steps
     return recorder.trace
 
@@ -96,12 +97,12 @@ def record(
 class _Going(pl.Callback):
     """Hands over the state of an optimizer."""
 
-    def __init__(self, before: torch.optim.Optimizer | None) -> None:
+    def __init__(self, before: Mapping[str, torch.Tensor] | None) -> None:
         self.before = before
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.before is not None:
-            trainer.optimizers[0].load_state_dict(self.before.state_dict())
+            checkpoint.load_optimizer(trainer.optimizers[0], self.before)
 
 
 def _trainer(stream: Stream, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -123,8 +124,10 @@ def update_of(stream: Stream) -> Update:
     """What the optimizer does at each position of the stream."""
     rates: list[float] = []
     restarts: list[bool] = []
-    for learner, steps in stream.legs:
+    for leg, (learner, steps) in enumerate(stream.legs):
         rates += [learner.learning_rate(position) for position in range(steps)]
-        restarts += [not (stream.kept and restarts), *[False] * (steps - 1)]
-    first = stream.learner
-    return Update.of(first.configure_optimizers(), stream.trained, rates, restarts, first.settings.clip)
+        restarts += [not (stream.kept if leg else stream.before), *[False] * (steps - 1)]
+    optimizer = stream.learner.configure_optimizers()
+    if stream.before is not None:
+        checkpoint.load_optimizer(optimizer, stream.before)
+    return Update.of(optimizer, stream.trained, rates, restarts, stream.learner.settings.clip)

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,13 +28,34 @@ Gradient = Callable[[int, Tensor, Tensor], Tensor]
 """From a position, the batch of each order there [S] and the parameters [S, P]: the gradients [S, P]."""
 
 
+class Moments(NamedTuple):
+    """What an optimizer brings along: Adam's first and second moments [P] and the number of its steps so far."""
+
+    first: Tensor
+    second: Tensor
+    age: int
+
+    @staticmethod
+    def of(optimizer: torch.optim.Optimizer, trained: Sequence[Tensor]) -> Moments | None:
+        """Those of a torch optimizer, for parameters in this order; None before its first step."""
+        states = [optimizer.state[p] for p in trained]
+        if not all(states):
+            return None
+        first, second = (
+            torch.cat([state[key].detach().reshape(-1).float().cpu() for state in states])
+            for key in ("exp_avg", "exp_avg_sq")
+        )
+        return Moments(first, second, int(states[0]["step"]))
+
+
 @dataclass(frozen=True)
 class Update:
     """What each position does with its gradient, as torch's optimizers do it.
 
     rates: learning rate of each position, [T]; restarts: whether the optimizer starts afresh there, [T]; decay: weight
     decay by parameter, [P]; factors: on the learning rate by parameter, [P]; clip: largest gradient norm.
-    betas, eps: of AdamW (decay on the weights) and of Adam (decay in the gradient); momentum: of SGD.
+    betas, eps: of AdamW (decay on the weights) and of Adam (decay in the gradient); momentum: of SGD; before: what the
+    optimizer brings along from the stage before the first position, where that one is no restart.
     """
 
     kind: Literal["adamw", "adam", "sgd"]
@@ -46,6 +67,14 @@ class Update:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     momentum: float = 0.0
+    before: Moments | None = None
+
+    def begin(self, theta_SP: Tensor) -> State:
+        """Before the first step of S orders that start at these parameters."""
+        zeros = torch.zeros_like(theta_SP)
+        first, second, age = self.before or (zeros, zeros, 0)
+        m, v = (each.expand_as(theta_SP).clone() for each in (first, second))
+        return State(theta_SP.clone(), m, v, age, torch.zeros(len(theta_SP)))
 
     @staticmethod
     def of(
@@ -72,7 +101,8 @@ class Update:
             raise UserError(f"order: groups of {name} differ in betas, eps or momentum; give all the same")
         given: dict[str, Any] = {key: value for key, value in first.items() if value is not None}
         decay, factors = (_by_parameter(groups, trained, *each) for each in (("weight_decay", 0.0), ("lr_factor", 1.0)))
-        return Update(kind, tuple(rates), tuple(restarts), decay, factors, clip, **given)
+        before = None if kind == "sgd" else Moments.of(optimizer, trained)
+        return Update(kind, tuple(rates), tuple(restarts), decay, factors, clip, before=before, **given)
 
 
 def _by_parameter(groups: Sequence[Mapping[str, Any]], trained: Sequence[Tensor], key: str, default: float) -> Tensor:
@@ -88,14 +118,8 @@ class State:
     theta: Tensor
     first: Tensor
     second: Tensor
-    age: int = 0
-    clipped: Tensor = field(default_factory=lambda: torch.zeros(()))  # [S]: steps whose gradient was clipped
-
-    @staticmethod
-    def fresh(theta_SP: Tensor) -> State:
-        """Before the first step."""
-        zeros = torch.zeros_like(theta_SP)
-        return State(theta_SP.clone(), zeros, zeros.clone(), clipped=torch.zeros(len(theta_SP)))
+    age: int
+    clipped: Tensor  # [S]: steps whose gradient was clipped
 
 
 def step(update: Update, state: State, position: int, gradient_SP: Tensor) -> None:
@@ -134,7 +158,7 @@ def simulate(
     watch: Callable[[int, Tensor], None] = lambda position, theta: None,
 ) -> State:
     """The states at the ends of S orders. `watch` sees the parameters before each position."""
-    state = State.fresh(start_P.expand(len(orders_ST), -1))
+    state = update.begin(start_P.expand(len(orders_ST), -1))
     for position in range(orders_ST.shape[1]):
         watch(position, state.theta)
         step(update, state, position, gradient(position, orders_ST[:, position], state.theta))
@@ -153,9 +177,11 @@ def position_weights(update: Update) -> list[float]:
     beta = update.betas[0] if adam else update.momentum
     mean = sum(update.rates) / len(update.rates)
     starts = [max(s for s in range(t + 1) if update.restarts[s] or s == 0) for t in range(len(update.rates))]
+    older = 0 if update.restarts[0] or update.before is None else update.before.age
+    ages = [t - starts[t] + 1 + (0 if starts[t] else older) for t in range(len(update.rates))]
     return [
         sum(
-            update.rates[t] / mean * beta ** (t - s) * ((1 - beta) / (1 - beta ** (t - starts[t] + 1)) if adam else 1.0)
+            update.rates[t] / mean * beta ** (t - s) * ((1 - beta) / (1 - beta ** ages[t]) if adam else 1.0)
             for t in range(s, len(update.rates))
             if starts[t] <= s
         )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cl.orders.grid import Trace
-from cl.orders.recursion import State, Update, step
+from cl.orders.recursion import Update, step
 from cl.orders.stream import Stream
 
 Order = tuple[int, ...]
@@ -42,7 +42,7 @@ def stars(stream: Stream, update: Update, start_P: Tensor) -> list[Trace]:
     """One step of each batch from the start, as traces."""
     found = []
     for batch in range(len(stream.batches)):
-        state = State.fresh(start_P[None])
+        state = update.begin(start_P[None])
         step(update, state, 0, stream.gradient(batch, start_P)[1][None])
         found.append(Trace((batch,), (0, 1), torch.stack([start_P, state.theta[0]]).numpy()))
     return found

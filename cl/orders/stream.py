@@ -33,8 +33,8 @@ class Stream:
     """T batches that a learner may read in any order, and sets to measure.
 
     batches: by number; targets: rows of each set that is measured; legs: learners that share one model, each with the
-    number of positions that it trains; kept: whether a leg goes on with the optimizer of the one before; seed: of
-    dropout.
+    number of positions that it trains; kept: whether a leg goes on with the optimizer of the one before; before:
+    tensors of the optimizer that the first leg goes on with; seed: of dropout.
     Raises UserError for a method that acts on more than its batch: what it adds depends on what came before.
     """
 
@@ -45,8 +45,10 @@ class Stream:
         targets: Mapping[str, Sequence[Batch]],
         kept: bool = False,
         seed: int = 0,
+        before: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.legs, self.batches, self.kept, self.seed = list(legs), list(batches), kept, seed
+        self.before = before
         self.targets: Mapping[str, Sequence[Batch]] = targets
         assert sum(steps for _, steps in legs) == len(batches), "every batch has its position"
         self.learner = legs[0][0]

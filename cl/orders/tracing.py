@@ -26,7 +26,7 @@ from cl.orders.stream import Stream
 from cl.reading import Reading
 from cl.rows import Batch, Rows, collate, rows
 from cl.settings import Train
-from cl.training import Batches, starting_ledger
+from cl.training import Batches, starting_ledger, starting_optimizer
 
 POINTS = "points.npy"
 Inputs = Mapping[str, Path]
@@ -103,7 +103,8 @@ def open_stream(spec: Mapping[str, Any], inputs: Inputs, methods: Sequence[Seque
             "use full training or LoRA with life: continue"
         )
     kept = all(stage["optimizer"] == "keep" for stage in spec["stages"][1:])
-    return Stream(legs, batches, targets(spec, inputs, "validation"), kept, spec["stages"][0]["seed"])
+    before, first = starting_optimizer(spec["stages"][0], inputs), spec["stages"][0]
+    return Stream(legs, batches, targets(spec, inputs, "validation"), kept, first["seed"], before)
 
 
 def _plan(stage: Mapping[str, Any], inputs: Inputs, ledger: Ledger | None) -> tuple[Plan, dict[str, Rows]]:

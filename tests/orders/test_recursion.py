@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cl.errors import UserError
-from cl.orders.recursion import State, Update, position_weights, simulate, step
+from cl.orders.recursion import Update, position_weights, simulate, step
 from tests.orders_fixture import Quadratic
 
 STEPS = 7
@@ -60,7 +60,7 @@ def test_a_restart_is_a_fresh_optimizer() -> None:
     order = torch.tensor([[0, 1, 2, 3, 4]])
     at_cut = []
     found = simulate(of.start, order, cut, of.gradient, lambda position, x: at_cut.append(x[0].clone()))
-    state = State.fresh(at_cut[2][None])
+    state = whole.begin(at_cut[2][None])
     for position, batch in ((0, 2), (1, 3), (2, 4)):
         step(whole, state, position, of.gradient(0, torch.tensor([batch]), state.theta))
     assert torch.equal(found.theta, state.theta)
