@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ACTIONS = ("record", "estimate", "validate", "search", "position", "tasks")
 MOST_TASK_ORDERS = 120
+MUCH_CLIPPED = 0.5
 MOVED = 5  # batches that `position` moves where none are named
 Run = Callable[[Sequence["Node"]], None]
 Answer = dict[str, Any]
@@ -198,6 +199,11 @@ def _finish(action: str, planned: Graph, store: Store, answers: dict[str, Answer
             f"fidelity {signals['verdict']}: misses {signals['defect']:.0%} of how gradients change; "
             f"readout {answer['readout']}"
         )
+        if signals["clipped"] > MUCH_CLIPPED:
+            console.print(
+                f"[yellow]{signals['clipped']:.0%} of the estimated steps clip their gradient, which makes errors "
+                "jump; validate before ranks are believed, or raise train.clip[/]"
+            )
         if action == "validate":
             console.print(_agreement(answer["agreement"]))
     console.print(f"page     {escape(str(page))}\nresults  {escape(str(file))}")
@@ -210,14 +216,13 @@ def _agreement(rows: list[dict[str, Any]]) -> Table:
     from cl.report.orders import short
 
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("estimator", "Spearman", "95 %", "Kendall", "|error|", "constant", "regret", "path error"):
-        table.add_column(column, justify="left" if column == "estimator" else "right")
+    for column in ("estimator", "Spearman (95 %)", "|error|", "regret", "path error"):
+        table.add_column(column, justify="left" if column == "estimator" else "right", no_wrap=True)
     for row in rows:
-        low, high = row["spearman_interval"]
-        figures = [short(row["error"], 4), short(row["constant"], 4), short(row["regret"]), short(row["path"])]
-        table.add_row(
-            row["name"], short(row["spearman"]), f"{short(low)} … {short(high)}", short(row["kendall"]), *figures
-        )
+        low, high = map(short, row["spearman_interval"])
+        ranks = f"{short(row['spearman'])} ({low} to {high})"
+        table.add_row(row["name"], ranks, short(row["error"], 4), short(row["regret"]), short(row["path"]))
+    table.add_row("a constant", "–", short(rows[0]["constant"], 4), "–", short(1.0))
     return table
 
 

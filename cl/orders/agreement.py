@@ -69,6 +69,12 @@ def spearman(a: Floats, b: Floats) -> float:
     return float(stats.spearmanr(a, b).statistic)
 
 
+def mean_spearman(estimated_SN: Floats, true_SN: Floats) -> float:
+    """The mean rank correlation over N samples, of S orders each; NaN where no sample has one."""
+    found = [spearman(a, b) for a, b in zip(estimated_SN.T, true_SN.T, strict=True)]
+    return float(np.mean(known)) if (known := [value for value in found if not np.isnan(value)]) else float("nan")
+
+
 def kendall(a: Floats, b: Floats) -> float:
     """Kendall's tau-b; NaN where a list is constant, not finite, or shorter than 2."""
     if not _ranked(a, b):

@@ -18,7 +18,7 @@ from cl.orders import blocks, positions, references, searching
 from cl.orders.estimator import Estimator, OrderEstimate
 from cl.orders.recursion import simulate
 
-ASKED = 32  # orders by which an estimate is timed
+ASKED = 128  # orders by which an estimate is timed
 DRAWN = 30  # random orders beside a search
 
 
@@ -51,6 +51,11 @@ class Question:
     def losses(self, orders: Sequence[Sequence[int]]) -> list[float]:
         """The estimated objective of each order."""
         return [self.mean(found.losses) for found in self.estimator.estimate_many(orders)]
+
+    def rows_at(self, thetas_SP: Tensor) -> Tensor:
+        """The loss of each row of the objective's sets [S, rows] of the model at some parameters."""
+        stream = self.estimator.stream
+        return torch.stack([torch.cat([stream.nll(name, x) for name in self.spec["objective"]]) for x in thetas_SP])
 
     def loss_at(self, theta_P: Tensor) -> float:
         """The objective of the model at some parameters."""

@@ -28,6 +28,7 @@ from cl.orders.recursion import Gradient, Update, simulate
 from cl.orders.stream import Stream
 
 ORACLES = (*oracles.NAMES, "replay", "hvp_grid", "hvp_single")
+MOST_AT_ONCE, AT_ONCE = 128, 2**26  # orders, and scalars of one tensor of theirs
 FAR = 3.0  # of the reference's path: no order of the same batches goes so far
 
 
@@ -75,10 +76,11 @@ class Estimator:
         """What one order comes to. Raises UserError for anything but a permutation of the batches."""
         return self.estimate_many([order])[0]
 
-    def estimate_many(self, orders: Sequence[Sequence[int]], batch: int = 64) -> list[OrderEstimate]:
-        """What many orders come to, so many at a time: the state is [batch, P]."""
+    def estimate_many(self, orders: Sequence[Sequence[int]], batch: int | None = None) -> list[OrderEstimate]:
+        """What many orders come to, so many at a time: the state is [batch, P]; None: what fits well."""
         for order in orders:
             check(order, len(self.stream.batches))
+        batch = batch or max(1, min(MOST_AT_ONCE, AT_ONCE // self.stream.size))
         found: list[OrderEstimate] = []
         for start in range(0, len(orders), batch):
             found += self._block(torch.tensor([list(order) for order in orders[start : start + batch]]))

@@ -6,6 +6,7 @@
                since the start, |g - g~| / |g - g_b(X_0)|; 1 = no better than the gradient at the start
     residual   the largest share of the displacement, over the steps, that reference runs never went
     identity   the error of the given order's own end, relative to how far it went: what the recomputation gets wrong
+    clipped    share of estimated steps whose gradient is clipped: a kink, where small errors may turn into large ones
 
 All but the defect are free; that costs a gradient a point.
 """
@@ -37,6 +38,7 @@ class Fidelity:
     defect: float
     residual: float
     identity: float
+    clipped: float
 
     @property
     def verdict(self) -> str:
@@ -57,8 +59,9 @@ def fidelity(estimator: Estimator, orders: int = 3, points: int = 4, seed: int =
         )
     steps = len(estimator.stream.batches)
     asked = references.drawn(steps, orders, seed, estimator.grid.supports.orders)
-    residual = statistics.fmean(found.residual for found in estimator.estimate_many(asked))
-    return Fidelity(held_out(estimator), defect(estimator, asked, points), residual, same)
+    found = estimator.estimate_many(asked)
+    residual, clipped = (statistics.fmean(getattr(one, name) for one in found) for name in ("residual", "clipped"))
+    return Fidelity(held_out(estimator), defect(estimator, asked, points), residual, same, clipped)
 
 
 def identity(estimator: Estimator) -> float:

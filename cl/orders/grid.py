@@ -114,11 +114,13 @@ class Grid:
 
     def gradients(self, batches_S: Tensor, coefficients_SK: Tensor) -> Tensor:
         """g_b(X_0) + sum of coefficients * dG_b of each order's batch, [S, P]: a matrix product per distinct batch."""
-        found = torch.empty(len(batches_S), self.columns.shape[2])
-        for batch in batches_S.unique().tolist():
-            here, column = batches_S == batch, self.column(batch)
-            found[here] = column[0] + coefficients_SK[here].float() @ column[1:]
-        return found
+        by_batch = batches_S.argsort()
+        coefficients = coefficients_SK.float()[by_batch]
+        found, begin = torch.empty(len(batches_S), self.columns.shape[2]), 0
+        for batch, count in zip(*batches_S.unique(return_counts=True), strict=True):
+            column, rows = self.column(int(batch)), slice(begin, begin := begin + int(count))
+            torch.addmm(column[0], coefficients[rows], column[1:], out=found[rows])
+        return found[by_batch.argsort()]
 
 
 def differences(raw: Floats, supports: Supports) -> None:

@@ -123,7 +123,10 @@ class State:
 
 
 def step(update: Update, state: State, position: int, gradient_SP: Tensor) -> None:
-    """Advance a state by one optimizer step. The gradient may be overwritten."""
+    """Advance a state by one optimizer step, in place: at [S, P] a new tensor costs more than the arithmetic.
+
+    The gradient is overwritten.
+    """
     if update.restarts[position]:
         state.first.zero_()
         state.second.zero_()
@@ -133,21 +136,21 @@ def step(update: Update, state: State, position: int, gradient_SP: Tensor) -> No
     if math.isfinite(update.clip):
         shrink = update.clip / (g.norm(dim=1) + CLIP_EPSILON)
         state.clipped += shrink < 1
-        g = g * shrink.clamp(max=1.0)[:, None]
-    rate = update.rates[position] * update.factors
+        g.mul_(shrink.clamp(max=1.0)[:, None])
+    rate = update.rates[position]
     if update.kind == "adamw":
-        state.theta *= 1 - rate * update.decay
+        state.theta.mul_(1 - rate * update.factors * update.decay)
     else:
-        g = g + update.decay * state.theta
+        g.addcmul_(state.theta, update.decay)
     if update.kind == "sgd":
         state.first.mul_(update.momentum).add_(g)
-        state.theta -= rate * state.first
+        state.theta.addcmul_(state.first, update.factors, value=-rate)
         return
     beta1, beta2 = update.betas
     state.first.lerp_(g, 1 - beta1)
     state.second.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-    root = state.second.sqrt().div_(math.sqrt(1 - beta2**state.age)).add_(update.eps)
-    state.theta -= rate / (1 - beta1**state.age) * state.first.div(root)
+    root = state.second.sqrt().div_(math.sqrt(1 - beta2**state.age)).add_(update.eps).div_(update.factors)
+    state.theta.addcdiv_(state.first, root, value=-rate / (1 - beta1**state.age))
 
 
 def simulate(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cl.evaluation import result_of
 from cl.orders import published, rivals, tracing
-from cl.orders.agreement import agreement
+from cl.orders.agreement import agreement, mean_spearman
 from cl.orders.answers import Question
 from cl.orders.oracles import NAMES
 
@@ -22,18 +22,20 @@ CEILINGS = ("hvp_grid", "hvp_single")
 
 @dataclass(frozen=True)
 class Truth:
-    """Real retrainings: their orders, where they ended [S, P], and the objective there."""
+    """Real retrainings: their orders, where they ended [S, P], the objective there, and each row's loss [S, rows]."""
 
     orders: list[tuple[int, ...]]
     ends: Tensor
     losses: list[float]
+    rows: Tensor
 
 
 def validate(asked: Question) -> dict[str, Any]:
     """Agreement of each estimator with the truth, and what as many real runs as it cost would have found.
 
     Compared: the estimator with each readout; the oracles that need no secant; with `ceilings`, those by Hessian-vector
-    products; the published method as we read it; ridge regression on the other real runs.
+    products; the published method as we read it; ridge regression on the other real runs. `by_sample` is the mean
+    Spearman over the rows of the sets, each ranked by itself.
     """
     truth, spec = _truth(asked), asked.spec
     chosen = asked.estimator
@@ -65,18 +67,20 @@ def _truth(asked: Question) -> Truth:
     folders = [asked.inputs[f"truth/{i}"] for i in range(asked.spec["truths"])]
     traces = [tracing.stored(folder) for folder in folders]
     ends = torch.stack([torch.from_numpy(np.array(trace.points[-1])) for trace in traces])
-    return Truth([t.order for t in traces], ends, [asked.mean(result_of(folder)["validation"]) for folder in folders])
+    losses = [asked.mean(result_of(folder)["validation"]) for folder in folders]
+    return Truth([t.order for t in traces], ends, losses, asked.rows_at(ends))
 
 
 def _row(
     name: str, estimated: Sequence[float], truth: Truth, asked: Question, ends: Tensor | None = None
 ) -> dict[str, Any]:
     supports = asked.estimator.grid.supports
-    given, path = supports.point(supports.at(0, asked.steps)), float("nan")
-    if ends is not None:
+    given, path, by_sample = supports.point(supports.at(0, asked.steps)), float("nan"), float("nan")
+    if ends is not None and bool(torch.isfinite(ends).all()):
+        by_sample = mean_spearman(asked.rows_at(ends).numpy(), truth.rows.numpy())
         missed, apart = (ends - truth.ends).norm(dim=1), (given - truth.ends).norm(dim=1)
         path = float((missed / apart.clamp(min=1e-30)).mean())
-    found = dataclasses.asdict(agreement(estimated, truth.losses, asked.given, path))
+    found = dataclasses.asdict(agreement(estimated, truth.losses, asked.given, path)) | {"by_sample": by_sample}
     plain = {key: _plain(value) for key, value in found.items()}
     return {"name": name, "estimated": [_plain(each) for each in estimated]} | plain
 

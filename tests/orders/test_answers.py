@@ -117,6 +117,13 @@ def test_regret_is_one_for_a_random_choice_and_ranks_of_constants_are_not_define
     assert math.isnan(agreement.agreement([1.0, math.inf, 1.0], [2.0, 1.0, 3.0], 2.0).kendall)
 
 
+def test_samples_are_ranked_each_by_itself() -> None:
+    true = np.array([[1.0, 1.0, 5.0], [2.0, 2.0, 5.0], [3.0, 3.0, 5.0]])  # no order changes the last
+    assert agreement.mean_spearman(np.array([[1.0, 3.0, 1.0], [2.0, 2.0, 2.0], [4.0, 1.0, 3.0]]), true) == 0.0
+    assert agreement.mean_spearman(true, true) == pytest.approx(1.0)
+    assert math.isnan(agreement.mean_spearman(true[:, 2:], true[:, 2:]))
+
+
 def test_ridge_learns_a_loss_of_precedence() -> None:
     orders = [tuple(random.Random(i).sample(range(8), 8)) for i in range(120)]
     losses = inversions(orders)
