@@ -152,8 +152,8 @@ class SampleOrder:
         stride: positions between two support points of a reference run.
         oracle: how gradients are estimated: `secant`, or `reuse`, `grid0`, `setadd`, `replay`, `hvp_grid`,
             `hvp_single`.
-        readout: from parameters to a loss: `forward`, `quadratic`, `linear`, or `auto`, which suits held-out
-            references best.
+        readout: from parameters to a loss: `forward`, `quadratic`, `linear`, or `auto`: `forward` where the estimator's
+            signals are good, else `quadratic`.
         ridge: of the secant's projection.
         part: rows of each batch that the oracle `replay` learns from along every order; 0 = none.
         gigabytes: most that the grid of gradients may take.

@@ -7,6 +7,7 @@ Losses are nats per token of the validation sets; the *objective* is the mean ov
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -22,7 +23,7 @@ from cl.method import Method
 from cl.orders import answers, measuring, recorder, references, tracing, validation
 from cl.orders.answers import Question
 from cl.orders.estimator import Estimator
-from cl.orders.fidelity import DOUBT, better_readout, fidelity
+from cl.orders.fidelity import DOUBT, fidelity
 from cl.orders.grid import Grid, Supports, Trace, nbytes
 from cl.orders.recursion import position_weights
 from cl.orders.stream import Stream
@@ -70,6 +71,8 @@ def ask(spec: Mapping[str, Any], inputs: Inputs, methods: Methods, progress: Pro
             f"order.search: the estimator misses {signals.defect:.0%} of what changes in gradients, above {DOUBT:.0%}: "
             "it cannot rank orders; lower train.lr, raise order.references, use the oracle replay, or set order.force"
         )
+    if spec["readout"] == "auto":
+        estimator = dataclasses.replace(estimator, readout=signals.readout)
     question = Question(estimator, spec, inputs, progress, result_of(inputs["trace/0"])["seconds"])
     return {
         "fidelity": asdict(signals) | {"verdict": signals.verdict},
@@ -93,7 +96,7 @@ def _check_room(spec: Mapping[str, Any], stream: Stream, displacements: int) -> 
 
 
 def open_estimator(spec: Mapping[str, Any], inputs: Inputs, methods: Methods) -> Estimator:
-    """The estimator of a specification on a stored grid."""
+    """The estimator of a specification on a stored grid; the readout `auto` stands for `forward` here."""
     stream, traces, folder = tracing.open_stream(spec, inputs, methods), _traces(spec, inputs), inputs["grid"]
     if spec["stars"]:
         start, ends = traces[0].points[0], np.load(folder / STARS, allow_pickle=False)
@@ -103,8 +106,7 @@ def open_estimator(spec: Mapping[str, Any], inputs: Inputs, methods: Methods) ->
     found = Grid(Supports.of(traces), columns, losses, len(stream.batches), len(stream.targets))
     readout = "forward" if spec["readout"] == "auto" else spec["readout"]
     update = recorder.update_of(stream)
-    estimator = Estimator(stream, found, update, spec["oracle"], readout, spec["ridge"], part=spec["part"])
-    return better_readout(estimator) if spec["readout"] == "auto" else estimator
+    return Estimator(stream, found, update, spec["oracle"], readout, spec["ridge"], part=spec["part"])
 
 
 def _traces(spec: Mapping[str, Any], inputs: Inputs) -> list[Trace]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cl.report.page import HERE, _embed
-from cl.report.style import BOUNDARY, FAINT, PALETTE, REFERENCE, SCALE, empty
+from cl.report.style import BOUNDARY, FAINT, PALETTE, REFERENCE, empty
 
 Answer = Mapping[str, Any]
+DIVERGING = [[0, PALETTE[1]], [0.5, "#FFFFFF"], [1, PALETTE[0]]]
+"""From below to above, in the hues of the palette."""
 
 
 def headline(what: str, answer: Answer) -> str:
@@ -38,9 +41,10 @@ def headline(what: str, answer: Answer) -> str:
         ranges = [max(row) - min(row) for row in answer["memorisation"]]
         return f"Where a batch comes changes what is remembered of it by up to {max(ranges):.4f} nats."
     if what == "tasks":
-        losses = [row["loss"] for row in answer["task_orders"]]
+        ranked = sorted(answer["task_orders"], key=lambda row: float(row["loss"]))
         return (
-            f"{len(losses)} orders of tasks are estimated to end between {min(losses):.4f} and {max(losses):.4f} nats."
+            f"Of {len(ranked)} orders of tasks {' > '.join(map(str, ranked[0]['tasks']))} is estimated to end best, at "
+            f"{ranked[0]['loss']:.4f} nats, the worst at {ranked[-1]['loss']:.4f}."
         )
     losses = [row["loss"] for row in answer["estimates"]]
     return f"{len(losses)} orders are estimated to end between {min(losses):.4f} and {max(losses):.4f} nats."
@@ -125,21 +129,30 @@ def search_figure(answer: Answer) -> go.Figure:
 
 
 def map_figure(title: str, samples: Sequence[int], values: Sequence[Sequence[float]]) -> go.Figure:
-    """A heat map [samples, positions]."""
-    figure = empty(title, "nats/token by position", 120 + 34 * len(samples))
+    """A heat map [samples, positions]: above or below the mean of each row, for batches differ by far more."""
+    figure = empty(title, "nats/token by position, less the row's mean", 120 + 34 * len(samples))
     names = [f"batch {sample}" for sample in samples]
-    figure.add_heatmap(z=values, y=names, x=list(range(len(values[0]))), colorscale=SCALE, colorbar={"thickness": 12})
+    beside = [[value - statistics.fmean(row) for value in row] for row in values]
+    figure.add_heatmap(z=beside, y=names, x=list(range(len(values[0]))), **_around_zero(values))
     return figure.update_xaxes(title="position").update_layout(hovermode="closest")
 
 
+def _around_zero(values: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Of a heat map of differences: white at 0; the values themselves are in the box beside the pointer."""
+    hover = "%{y}, %{x}: %{text:.4f} (%{z:+.4f})<extra></extra>"
+    return {"text": values, "hovertemplate": hover, "zmid": 0, "colorscale": DIVERGING, "colorbar": {"thickness": 12}}
+
+
 def tasks_figure(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """The estimated loss of each set at the end of each order of tasks."""
-    figure = empty("Estimated loss at the end, by order of tasks", "nats/token", 120 + 30 * len(rows))
-    sets = list(rows[0]["matrix"][-1])
-    names = [" > ".join(map(str, row["tasks"])) for row in rows]
-    values = [[row["matrix"][-1][name] for name in sets] for row in rows]
-    figure.add_heatmap(z=values, x=sets, y=names, colorscale=SCALE, colorbar={"thickness": 12})
-    return figure.update_layout(hovermode="closest")
+    """The estimated loss of each set at the end of each order of tasks, less the set's mean; the best order on top."""
+    figure = empty("Estimated loss at the end, by order of tasks", "nats/token, less the mean", 120 + 22 * len(rows))
+    sets, ranked = list(rows[0]["matrix"][-1]), sorted(rows, key=lambda row: -float(row["loss"]))
+    names = [" > ".join(map(str, row["tasks"])) for row in ranked]
+    values = [[float(row["matrix"][-1][name]) for name in sets] for row in ranked]
+    means = [statistics.fmean(column) for column in zip(*values, strict=True)]
+    beside = [[value - mean for value, mean in zip(row, means, strict=True)] for row in values]
+    figure.add_heatmap(z=beside, x=sets, y=names, **_around_zero(values))
+    return figure.update_yaxes(dtick=1).update_layout(hovermode="closest")
 
 
 def weights_figure(weights: Sequence[float]) -> go.Figure:

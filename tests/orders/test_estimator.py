@@ -133,7 +133,7 @@ def test_fidelity_is_worse_where_the_rate_is_too_high(tmp_path: Path) -> None:
     found = [fidelity(estimators.build(toy_stream(lr=lr), tmp_path / str(lr))) for lr in (1e-4, 3e-2)]
     assert found[0].defect < found[1].defect
     assert found[0].held_out < found[1].held_out
-    assert found[0].verdict == "trust"
+    assert (found[0].verdict, found[0].readout) == ("trust", "forward")
 
 
 def test_the_grid_goes_on_where_it_was_interrupted(built: estimators.Estimator, tmp_path: Path) -> None:
