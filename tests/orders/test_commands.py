@@ -62,7 +62,8 @@ def test_nothing_is_computed_twice_and_the_given_order_is_what_training_gives(tm
     before = {record["key"]: record["created"] for record in store.records()}
     assert sorted(r["identity"]["kind"] for r in store.records()).count("trace") == 2
     found = run(folder, "estimate", "--order.orders=[given, reversed, [7,6,5,4,3,2,1,0]]")["estimates"]
-    assert found[1] == found[2]
+    assert found[1]["order"] == found[2]["order"] == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert found[1]["loss"] == pytest.approx(found[2]["loss"], abs=1e-5)  # two rows of one product may round apart
     assert before.items() <= {record["key"]: record["created"] for record in store.records()}.items()
     with contextlib.chdir(folder):
         assert cli.main(["run", "toyexp.yaml", "--tracking.uri=none"]) == 0
@@ -98,7 +99,7 @@ def test_a_trace_in_the_given_order_ends_where_the_train_nodes_end(tmp_path: Pat
 def test_a_search_is_verified_by_real_runs(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     answer = run(toy(tmp_path), "search", "--order.force=true", uri=uri)
-    assert answer["found"][0]["loss"] <= min(answer["random"])
+    assert answer["found"][0]["loss"] <= min(answer["random"]) + 1e-5  # one of them may be the same order
     assert answer["verified"][0]["order"] == answer["found"][0]["order"]
     assert {"loss", "test"} <= answer["given_real"].keys()
     assert answer["tried"] >= 64
