@@ -136,6 +136,12 @@ def test_fidelity_is_worse_where_the_rate_is_too_high(tmp_path: Path) -> None:
     assert (found[0].verdict, found[0].readout) == ("trust", "forward")
 
 
+def test_a_given_order_that_is_not_recomputed_is_refused(built: estimators.Estimator) -> None:
+    other = dataclasses.replace(built.update, rates=tuple(2 * rate for rate in built.update.rates))
+    with pytest.raises(UserError, match="recomputed, misses its own end by"):
+        fidelity(dataclasses.replace(built, update=other))
+
+
 def test_the_grid_goes_on_where_it_was_interrupted(built: estimators.Estimator, tmp_path: Path) -> None:
     stream, calls = toy_stream(), 0
     gradient = stream.gradient
