@@ -38,7 +38,7 @@ def order(action: str, name: str, settings: list[str]) -> None:
         planned = graph.build(experiment.load(name, settings))
         orderings = ordering.build(planned)
         store = Store(planned.experiment.store)
-    _show(planned, orderings)
+    _show(action, planned, orderings)
     answers: dict[str, Answer] = {}
     for each in orderings:
         label = _label(each)
@@ -62,7 +62,7 @@ def _label(each: Ordering) -> str:
     return f"{each.run.strategy.label} seed {each.run.seed}, {' > '.join(each.run.order)}"
 
 
-def _show(planned: Graph, orderings: list[Ordering]) -> None:
+def _show(action: str, planned: Graph, orderings: list[Ordering]) -> None:
     first = orderings[0]
     dear = round(len(first.references) + first.points * (1 + first.sets))
     console.print(f"[bold]{escape(planned.experiment.name)}[/]  {escape(planned.experiment.question)}")
@@ -71,6 +71,8 @@ def _show(planned: Graph, orderings: list[Ordering]) -> None:
         f"{len(first.references)} reference runs, "
         f"gradients at {first.points} points: about {dear} retrainings to prepare each"
     )
+    if action == "estimate" and (asked := len(first.settings.orders)) < dear:
+        console.print(f"[dim]really training {asked} orders costs less; preparing pays from about {dear} on[/]")
 
 
 def _runner(planned: Graph, store: Store) -> Run:
@@ -203,6 +205,11 @@ def _finish(action: str, planned: Graph, store: Store, answers: dict[str, Answer
             console.print(
                 f"[yellow]{signals['clipped']:.0%} of the estimated steps clip their gradient, which makes errors "
                 "jump; validate before ranks are believed, or raise train.clip[/]"
+            )
+        if signals["buried"]:
+            console.print(
+                f"[yellow]orders are estimated to differ by {signals['effect']:.2g} nats, less than the given order "
+                f"from its own recomputation ({signals['noise']:.2g}): ranks are noise[/]"
             )
         if action == "validate":
             console.print(_agreement(answer["agreement"]))

@@ -41,18 +41,23 @@ def main(settings: list[str]) -> None:
         for batches, own in ((16, []), (32, [LONGER])):
             if batches == 16 or label.startswith("reset"):
                 setting = f"{label}, {batches} batches"
-                output = Path(chosen.output) / setting.replace(", ", "_").replace(" ", "_")
-                order_commands.order(
-                    "validate", path, [*settings, *own, f"--order.strategy={label}", f"--output={output}"]
-                )
-                answers = json.loads((output / chosen.name / "order_validate.json").read_text(encoding="utf-8"))
-                found[setting] = list(answers["answers"].values())
+                name = setting.replace(", ", "_").replace(" ", "_")
+                found[setting] = validate(path, [*settings, *own, f"--order.strategy={label}"], name)
     folder = Path(chosen.output) / chosen.name
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in {"table.md": table(found), "signals.md": signals(found)}.items():
         (folder / name).write_text(text, encoding="utf-8")
         print(text)
     plot(found).write_html(folder / "plot.html", include_plotlyjs=True, config={"displayModeBar": False})
+
+
+def validate(path: str, settings: list[str], name: str) -> list[Mapping[str, Any]]:
+    """The answers of `cl order validate`, one by run, written beneath results/NAME."""
+    chosen = experiment.load(path, settings)
+    output = Path(chosen.output) / name
+    order_commands.order("validate", path, [*settings, f"--output={output}"])
+    answers = json.loads((output / chosen.name / "order_validate.json").read_text(encoding="utf-8"))
+    return list(answers["answers"].values())
 
 
 def rows_of(answers: Sequence[Mapping[str, Any]], estimator: str) -> list[Mapping[str, Any]]:

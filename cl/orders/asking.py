@@ -75,7 +75,7 @@ def ask(spec: Mapping[str, Any], inputs: Inputs, methods: Methods, progress: Pro
         estimator = dataclasses.replace(estimator, readout=signals.readout)
     question = Question(estimator, spec, inputs, progress, result_of(inputs["trace/0"])["seconds"])
     return {
-        "fidelity": asdict(signals) | {"verdict": signals.verdict},
+        "fidelity": asdict(signals) | {"verdict": signals.verdict, "buried": signals.buried},
         "readout": estimator.readout,
         "given": question.given,
         "cost": question.cost(),

@@ -7,6 +7,8 @@
     residual   the largest share of the displacement, over the steps, that reference runs never went
     identity   the error of the given order's own end, relative to how far it went: what the recomputation gets wrong
     clipped    share of estimated steps whose gradient is clipped: a kink, where small errors may turn into large ones
+    noise      how far the objective of the given order, recomputed, is from its real run's: on a GPU, what repeating it
+               changes; nats. effect: standard deviation of what some orders are estimated to come to; nats
 
 All but the defect are free; that costs a gradient a point.
 """
@@ -41,6 +43,13 @@ class Fidelity:
     residual: float
     identity: float
     clipped: float
+    noise: float
+    effect: float
+
+    @property
+    def buried(self) -> bool:
+        """Whether orders differ by less than the given one from itself."""
+        return self.effect < self.noise
 
     @property
     def verdict(self) -> str:
@@ -68,7 +77,21 @@ def fidelity(estimator: Estimator, orders: int = 3, points: int = 4, seed: int =
     asked = references.drawn(steps, orders, seed, estimator.grid.supports.orders)
     found = estimator.estimate_many(asked)
     residual, clipped = (statistics.fmean(getattr(one, name) for one in found) for name in ("residual", "clipped"))
-    return Fidelity(held_out(estimator), defect(estimator, asked, points), residual, same, clipped)
+    effect = statistics.pstdev(statistics.fmean(one.losses.values()) for one in found)
+    return Fidelity(
+        held_out(estimator), defect(estimator, asked, points), residual, same, clipped, noise(estimator), effect
+    )
+
+
+def noise(estimator: Estimator) -> float:
+    """The difference in nats between the given order's real run and its recomputation; NaN: it is not all known."""
+    ends = _given_ends(estimator)
+    if ends is None:
+        return float("nan")
+    recomputed, real = (
+        statistics.fmean(estimator.stream.loss(name, end) for name in estimator.stream.targets) for end in ends
+    )
+    return abs(recomputed - real)
 
 
 def identity(estimator: Estimator) -> float:
@@ -77,12 +100,21 @@ def identity(estimator: Estimator) -> float:
     Not zero to the last bit: a parameter whose gradient is nothing but rounding (a bias of attention's keys) moves by
     the learning rate all the same.
     """
-    supports = estimator.grid.supports
-    if supports.places[1][1] != 1:  # a stride left points out
+    ends = _given_ends(estimator)
+    if ends is None:
         return float("nan")
+    recomputed, real = ends
+    return float((recomputed - real).norm() / (real - estimator.grid.supports.start).norm())
+
+
+def _given_ends(estimator: Estimator) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Where the given order ends, recomputed and really trained; None where a stride left points out."""
+    supports = estimator.grid.supports
+    if supports.places[1][1] != 1:
+        return None
     exact = dataclasses.replace(estimator, oracle="secant", readout="linear")
-    end = supports.point(supports.at(0, len(supports.orders[0])))
-    return float((exact.estimate(supports.orders[0]).end - end).norm() / (end - supports.start).norm())
+    real = supports.point(supports.at(0, len(supports.orders[0])))
+    return exact.estimate(supports.orders[0]).end, real
 
 
 def held_out(estimator: Estimator) -> float:

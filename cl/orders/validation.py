@@ -34,8 +34,8 @@ def validate(asked: Question) -> dict[str, Any]:
     """Agreement of each estimator with the truth, and what as many real runs as it cost would have found.
 
     Compared: the estimator with each readout; the oracles that need no secant; with `ceilings`, those by Hessian-vector
-    products; the published method as we read it; ridge regression on the other real runs. `by_sample` is the mean
-    Spearman over the rows of the sets, each ranked by itself.
+    products, the published method's too; that method as we read it; ridge regression on the other real runs.
+    `by_sample` is the mean Spearman over the rows of the sets, each ranked by itself.
     """
     truth, spec = _truth(asked), asked.spec
     chosen = asked.estimator
@@ -53,6 +53,7 @@ def validate(asked: Question) -> dict[str, Any]:
         rows.append(_row(f"{oracle}, {readout}", [own.mean(one.losses) for one in found], truth, asked, ends))
     if whole and chosen.update.kind == "adamw":
         rows += [_published(terms, truth, asked) for terms in (0, 1, 2)]
+        rows += [_published(terms, truth, asked, exact=True) for terms in (1, 2) if spec["ceilings"]]
     rows.append(_row(f"ridge on {len(truth.orders) - 1} real runs", _ridge(truth), truth, asked))
     bought = max(1, round(asked.cost()["preparation"]))
     return {
@@ -92,12 +93,15 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _published(terms: int, truth: Truth, asked: Question) -> dict[str, Any]:
-    """FUT: so many terms beyond the reference's own step, curvature by element-wise quotients, bounded."""
+def _published(terms: int, truth: Truth, asked: Question, exact: bool = False) -> dict[str, Any]:
+    """FUT: so many terms beyond the reference's own step, curvature by bounded element-wise quotients or exact."""
     grid, update = asked.estimator.grid, asked.estimator.update
     curvature, count = published.secant(grid), cast(Literal[0, 1, 2], terms)
-    ends = torch.stack([published.estimate(grid, update, o, count, curvature, clamp=True) for o in truth.orders])
-    return _row(f"FUT, {terms} terms", [asked.loss_at(end) for end in ends], truth, asked, ends)
+    if exact:
+        curvature = published.exact(asked.estimator.stream, grid)
+    found = [published.estimate(grid, update, o, count, curvature, clamp=not exact) for o in truth.orders]
+    ends, name = torch.stack(found), f"FUT, {terms} terms{', exact curvature' if exact else ''}"
+    return _row(name, [asked.loss_at(end) for end in ends], truth, asked, ends)
 
 
 def _ridge(truth: Truth) -> list[float]:

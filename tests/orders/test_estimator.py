@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,8 +14,8 @@ import torch
 from cl.errors import UserError
 from cl.method import Method, MicroBatch
 from cl.orders import estimator as estimators
-from cl.orders import published, recorder
-from cl.orders.fidelity import fidelity
+from cl.orders import published, recorder, references
+from cl.orders.fidelity import fidelity, noise
 from cl.orders.recursion import simulate
 from cl.orders.stream import Stream
 from strategies.schedules import RewarmCosine
@@ -134,6 +135,20 @@ def test_fidelity_is_worse_where_the_rate_is_too_high(tmp_path: Path) -> None:
     assert found[0].defect < found[1].defect
     assert found[0].held_out < found[1].held_out
     assert (found[0].verdict, found[0].readout) == ("trust", "forward")
+
+
+def test_effects_below_the_noise_of_the_given_order_are_said_to_be_buried(built: estimators.Estimator) -> None:
+    signals = fidelity(built)
+    drawn = references.drawn(BATCHES, 3, 0, built.grid.supports.orders)
+    losses = [found.losses["val"] for found in built.estimate_many(drawn)]
+    assert signals.effect == pytest.approx(statistics.pstdev(losses))
+    assert signals.noise < 0.01 * signals.effect  # a CPU repeats itself
+    assert not signals.buried
+    assert dataclasses.replace(signals, noise=2 * signals.effect).buried
+    end = built.stream.loss("val", built.grid.supports.point(BATCHES))
+    shifted = dataclasses.replace(built.update, rates=tuple(1.005 * rate for rate in built.update.rates))
+    other = dataclasses.replace(built, update=shifted)
+    assert noise(other) == pytest.approx(abs(built.stream.loss("val", other.estimate(range(BATCHES)).end) - end))
 
 
 def test_a_given_order_that_is_not_recomputed_is_refused(built: estimators.Estimator) -> None:

@@ -1,0 +1,38 @@
+"""How well orders of batches are ranked on a pretrained model's adapter, at two learning rates (arXiv 2505.22042).
+
+    python experiments/sample_order_lora.py [--KEY=VALUE …]
+
+As sample_order.py, for experiments/sample_order_lora.yaml: writes results/sample_order_lora/table.md and signals.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sample_order import Answers, signals, table, validate
+
+from cl import experiment
+from cl.errors import UserError
+
+RATES = ("3e-4", "1e-3")
+
+
+def main(settings: list[str]) -> None:
+    """Validate every rate, write tables, print them."""
+    path = str(Path(__file__).with_suffix(".yaml"))
+    chosen = experiment.load(path, settings)
+    found: Answers = {f"LoRA, {rate}": validate(path, [*settings, f"--train.lr={rate}"], rate) for rate in RATES}
+    folder = Path(chosen.output) / chosen.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in {"table.md": table(found), "signals.md": signals(found)}.items():
+        (folder / name).write_text(text, encoding="utf-8")
+        print(text)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        print(f"sample_order_lora: error: {error}", file=sys.stderr)
+        sys.exit(2)
