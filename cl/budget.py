@@ -67,7 +67,7 @@ class Budget:
 def check(experiment: Experiment, defined: Scenario) -> None:
     """Refuse names that the scenario does not have, and claims about the model that cannot be."""
     model, tasks = experiment.model, list(defined.tasks)
-    for order in defined.ordered(experiment.orders) if experiment.orders else ():
+    for order in defined.ordered(experiment.orders, len(model.knows)) if experiment.orders else ():
         if order[: len(model.knows)] != model.knows:
             raise UserError(f"orders: {order} must begin with what the model knows: {model.knows}")
     named = models.tokenizer_model(model)

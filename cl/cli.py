@@ -15,18 +15,22 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": "execute an experiment, or what is missing of it, and report",
     "plan": "show an experiment's graph: what is stored, what will be trained, tokens and time",
+    "compare": "run what is missing of an experiment, then test its strategies against each other",
     "order": "estimate what another order of the batches, or of the tasks, would have come to",
     "report": "draw the report of an experiment again from its results.json",
     "scenario": "show a scenario: tasks, sizes, overlap, one example each",
     "list": "list strategies, scenarios, models or experiments",
     "store": "manage the node store: ls, gc (delete what no experiment stands on), verify (checksums)",
 }
+EXPERIMENTAL = ("run", "plan", "compare", "order")
+"""Commands that take an experiment and its settings."""
 EPILOG = """
 examples:
   cl plan quickstart
   cl run quickstart --strategy.replay.share=0.1 --tracking.uri=http://localhost:5000
   cl run --help                 (all settings of an experiment)
   cl scenario show english_german
+  cl compare quickstart --seeds=[0,1,2,3,4,5] --compare.baseline=finetune
   cl order validate sample_order_small
   cl store gc --drop old_experiment --dry-run
 
@@ -43,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
     arguments = sys.argv[1:] if argv is None else argv
     settings: list[str] = []
-    if arguments and arguments[0] in ("run", "plan", "order"):
+    if arguments and arguments[0] in EXPERIMENTAL:
         settings = [a for a in arguments if a.startswith("--") and a != "--help" and not a.startswith("--help=")]
         arguments = [a for a in arguments if a not in settings]
     try:
@@ -74,7 +78,7 @@ def build_parser(arguments: list[str]) -> ArgumentParser:
     parser = ArgumentParser(prog="cl", description=about, epilog=EPILOG, formatter_class=formatter, exit_on_error=False)
     commands = parser.add_subcommands(required=True)
     for name, text in COMMANDS.items():
-        wants_settings = name in ("run", "plan", "order") and {"-h", "--help"} & set(arguments)
+        wants_settings = name in EXPERIMENTAL and {"-h", "--help"} & set(arguments)
         epilog = SETTINGS + describe_settings() if wants_settings else None
         command = ArgumentParser(description=text, epilog=epilog, formatter_class=formatter, exit_on_error=False)
         _add_arguments(command, name)
@@ -95,7 +99,7 @@ def describe_settings(width: int = 80) -> str:
 
 
 def _add_arguments(parser: ArgumentParser, command: str) -> None:
-    if command in ("run", "plan"):
+    if command in ("run", "plan", "compare"):
         text = "name or YAML path; any setting: --train.lr=1e-3, --strategy.replay.share=0.1"
         parser.add_argument("experiment", type=str, help=text)
     elif command == "order":
@@ -129,6 +133,10 @@ def _dispatch(chosen: Any, settings: list[str]) -> None:
         commands.run(options.experiment, settings)
     elif chosen.subcommand == "plan":
         commands.plan(options.experiment, settings)
+    elif chosen.subcommand == "compare":
+        from cl import compare_commands
+
+        compare_commands.compare(options.experiment, settings)
     elif chosen.subcommand == "order":
         from cl import order_commands
 

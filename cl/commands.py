@@ -34,7 +34,7 @@ def plan(name: str, settings: list[str]) -> None:
     _planned(name, settings, protect=False)
 
 
-def run(name: str, settings: list[str]) -> None:
+def run(name: str, settings: list[str], command: str = "run") -> tuple[Graph, Store, ExperimentResult]:
     """Execute what is missing of an experiment, then report: terminal table, HTML, results.json, MLflow."""
     from cl import collect, report, runner
     from cl.console import ProgressListener
@@ -47,14 +47,15 @@ def run(name: str, settings: list[str]) -> None:
             runner.run(todo, store, listener)
         if tracker is not None:
             tracker.close()  # plotly looks into modules that its thread may have half imported
-        command = " ".join(["cl run", shlex.quote(name), *map(shlex.quote, settings)])
-        result = collect.collect(graph, store, listener.executed, time.monotonic() - started, command)
+        typed = " ".join([f"cl {command}", shlex.quote(name), *map(shlex.quote, settings)])
+        result = collect.collect(graph, store, listener.executed, time.monotonic() - started, typed)
         folder = collect.results_folder(graph)
         collect.save(result, folder)
         report.write(result, folder / "report.html")
         report.write_figures(result, folder / "plots")
         _finish_tracking(tracker, result, folder)
     _show_outcome(result, folder, tracker)
+    return graph, store, result
 
 
 def _planned(name: str, settings: list[str], protect: bool) -> tuple[Graph, Store, list[Node], Estimate]:

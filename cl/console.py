@@ -44,7 +44,7 @@ def show_plan(console: Console, graph: Graph, store: Store, todo: list[Node], co
     )
     waiting, listed = {node.key for node in todo}, set[str]()
     for (order, seed), runs in groupby(graph.runs, key=lambda run: (run.order, run.seed)):
-        parts = [" > ".join(order)] if len(experiment.orders or []) > 1 else []
+        parts = [" > ".join(order)] if len({tuple(run.order) for run in graph.runs}) > 1 else []
         parts += [f"seed {seed}"] if len(experiment.seeds) > 1 else []
         if parts:
             console.print(f"\n[bold]{', '.join(parts)}[/]")

@@ -20,7 +20,7 @@ import yaml
 
 from cl import catalog
 from cl.errors import UserError
-from cl.settings import Checkpoints, Evaluation, Model, SampleOrder, Tracking, Train
+from cl.settings import Checkpoints, Compare, Evaluation, Model, SampleOrder, Tracking, Train
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,13 @@ class Experiment:
         examples: training examples of each instruction task, repetitions counted: one number, or one by task.
         strategy: by method name: settings for every strategy above that has the method, whatever its entry says.
         seeds: each makes its own runs; a seed sets initial weights and reading order.
-        orders: task orders: each one's name in the scenario, or a list of its tasks; by default the scenario's own.
+        orders: task orders: each one's name in the scenario, or a list of its tasks; or `all`, `latin_square`, or
+            `{sample: N, seed: S}`, N drawn at random; by default the scenario's own.
         train: how stages are trained.
         evaluation: what is measured.
         checkpoints: when unfinished work is saved.
         order: what `cl order` estimates, and how.
+        compare: what `cl compare` tests.
         tracking: where it is logged.
         store: folder or fsspec URL of the node store.
         output: folder of reports; each experiment has its own folder there.
@@ -57,11 +59,12 @@ class Experiment:
     strategy: dict[str, dict[str, Any]] = field(default_factory=dict)
     question: str = ""
     seeds: list[int] = field(default_factory=lambda: [0])
-    orders: list[list[str] | str] | None = None
+    orders: list[list[str] | str] | Literal["all", "latin_square"] | dict[str, int] | None = None
     train: Train = field(default_factory=Train)
     evaluation: Evaluation = field(default_factory=Evaluation)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     order: SampleOrder = field(default_factory=SampleOrder)
+    compare: Compare = field(default_factory=Compare)
     tracking: Tracking = field(default_factory=Tracking)
     store: str = "store"
     output: str = "results"
@@ -74,9 +77,11 @@ class Experiment:
             raise UserError("strategies: is empty; list at least one (`cl list strategies` names them)")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds: {self.seeds} must be different whole numbers of at least 0, one or more")
-        if self.orders is not None and not self.orders:
+        if self.orders == []:
             raise UserError("orders: is empty; leave it out for the scenario's own order")
-        if self.orders and len(set(map(str, self.orders))) < len(self.orders):
+        if isinstance(self.orders, dict) and ("sample" not in self.orders or self.orders.keys() - {"sample", "seed"}):
+            raise UserError(f"orders: {self.orders} is not understood; write {{sample: N}} or {{sample: N, seed: S}}")
+        if isinstance(self.orders, list) and len(set(map(str, self.orders))) < len(self.orders):
             raise UserError(f"orders: {self.orders} holds one order twice; remove one")
 
 

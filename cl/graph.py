@@ -63,7 +63,7 @@ def build(experiment: Experiment) -> Graph:
     ground = Ground(experiment, defined)
     runs = [
         Chain(ground, chosen, seed, order).plan()
-        for order in defined.ordered(experiment.orders)
+        for order in defined.ordered(experiment.orders, len(experiment.model.knows))
         for seed in experiment.seeds
         for chosen in strategies
     ]

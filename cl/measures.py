@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from typing import Literal
 
 from cl import metrics
 from cl.metrics import Metric
@@ -15,6 +17,10 @@ from cl.stability import stability_gap
 INDEPENDENT = "each task was learned from the base model, so rows do not follow one another"
 MERGED = "rows are of merged models, which the curves inside tasks are not of"
 BETWEEN_ROWS = ("forgetting", "bwt", "fwt", "adaptation", "x_delta", "min_acc", "wc_acc")
+
+LOWER = (*(key for key in metrics.NLL if key.startswith(("op_", "mft_"))), "op_t_nll", "forgetting", "superficial",
+         "essential", "strict_fall")  # fmt: skip
+"""Beginnings of the keys whose values are better where they are lower."""
 
 FORGETTING, ADAPTATION = "forgetting/first_nll", "adaptation/nll"
 
@@ -32,6 +38,22 @@ def every(run: RunResult, retain: Sequence[str] = ()) -> dict[str, Metric]:
     if run.independent:
         found |= {key: Metric(key, math.nan, INDEPENDENT) for key in found if key.startswith(BETWEEN_ROWS)}
     return found
+
+
+def better(key: str) -> Literal["lower", "higher"]:
+    """Which end of a metric is the good one."""
+    return "lower" if key.startswith(LOWER) else "higher"
+
+
+def named(run: RunResult) -> dict[str, Metric]:
+    """All metrics of a run that can be asked for by key: of its losses, and of its strict scores where it has any."""
+    return every(run) | (scores(run) if scored(run) else {})
+
+
+def beyond(run: RunResult, skip: int) -> RunResult:
+    """The run as if it had begun behind its first `skip` tasks: they have no column, and row `skip` is row 0."""
+    rows = {t - skip: row for t, row in run.matrix.items() if t >= skip}
+    return replace(run, order=run.order[skip:], matrix=rows, known=max(0, run.known - skip))
 
 
 def scored(run: RunResult) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cl import catalog
+from cl import catalog, task_orders
 from cl.errors import UserError
 from cl.splitting import Document, Report, Shares, Splits, split_texts
 from cl.task import KINDS, Part, Source, Task, digest
@@ -47,11 +47,17 @@ class Scenario:
         """Sets beside the stream that have a column of R: retain sets, and general sets but for preferences."""
         return [*self.retain, *(name for name, task in self.general.items() if task.kind != "preference")]
 
-    def ordered(self, asked: Sequence[list[str] | str] | None) -> list[list[str]]:
-        """The task orders that are asked for, by name or written out; without any, the scenario's own.
+    def ordered(
+        self, asked: Sequence[list[str] | str] | Mapping[str, int] | str | None, known: int = 0
+    ) -> list[list[str]]:
+        """The task orders that are asked for: by name, written out, `all`, `latin_square` or {sample: N, seed: S}.
 
+        Without any, the scenario's own. known: leading tasks that the model has learned, which keep their places.
         Raises UserError for an unknown name, for one that does not name every task once, and for one asked for twice.
         """
+        if isinstance(asked, (str, Mapping)):
+            names = list(self.tasks)
+            return [names[:known] + order for order in task_orders.orders(names[known:], asked)]
         found: list[list[str]] = []
         for order in asked or [list(self.tasks)]:
             if isinstance(order, str) and order not in self.orders:

@@ -1,0 +1,92 @@
+"""`cl compare`: strategies tested against each other over seeds and task orders."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from cl import commands
+from cl.commands import console, quiet, tracker_of
+
+if TYPE_CHECKING:
+    from cl.comparison import Comparison
+    from cl.graph import Graph
+    from cl.results import ExperimentResult
+    from cl.store import Store
+
+
+def compare(name: str, settings: list[str]) -> None:
+    """Do all that `cl run` does, then test what the experiment declares; print, write page, JSON, record; log."""
+    from cl import comparison, disclosure, experiment, scenario
+    from cl.report import comparison as report
+
+    with quiet():
+        wanted = experiment.load(name, settings)
+        comparison.check(list(wanted.strategies), len(scenario.load(wanted.scenario).tasks), wanted.compare)
+    graph, store, result = commands.run(name, settings, "compare")
+    found = comparison.compare(result, wanted.compare)
+    folder = Path(wanted.output) / wanted.name
+    page, file, record = (folder / f"comparison.{end}" for end in ("html", "json", "yaml"))
+    disclosed = disclosure.text(disclosure.record(result, found))
+    record.write_text(disclosed, encoding="utf-8")
+    file.write_text(json.dumps(plain(dataclasses.asdict(found)), indent=1, allow_nan=False), encoding="utf-8")
+    report.write(result.question or result.name, found, disclosed, page)
+    _show(found, [page, file, record])
+    _track(graph, store, result, found, [page, file, record])
+
+
+def _show(found: Comparison, files: list[Path]) -> None:
+    from cl.measures import better
+    from cl.report import comparison as report
+
+    for metric in found.standings:
+        console.print(f"\n[bold]{escape(metric)}[/], {better(metric)} is better")
+        console.print(report.standings_table(metric, found))
+        console.print()
+        console.print(report.contrasts_table(metric, found))
+    unmatched = [cost.strategy for cost in found.costs if not cost.matched]
+    if unmatched:
+        console.print(f"[yellow]trained on other numbers of tokens than {found.baseline}: {', '.join(unmatched)}[/]")
+    colour = "yellow" if found.power.startswith("cannot") else "dim"
+    console.print(f"[{colour}]{escape(found.power)}[/]")
+    for contrast in found.contrasts:
+        if contrast.reason:
+            console.print(f"[yellow]{escape(contrast.a)} - {escape(contrast.b)}: {escape(contrast.reason)}[/]")
+    for label, file in zip(("page", "results", "record"), files, strict=True):
+        console.print(f"{label:8} {escape(str(file))}")
+
+
+def _track(graph: Graph, store: Store, result: ExperimentResult, found: Comparison, files: list[Path]) -> None:
+    """One MLflow run beside those that are compared; its key is theirs and what was asked."""
+    from cl.node import digest
+
+    key = digest([[run.key for run in result.runs], result.config["compare"]])
+    figures: dict[str, float] = {}
+    for one in found.contrasts:
+        each = {"mean": one.mean, "p": one.p, "holm": one.adjusted, "d_z": one.d_z, "delta": one.delta}
+        where = f"compare/{one.metric}/{one.a}-{one.b}"
+        figures |= {f"{where}/{name}": value for name, value in each.items() if not math.isnan(value)}
+    params = {"unit": found.unit, "units": len(found.units), "baseline": found.baseline, "power": found.power}
+    with tracker_of(graph, store) as tracker:
+        if tracker is None:
+            return
+        try:
+            with quiet():
+                tracker.beside("comparison", key, params, figures, files)
+        except Exception as error:  # all is on disk; say loudly that MLflow lacks it
+            problem = f"not delivered to {tracker.uri}: {escape(str(error)[:200])}; run the same command again"
+            console.print(f"[yellow]mlflow   {problem}[/]")
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN: None."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
