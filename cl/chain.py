@@ -128,8 +128,10 @@ class Chain(Sides):
         generates = any(self.ground.scenario.task(name).kind == "instruction" for name in self.data)
         tasks = self.ground.scenario.tasks.items() if evaluation.probing else ()
         probed = [name for name, task in tasks if task.kind == "instruction"]
+        test = evaluation.split == "test"
+        sets = list(self.data) if test else self.order  # nothing but the stream's own tasks may decide anything
         spec = {
-            "sets": list(self.data),
+            "sets": sets,
             "tokens": evaluation.tokens,
             "batch": evaluation.batch,
             "items": evaluation.items if generates else 0,
@@ -138,9 +140,10 @@ class Chain(Sides):
             "precision": self.ground.resolved["precision"],
             **({"select": own} if own else {}),
             **({"probing": probed} if probed else {}),
+            **({} if test else {"split": evaluation.split}),
         }
-        name, cost = f"row {t} after {state.name}", evaluation.tokens * len(self.data)
-        return Node("evaluate", name, spec, self._parents(state, self.data), cost=cost)
+        name, cost = f"row {t} after {state.name}", evaluation.tokens * len(sets)
+        return Node("evaluate", name, spec, self._parents(state, sets), cost=cost)
 
 
 def _new_first(share: str) -> tuple[bool, str]:

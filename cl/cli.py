@@ -16,13 +16,14 @@ COMMANDS = {
     "run": "execute an experiment, or what is missing of it, and report",
     "plan": "show an experiment's graph: what is stored, what will be trained, tokens and time",
     "compare": "run what is missing of an experiment, then test its strategies against each other",
+    "tune": "choose hyperparameters by a protocol: Optuna studies on the ranges that stand in the experiment",
     "order": "estimate what another order of the batches, or of the tasks, would have come to",
     "report": "draw the report of an experiment again from its results.json",
     "scenario": "show a scenario: tasks, sizes, overlap, one example each",
     "list": "list strategies, scenarios, models or experiments",
     "store": "manage the node store: ls, gc (delete what no experiment stands on), verify (checksums)",
 }
-EXPERIMENTAL = ("run", "plan", "compare", "order")
+EXPERIMENTAL = ("run", "plan", "compare", "tune", "order")
 """Commands that take an experiment and its settings."""
 EPILOG = """
 examples:
@@ -31,6 +32,7 @@ examples:
   cl run --help                 (all settings of an experiment)
   cl scenario show english_german
   cl compare quickstart --seeds=[0,1,2,3,4,5] --compare.baseline=finetune
+  cl tune tune_small --tune.trials=20 --tune.workers=2
   cl order validate sample_order_small
   cl store gc --drop old_experiment --dry-run
 
@@ -99,7 +101,7 @@ def describe_settings(width: int = 80) -> str:
 
 
 def _add_arguments(parser: ArgumentParser, command: str) -> None:
-    if command in ("run", "plan", "compare"):
+    if command in ("run", "plan", "compare", "tune"):
         text = "name or YAML path; any setting: --train.lr=1e-3, --strategy.replay.share=0.1"
         parser.add_argument("experiment", type=str, help=text)
     elif command == "order":
@@ -137,6 +139,10 @@ def _dispatch(chosen: Any, settings: list[str]) -> None:
         from cl import compare_commands
 
         compare_commands.compare(options.experiment, settings)
+    elif chosen.subcommand == "tune":
+        from cl import tune_commands
+
+        tune_commands.tune(options.experiment, settings)
     elif chosen.subcommand == "order":
         from cl import order_commands
 

@@ -36,16 +36,18 @@ def collect(graph: Graph, store: Store, executed: set[str], seconds: float, comm
         retain=list(graph.scenario.retain),
         general=[name for name in graph.scenario.measured if name not in graph.scenario.retain],
         data={name: _data(graph, name, store.result(node)) for name, node in graph.data.items()},
-        runs=[_run(run, store, executed) for run in graph.runs],
+        runs=[run_result(run, store, executed) for run in graph.runs],
         asked=graph.asked,
         executed=len(stages & executed),
         seconds=seconds,
         environment=environment(graph),
         config=dataclasses.asdict(experiment),
+        notes=[experiment.tuned.note] if experiment.tuned else [],
     )
 
 
-def _run(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
+def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
+    """One run, which may have been told to do less than its experiment."""
     made = {name: store.result(node) for name, node in run.data.items() if node.spec["transforms"] and store.has(node)}
     return RunResult(
         strategy=run.strategy.label,

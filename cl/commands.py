@@ -111,6 +111,8 @@ def _show_outcome(result: ExperimentResult, folder: Path, tracker: Tracker | Non
 
     console.print()
     console.print(f"[bold]{escape(report.headline(result))}[/]")
+    for note in result.notes:
+        console.print(f"[yellow]{escape(note)}[/]")
     console.print(report.terminal_table(result, console.width))
     for text in dict.fromkeys(text for r in result.runs for stage in r.stages for text in stage.warnings):
         console.print(f"[yellow]warning[/] {escape(text)}")

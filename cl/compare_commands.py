@@ -27,15 +27,19 @@ def compare(name: str, settings: list[str]) -> None:
 
     with quiet():
         wanted = experiment.load(name, settings)
-        comparison.check(list(wanted.strategies), len(scenario.load(wanted.scenario).tasks), wanted.compare)
+        tasks = len(scenario.load(wanted.scenario).tasks) - (wanted.tuned.skip if wanted.tuned else 0)
+        comparison.check(list(wanted.strategies), min(tasks, wanted.upto or tasks), wanted.compare)
     graph, store, result = commands.run(name, settings, "compare")
-    found = comparison.compare(result, wanted.compare)
+    asked, tuned = wanted.compare, wanted.tuned
+    if tuned and tuned.skip > asked.skip:  # what values were chosen on is no evidence for them
+        asked = dataclasses.replace(asked, skip=tuned.skip)
+    found = comparison.compare(result, asked)
     folder = Path(wanted.output) / wanted.name
     page, file, record = (folder / f"comparison.{end}" for end in ("html", "json", "yaml"))
-    disclosed = disclosure.text(disclosure.record(result, found))
+    disclosed = disclosure.text(disclosure.record(result, found, tuned.note if tuned else None))
     record.write_text(disclosed, encoding="utf-8")
     file.write_text(json.dumps(plain(dataclasses.asdict(found)), indent=1, allow_nan=False), encoding="utf-8")
-    report.write(result.question or result.name, found, disclosed, page)
+    report.write(result.question or result.name, found, disclosed, result.notes, page)
     _show(found, [page, file, record])
     _track(graph, store, result, found, [page, file, record])
 
@@ -71,7 +75,13 @@ def _track(graph: Graph, store: Store, result: ExperimentResult, found: Comparis
         each = {"mean": one.mean, "p": one.p, "holm": one.adjusted, "d_z": one.d_z, "delta": one.delta}
         where = f"compare/{one.metric}/{one.a}-{one.b}"
         figures |= {f"{where}/{name}": value for name, value in each.items() if not math.isnan(value)}
-    params = {"unit": found.unit, "units": len(found.units), "baseline": found.baseline, "power": found.power}
+    params: dict[str, Any] = {
+        "unit": found.unit,
+        "units": len(found.units),
+        "baseline": found.baseline,
+        "power": found.power,
+    }
+    params["notes"] = "; ".join(result.notes)
     with tracker_of(graph, store) as tracker:
         if tracker is None:
             return

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cl import metrics
+from cl.command_settings import Compare
 from cl.errors import UserError
 from cl.measures import better, beyond, named, scored
 from cl.results import ExperimentResult, RunResult
-from cl.settings import Compare
 from cl.statistics import (
     Interval,
     Spread,

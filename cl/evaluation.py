@@ -57,7 +57,7 @@ def evaluate(
     out: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Execute an evaluate node: one row of R on the test split of every data set.
+    """Execute an evaluate node: one row of R on the test split of every data set, or on the split that is specified.
 
     Adapters are merged for it where they can be. With `select` in the specification, {set: adapter}, a set is answered
     with its own adapter alone, and one that has none by the base model. A model with a classifier answers by it, while
@@ -93,13 +93,14 @@ def _opened(spec: Mapping[str, Any], inputs: Mapping[str, Path], adapter: str | 
 
 
 def _cell(loss: TokenLoss, spec: Mapping[str, Any], inputs: Mapping[str, Path], name: str, out: Path) -> dict[str, Any]:
-    """The scores on the test split of one data set."""
+    """The scores of one data set."""
+    split = spec.get("split", "test")
     folder, device, precision = inputs[f"data/{name}"], spec["device"], spec["precision"]
-    windows, count = window(folder, name, "test", Train(**spec["train"]).sequence, spec["tokens"])
+    windows, count = window(folder, name, split, Train(**spec["train"]).sequence, spec["tokens"])
     nll, tokens = score(loss, windows, count, spec["batch"], device, precision)
-    cell: dict[str, Any] = {"nll": nll, "tokens": tokens, "bytes": bytes_of(folder, count, tokens)}
+    cell: dict[str, Any] = {"nll": nll, "tokens": tokens, "bytes": bytes_of(folder, count, tokens, split)}
     if isinstance(windows, DialogueRows) and spec["items"]:
-        asked = examples(folder, "test")[: spec["items"]]
+        asked = examples(folder, split)[: spec["items"]]
         with autocast(device, precision):
             items = answer(loss, inputs["tokenizer"], windows, asked, spec["batch"])
         cell |= {"scores": means(items), "items": len(items)}
@@ -117,15 +118,15 @@ def _probed(loss: TokenLoss, spec: Mapping[str, Any], inputs: Mapping[str, Path]
         return probing.scores(loss.outputs, folders, separator=loss.separator, device=spec["device"], **sizes)
 
 
-def bytes_of(folder: Path, count: int, tokens: int) -> float:
-    """UTF-8 bytes of the first `count` rows of a test split, which have so many learned tokens.
+def bytes_of(folder: Path, count: int, tokens: int, split: str = "test") -> float:
+    """UTF-8 bytes of the first `count` rows of a split, which have so many learned tokens.
 
     Of examples the answers'; of text at the split's mean rate.
     """
     result = result_of(folder)
     if result["kind"] == "instruction":
-        return float(sum(len(example.answer.encode()) for example in examples(folder, "test")[:count]))
-    return tokens * bytes_per_token(result)
+        return float(sum(len(example.answer.encode()) for example in examples(folder, split)[:count]))
+    return tokens * bytes_per_token(result, split)
 
 
 def answer(

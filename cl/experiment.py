@@ -18,9 +18,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from cl import catalog
+from cl import catalog, space
+from cl.command_settings import Compare, SampleOrder, Tune, Tuned
 from cl.errors import UserError
-from cl.settings import Checkpoints, Compare, Evaluation, Model, SampleOrder, Tracking, Train
+from cl.settings import Checkpoints, Evaluation, Model, Tracking, Train
+from cl.space import Range
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ class Experiment:
         checkpoints: when unfinished work is saved.
         order: what `cl order` estimates, and how.
         compare: what `cl compare` tests.
+        tune: how `cl tune` chooses hyperparameters.
+        tuned: what it chose: path of its tuned.yaml; each strategy and order then has its own values.
+        upto: run only so many leading tasks of each order.
         tracking: where it is logged.
         store: folder or fsspec URL of the node store.
         output: folder of reports; each experiment has its own folder there.
@@ -65,6 +70,9 @@ class Experiment:
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     order: SampleOrder = field(default_factory=SampleOrder)
     compare: Compare = field(default_factory=Compare)
+    tune: Tune = field(default_factory=Tune)
+    tuned: Tuned | None = None
+    upto: int | None = None
     tracking: Tracking = field(default_factory=Tracking)
     store: str = "store"
     output: str = "results"
@@ -77,6 +85,8 @@ class Experiment:
             raise UserError("strategies: is empty; list at least one (`cl list strategies` names them)")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds: {self.seeds} must be different whole numbers of at least 0, one or more")
+        if self.upto is not None and self.upto < 1:
+            raise UserError(f"upto: {self.upto} must be at least 1; leave it out for the whole stream")
         if self.orders == []:
             raise UserError("orders: is empty; leave it out for the scenario's own order")
         if isinstance(self.orders, dict) and ("sample" not in self.orders or self.orders.keys() - {"sample", "seed"}):
@@ -91,13 +101,37 @@ def load(name: str, overrides: list[str] | None = None) -> Experiment:
     `--strategy.METHOD.SETTING=V` sets it in every strategy that has the method; `--strategies.LABEL.…` in one.
     Raises UserError for anything unknown or of the wrong type.
     """
+    return parse(read(name, overrides)[0])
+
+
+def read(name: str, overrides: list[str] | None = None) -> tuple[dict[str, Any], dict[str, Range]]:
+    """An experiment as plain data, and the ranges that stand in it next to their values, by dotted key."""
     raw = catalog.read("experiments", name)
     raw.setdefault("name", Path(name).stem)
-    beside = catalog.path_of("experiments", name).parent / str(raw.get("scenario"))
-    if beside.suffix == ".yaml" and beside.is_file():  # a path in a file is relative to the file
-        raw["scenario"] = str(beside)
+    folder = catalog.path_of("experiments", name).parent
+    for holder, key in ((raw, "scenario"), (raw.get("tune") or {}, "scenario")):
+        beside = folder / str(holder.get(key))
+        if beside.suffix == ".yaml" and beside.is_file():  # a path in a file is relative to the file
+            holder[key] = str(beside)
     for override in overrides or []:
         _apply(raw, override)
+    if isinstance(raw.get("tuned"), str):
+        raw["tuned"] = _tuned(raw["tuned"])
+    return space.extract(raw)
+
+
+def _tuned(path: str) -> Any:
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"tuned: {path!r} cannot be read: {error}; `cl tune` writes one") from error
+
+
+def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
+    """The experiment with other values at some dotted keys. Raises UserError as `load` does."""
+    raw = dataclasses.asdict(experiment)
+    for key, value in values.items():
+        put(raw, key, value)
     return parse(raw)
 
 
@@ -198,17 +232,20 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     match = re.fullmatch(r"--([\w.\-]+)=(.*)", override, re.DOTALL)
     if match is None:
         raise UserError(f"{override}: not understood; settings are given as --key=value, with the equals sign")
-    *path, last = match[1].split(".")
+    put(raw, match[1], _value(match[2]))
+
+
+def put(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value at a dotted key of nested plain data."""
+    *path, last = key.split(".")
     here = raw
     for name in path:
         if here.get(name) is None:
             here[name] = {}
         here = here[name]
         if not isinstance(here, dict):
-            raise UserError(
-                f"--{match[1]}: {name} is the value {here!r} in the file and has no parts; replace it whole"
-            )
-    here[last] = _value(match[2])
+            raise UserError(f"--{key}: {name} is the value {here!r} in the file and has no parts; replace it whole")
+    here[last] = value
 
 
 def _value(text: str) -> Any:

@@ -13,11 +13,12 @@ from functools import cached_property
 from cl import budget, scenario, strategy
 from cl.chain import Chain
 from cl.errors import UserError
-from cl.experiment import Experiment
+from cl.experiment import Experiment, replaced
 from cl.ground import Ground
 from cl.node import Node, ancestors
 from cl.plans import RunPlan, StagePlan
 from cl.scenario import Scenario
+from cl.strategy import Strategy
 
 __all__ = ["Graph", "RunPlan", "StagePlan", "build"]
 
@@ -47,24 +48,34 @@ class Graph:
         """Sentences about degenerate settings, each once."""
         found = [text for run in self.runs for text in run.strategy.warnings]
         known = {task: None for run in self.runs for stage in run.stages for task in stage.node.spec["known"]}
+        tuned = [self.experiment.tuned.note] if self.experiment.tuned else []
         proxies = [f"replay of {task} reads a proxy of what the pretrained model saw" for task in known]
-        return list(dict.fromkeys([*found, *proxies]))
+        return list(dict.fromkeys([*tuned, *found, *proxies]))
 
 
 def build(experiment: Experiment) -> Graph:
     """Plan all runs. Raises UserError for anything in the experiment that cannot be meant."""
     defined = scenario.load(experiment.scenario)
     budget.check(experiment, defined)
-    strategies = [
-        strategy.build(label, changes, experiment.strategy) for label, changes in experiment.strategies.items()
-    ]
-    if unused := set(experiment.strategy) - {part.name for s in strategies for part in s.parts}:
+    strategies = {label: _strategy(experiment, label) for label in experiment.strategies}
+    if unused := set(experiment.strategy) - {part.name for s in strategies.values() for part in s.parts}:
         raise UserError(f"strategy.{min(unused)}: no strategy of this experiment has that method; remove the setting")
-    ground = Ground(experiment, defined)
-    runs = [
-        Chain(ground, chosen, seed, order).plan()
-        for order in defined.ordered(experiment.orders, len(experiment.model.knows))
-        for seed in experiment.seeds
-        for chosen in strategies
-    ]
+    ground, runs = Ground(experiment, defined), []
+    for order in defined.ordered(experiment.orders, len(experiment.model.knows)):
+        own = {label: _tuned(ground, chosen, order) for label, chosen in strategies.items()}
+        runs += [Chain(*own[label], seed, order).plan() for seed in experiment.seeds for label in strategies]
     return Graph(experiment, defined, runs, ground.data(), ground.base(experiment.seeds[0]))
+
+
+def _strategy(experiment: Experiment, label: str) -> Strategy:
+    return strategy.build(label, experiment.strategies[label], experiment.strategy)
+
+
+def _tuned(ground: Ground, chosen: Strategy, order: list[str]) -> tuple[Ground, Strategy]:
+    """What a strategy stands on in an order, with the values that `cl tune` chose for both."""
+    experiment = ground.experiment
+    values = experiment.tuned.of(chosen.label, " > ".join(order)) if experiment.tuned else {}
+    if not values:
+        return ground, chosen
+    own = replaced(experiment, values)
+    return Ground(own, ground.scenario), _strategy(own, chosen.label)

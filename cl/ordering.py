@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import Any
 
 from cl.catalog import unknown
+from cl.command_settings import SampleOrder
 from cl.errors import UserError
 from cl.graph import Graph
 from cl.method import Method
 from cl.node import Node
 from cl.orders import references
 from cl.plans import RunPlan, StagePlan
-from cl.settings import SampleOrder
 
 Order = tuple[int, ...]
 

@@ -130,7 +130,8 @@ class ExperimentResult:
     general: of further measured sets, which a strategy may learn from;
     data: per data set a dict with documents, bytes, tokens (by split), overlap, sources, licence;
     asked/executed: train nodes asked for by all runs, and really executed in the last call;
-    environment: package versions, git commit, device, precision, threads; command: to type again.
+    environment: package versions, git commit, device, precision, threads; command: to type again; notes: sentences that
+    every output says, such as how hyperparameters were chosen.
     """
 
     name: str
@@ -150,6 +151,7 @@ class ExperimentResult:
     seconds: float
     environment: dict[str, str]
     config: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write as JSON (NaN is not used anywhere: an absent value is absent)."""

@@ -21,7 +21,7 @@ class Sides:
     """Plans them for one strategy with one seed in one order of tasks."""
 
     def __init__(self, ground: Ground, chosen: Strategy, seed: int, order: list[str]) -> None:
-        self.ground, self.chosen, self.seed, self.order = ground, chosen, seed, order
+        self.ground, self.chosen, self.seed, self.order = ground, chosen, seed, order[: ground.experiment.upto]
         self.base = ground.base(seed)
         self.data = ground.data([part for part in chosen.parts if part.transforms])
 

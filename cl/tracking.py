@@ -238,8 +238,10 @@ class Tracker:
             "order": ",".join(run.order),
             "scenario": result.scenario,
             **settings,
+            **tuned_values(run, result),
         }
         tags = {
+            **{f"cl.note.{i}": note for i, note in enumerate(result.notes)},
             "cl.scenario_version": result.scenario_version,
             "cl.command": result.command,
             **{f"cl.node.{i}.{s.name}": s.key for i, s in enumerate(run.stages)},
@@ -271,6 +273,12 @@ class Tracker:
             context = "training" if name in result.tasks else "evaluation"
             inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
         self.client.log_inputs(run_id, datasets=inputs)
+
+
+def tuned_values(run: RunResult, result: ExperimentResult) -> dict[str, Any]:
+    """The values that `cl tune` chose for a run, by dotted setting: they stand in place of the experiment's."""
+    own = ((result.config.get("tuned") or {}).get("values") or {}).get(run.strategy, {})
+    return dict(own.get(" > ".join(run.order), own.get("*", {})))
 
 
 def _make_database(file: Path) -> None:

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from cl import cli, comparison, disclosure
+from cl.command_settings import Compare
 from cl.errors import UserError
 from cl.measures import better
 from cl.report import comparison as report
 from cl.results import ExperimentResult
-from cl.settings import Compare
 from tests import results_fixture
 from tests.training_fixture import write_toy
 

@@ -71,7 +71,7 @@ def ask(spec: Mapping[str, Any], inputs: Inputs, methods: Methods, progress: Pro
             f"order.search: the estimator misses {signals.defect:.0%} of what changes in gradients, above {DOUBT:.0%}: "
             "it cannot rank orders; lower train.lr, raise order.references, use the oracle replay, or set order.force"
         )
-    if spec["readout"] == "auto":
+    if spec["readout"] == "auto" and spec["oracle"] != "replay":  # whose ends are near enough to be read by the model
         estimator = dataclasses.replace(estimator, readout=signals.readout)
     question = Question(estimator, spec, inputs, progress, result_of(inputs["trace/0"])["seconds"])
     return {

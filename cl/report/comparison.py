@@ -149,7 +149,7 @@ def units_figure(metric: str, rows: Sequence[Standing]) -> go.Figure:
     return figure.update_yaxes(dtick=1).update_xaxes(tickformat=".4~g").update_layout(hovermode="closest")
 
 
-def write(question: str, found: Comparison, disclosure: str, path: Path) -> None:
+def write(question: str, found: Comparison, disclosure: str, notes: Sequence[str], path: Path) -> None:
     """Write the page to `path`, self-contained. disclosure: the record as YAML."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -163,6 +163,7 @@ def write(question: str, found: Comparison, disclosure: str, path: Path) -> None
         costs={cost.strategy: cost for cost in found.costs},
         pictures=[_embed(name, figure) for name, figure in figures(found).items()],
         disclosure=disclosure,
+        notes=notes,
         plotly=Markup(plotly.offline.get_plotlyjs()),
     )
     path.write_text(html, encoding="utf-8")

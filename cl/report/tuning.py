@@ -1,0 +1,77 @@
+"""What `cl tune` found: Optuna's own pictures and a table of trials, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import plotly.graph_objects as go
+import plotly.offline
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from optuna import visualization
+
+from cl.experiment import Experiment
+from cl.report.page import HERE, _embed
+from cl.report.style import FONT, INK
+from cl.tuning import Done, counts
+
+COMPLETE = optuna.trial.TrialState.COMPLETE
+
+
+def figures(done: Done) -> dict[str, go.Figure]:
+    """Optuna's pictures that this study has enough trials for, in the type of the house."""
+    study, keys = done.study, done.plan.objectives
+    finished = len(study.get_trials(deepcopy=False, states=(COMPLETE,)))
+    made: dict[str, go.Figure] = {}
+    if len(keys) > 1:
+        made["front"] = visualization.plot_pareto_front(study, target_names=keys)
+    else:
+        made["history"] = visualization.plot_optimization_history(study, target_name=keys[0])
+        if any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
+            made["inside trials"] = visualization.plot_intermediate_values(study)
+    for place, key in enumerate(keys):
+        asked: dict[str, Any] = {"target_name": key}
+        if len(keys) > 1:
+            asked["target"] = lambda trial, place=place: trial.values[place]
+        if finished > 1:
+            made[f"slice {key}"] = visualization.plot_slice(study, **asked)
+        if finished > len(done.plan.space) > 1:
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            made[f"importance {key}"] = visualization.plot_param_importances(study, evaluator=evaluator, **asked)
+    made["timeline"] = visualization.plot_timeline(study)
+    for figure in made.values():
+        figure.update_layout(template="plotly_white", font={"family": FONT, "color": INK, "size": 12}, height=380)
+    return made
+
+
+def write(whole: Experiment, chosen: Mapping[str, Any], done: Sequence[Done], path: Path) -> None:
+    """Write the page to `path`, self-contained."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(short=short)
+    html = environment.get_template("tuning.html.j2").render(
+        question=whole.question or whole.name,
+        protocol=chosen["protocol"],
+        about=chosen["about"],
+        studies=[
+            {
+                "plan": each.plan,
+                "chosen": each.chosen,
+                "counts": counts(each),
+                "trials": each.study.get_trials(deepcopy=False),
+                "pictures": [_embed(f"{i}/{name}", figure) for name, figure in figures(each).items()],
+            }
+            for i, each in enumerate(done)
+        ],
+        plotly=Markup(plotly.offline.get_plotlyjs()),
+    )
+    path.write_text(html, encoding="utf-8")
+
+
+def short(value: Any) -> str:
+    """A number with four significant digits; a dash for nothing."""
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,87 @@
+"""Search spaces, declared in the experiment next to the values that they replace.
+
+    train: {lr: {value: 1.0e-3, low: 1.0e-4, high: 1.0e-2, log: true}}
+    strategy: {replay: {share: {value: 0.05, choices: [0, 0.05, 0.25]}}}
+
+`cl run` takes the value; `cl tune` searches the range, and tries the value first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cl.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+NUMBERS, CHOICES = {"value", "low", "high"}, {"value", "choices"}
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a setting may be: one of `choices`, or a number from low to high, whole where all three are whole.
+
+    value: what it is where nobody searches; log: search its logarithm; step: between two numbers.
+    """
+
+    key: str
+    value: Any
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    choices: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.choices:
+            if self.value not in self.choices:
+                raise UserError(f"{self.key}: value {self.value!r} is none of the choices {list(self.choices)}")
+            return
+        numbers = (self.low, self.value, self.high)
+        if any(isinstance(each, bool) or not isinstance(each, (int, float)) for each in numbers):
+            raise UserError(f"{self.key}: low, value and high {list(numbers)} must be numbers; or give choices")
+        assert self.low is not None and self.high is not None  # noqa: PT018
+        if not self.low <= self.value <= self.high or self.low == self.high:
+            raise UserError(f"{self.key}: value {self.value} must be between low {self.low} and high {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise UserError(f"{self.key}: log needs low {self.low} above 0 and no step")
+
+    def suggest(self, trial: Trial) -> Any:
+        """A value, as a trial's sampler has it."""
+        if self.choices:
+            return trial.suggest_categorical(self.key, self.choices)
+        assert self.low is not None and self.high is not None  # noqa: PT018
+        if all(isinstance(each, int) for each in (self.low, self.value, self.high)):
+            return trial.suggest_int(self.key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
+        return trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log)
+
+
+def extract(raw: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], dict[str, Range]]:
+    """The plain data with values in place of ranges, and the ranges by dotted key."""
+    plain: dict[str, Any] = {}
+    found: dict[str, Range] = {}
+    for key, value in raw.items():
+        where = f"{prefix}{key}"
+        if isinstance(value, Mapping) and (value.keys() >= NUMBERS or value.keys() >= CHOICES):
+            found[where] = _range(where, value)
+            plain[key] = found[where].value
+        elif isinstance(value, Mapping):
+            plain[key], own = extract(value, f"{where}.")
+            found |= own
+        else:
+            plain[key] = value
+    return plain, found
+
+
+def _range(key: str, value: Mapping[str, Any]) -> Range:
+    known = CHOICES if value.keys() >= CHOICES else NUMBERS | {"log", "step"}
+    if wrong := sorted(value.keys() - known):
+        raise UserError(f"{key}: a search range has no {wrong[0]!r}; it may have {', '.join(sorted(known))}")
+    if "choices" in value:
+        if not isinstance(value["choices"], list) or len(value["choices"]) < 2:
+            raise UserError(f"{key}: choices {value['choices']!r} must be a list of at least two")
+        return Range(key, value["value"], choices=tuple(value["choices"]))
+    return Range(key, **dict(value))

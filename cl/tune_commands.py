@@ -1,0 +1,138 @@
+"""`cl tune`: hyperparameters chosen by a protocol, for each strategy and order."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cl.commands import console, quiet, tracker_of
+
+if TYPE_CHECKING:
+    import optuna
+
+    from cl.experiment import Experiment
+    from cl.store import Store
+    from cl.studies import StudyPlan
+    from cl.tuning import Done
+
+MOST_LINES = 8
+
+
+def tune(name: str, settings: list[str]) -> None:
+    """Run the studies that an experiment asks for; write tuned.yaml, page and JSON; print what was chosen."""
+    from cl import experiment, studies, tuning
+    from cl.report import tuning as report
+    from cl.store import Store
+
+    with quiet():
+        whole, asked = studies.plan(*experiment.read(name, settings))
+        store = Store(whole.store)
+        _show(whole, asked, store)
+    done = [_study(each, whole, store) for each in asked]
+    folder = Path(whole.output) / whole.name
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = studies.tuned(whole, [(each.plan, each.chosen.params) for each in done])
+    values, page, file = folder / "tuned.yaml", folder / "tuning.html", folder / "tuning.json"
+    values.write_text(yaml.safe_dump(chosen, sort_keys=False), encoding="utf-8")
+    file.write_text(json.dumps([tuning.record(each) for each in done], indent=1), encoding="utf-8")
+    report.write(whole, chosen, done, page)
+    _outcome(done, chosen)
+    url = done[0].url
+    again = " ".join(["cl compare", shlex.quote(name), *map(shlex.quote, settings), f"--tuned={values}"])
+    console.print(f"chosen   {escape(str(values))}\npage     {escape(str(page))}\nresults  {escape(str(file))}")
+    console.print(f"studies  optuna-dashboard {escape(url)}\nnext     {escape(again)}", soft_wrap=True)
+    _track(name, settings, store, done, [values, page, file])
+
+
+def _show(whole: Experiment, asked: list[StudyPlan], store: Store) -> None:
+    """What will be searched, on what, and what it costs at most."""
+    from cl import costs, experiment, graph, runner
+
+    tune = whole.tune
+    console.print(f"[bold]{escape(whole.name)}[/]  {escape(whole.question)}")
+    if tune.protocol == "oracle":
+        console.print("[yellow]CHEATING: the oracle chooses on the stream that is scored; every output will say so[/]")
+    if len(asked[0].objectives) > 1 and tune.pruner != "none":
+        console.print("[dim]several objectives: nothing is pruned, for none says which trial is worse half way[/]")
+    for each in asked[:MOST_LINES]:
+        console.print(f"{escape(each.name)}: {', '.join(each.space)}; {', '.join(each.objectives)}")
+    if len(asked) > MOST_LINES:
+        console.print(f"… and {len(asked) - MOST_LINES} more")
+    planned = graph.build(experiment.parse(asked[0].experiment({})))
+    (run,) = planned.runs
+    cost = costs.estimate(planned, runner.pending([*(s.node for s in run.stages), *run.rows.values()], store), store)
+    console.print(
+        f"{len(asked)} studies of {tune.trials} trials by {tune.sampler}, {tune.workers} at a time; at most about "
+        f"{len(asked) * tune.trials * cost.total / tune.workers / 60:.0f} min, were nothing shared and nothing pruned"
+    )
+
+
+def _study(asked: StudyPlan, whole: Experiment, store: Store) -> Done:
+    """One study with its progress."""
+    from cl import tuning
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with quiet():
+        study, url = tuning.open_study(asked, whole, store.scratch)
+    with Progress(*columns, console=console) as bars:
+        bar = bars.add_task(escape(asked.name), total=whole.tune.trials)
+
+        def seen(study: optuna.Study) -> None:
+            finished = len(study.get_trials(deepcopy=False, states=tuning.FINISHED))
+            best = f" best {study.best_value:.4g}" if len(asked.objectives) == 1 and study.best_trials else ""
+            bars.update(bar, completed=finished, description=f"{escape(asked.name)}{best}")
+
+        seen(study)
+        with quiet():
+            tuning.optimize(asked, study, whole, store.scratch / "trials", seen)
+    return tuning.Done(asked, study, tuning.choose(study), url)
+
+
+def _outcome(done: list[Done], chosen: Mapping[str, Any]) -> None:
+    from cl import tuning
+
+    for each in done:
+        counts = tuning.counts(each)
+        values = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                           for key, value in each.chosen.params.items())  # fmt: skip
+        scores = ", ".join(f"{k} {v:.4f}" for k, v in zip(each.plan.objectives, each.chosen.values, strict=True))
+        console.print(
+            f"\n[bold]{escape(each.plan.label)}[/] on {escape(' > '.join(each.plan.tasks))}: {escape(values)}"
+        )
+        console.print(
+            f"  {scores}; {counts['complete']} trials complete, {counts['pruned']} pruned, {counts['failed']} failed; "
+            f"train nodes: {counts['asked']} asked for, {counts['executed']} executed"
+        )
+    if chosen["protocol"] == "oracle":
+        console.print("[yellow]CHEATING: chosen on the stream that is scored[/]")
+
+
+def _track(name: str, settings: list[str], store: Store, done: list[Done], files: list[Path]) -> None:
+    """One MLflow run for each study."""
+    from cl import experiment, graph, tuning
+    from cl.node import digest
+
+    with quiet():
+        planned = graph.build(experiment.load(name, settings))
+    with tracker_of(planned, store) as tracker:
+        if tracker is None:
+            return
+        for each in done:
+            values = dict(zip(each.plan.objectives, each.chosen.values, strict=True))
+            figures = {f"tune/{k}": float(v) for k, v in (values | tuning.counts(each)).items()}
+            params = {"protocol": planned.experiment.tune.protocol, "study": each.plan.name, **each.chosen.params}
+            try:
+                with quiet():
+                    key = digest([each.plan.name, tuning.counts(each), values])
+                    tracker.beside(f"tune {each.plan.label}", key, params, figures, files)
+            except Exception as error:  # all is on disk; say loudly that MLflow lacks it
+                problem = f"not delivered to {tracker.uri}: {escape(str(error)[:200])}; run the same command again"
+                console.print(f"[yellow]mlflow   {problem}[/]")
+                return
