@@ -53,7 +53,7 @@ def tune(name: str, settings: list[str]) -> None:
 
 def _show(whole: Experiment, asked: list[StudyPlan], store: Store) -> None:
     """What will be searched, on what, and what it costs at most."""
-    from cl import costs, experiment, graph, runner
+    from cl import costs, experiment, graph
 
     tune = whole.tune
     console.print(f"[bold]{escape(whole.name)}[/]  {escape(whole.question)}")
@@ -67,10 +67,11 @@ def _show(whole: Experiment, asked: list[StudyPlan], store: Store) -> None:
         console.print(f"… and {len(asked) - MOST_LINES} more")
     planned = graph.build(experiment.parse(asked[0].experiment({})))
     (run,) = planned.runs
-    cost = costs.estimate(planned, runner.pending([*(s.node for s in run.stages), *run.rows.values()], store), store)
+    cost = costs.estimate(planned, [*(s.node for s in run.stages), *run.rows.values()], store)
+    minutes = len(asked) * tune.trials * cost.total / tune.workers / 60
     console.print(
-        f"{len(asked)} studies of {tune.trials} trials by {tune.sampler}, {tune.workers} at a time; at most about "
-        f"{len(asked) * tune.trials * cost.total / tune.workers / 60:.0f} min, were nothing shared and nothing pruned"
+        f"{len(asked)} studies of {tune.trials} trials by {tune.sampler}, {tune.workers} at a time: about "
+        f"{minutes:.0f} min, were nothing shared and nothing pruned"
     )
 
 

@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 
 from cl import cli, evaluation, experiment, studies, trial, tuning
 from cl.errors import UserError
+from cl.report import tuning as report
 from tests.training_fixture import ROOT, TEXTS, write_toy
 
 LR = {"value": 3e-3, "low": 1e-3, "high": 1e-2, "log": True}
@@ -133,6 +134,34 @@ def test_the_best_or_the_nearest_to_the_ideal_corner_is_chosen() -> None:
     assert tuning.choose(signs).number == 1
     with pytest.raises(UserError, match=r"no trial of .* has a value"):
         tuning.choose(optuna.create_study())
+
+
+def test_every_picture_of_one_and_of_two_objectives_can_be_drawn(tmp_path: Path) -> None:
+    share = {"replay": {"share": {"value": 0.1, "choices": [0.1, 0.5]}}}
+    for objectives in (["op_final_nll"], ["mft_nll", "bwt_nll"]):
+        tune = {"protocol": "oracle", "objectives": objectives}
+        toy(tmp_path, tune, strategies={"rewarm_replay": None}, strategy=share)
+        with contextlib.chdir(tmp_path):
+            whole, (plan,) = studies.plan(*experiment.read("toyexp.yaml"))
+        study = optuna.create_study(directions=plan.directions)
+        for number in range(6):
+            asked = study.ask()
+            values = [
+                sum(each.suggest(asked) for each in plan.space.values()) * (place + 1)
+                for place in range(len(objectives))
+            ]
+            if len(objectives) == 1:
+                asked.report(float(number), 100)
+            study.tell(asked, values)
+        done = tuning.Done(plan, study, tuning.choose(study), "sqlite://")
+        names = {name.partition(" ")[0] for name in report.figures(done)}
+        assert names == {"front" if len(objectives) > 1 else "history", "slice", "importance", "timeline"} | (
+            {"inside"} if len(objectives) == 1 else set()
+        )
+        report.write(whole, studies.tuned(whole, [(plan, done.chosen.params)]), [done], tmp_path / "page.html")
+        page = (tmp_path / "page.html").read_text()
+        assert "CHEATING" in page
+        assert page.count("<tr") == 7
 
 
 def test_a_trial_that_falls_behind_is_pruned_at_a_look_and_after_a_task() -> None:

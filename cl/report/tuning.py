@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,23 @@ def figures(done: Done) -> dict[str, go.Figure]:
         if finished > 1:
             made[f"slice {key}"] = visualization.plot_slice(study, **asked)
         if finished > len(done.plan.space) > 1:
-            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-            made[f"importance {key}"] = visualization.plot_param_importances(study, evaluator=evaluator, **asked)
+            made[f"importance {key}"] = _importance(done, place, asked)
     made["timeline"] = visualization.plot_timeline(study)
     for figure in made.values():
         figure.update_layout(template="plotly_white", font={"family": FONT, "color": INK, "size": 12}, height=380)
     return made
+
+
+def _importance(done: Done, place: int, asked: Mapping[str, Any]) -> go.Figure:
+    """Which setting matters for reaching good values of an objective."""
+    evaluator, own = optuna.importance.PedAnovaImportanceEvaluator(), dict(asked)
+    if "target" in own:
+        sign = 1 if done.plan.directions[place] == "minimize" else -1
+        own["target"] = lambda trial: sign * trial.values[place]
+    with warnings.catch_warnings():
+        # It says that low targets are taken for good ones, which the sign has seen to.
+        warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes", UserWarning)
+        return visualization.plot_param_importances(done.study, evaluator=evaluator, **own)
 
 
 def write(whole: Experiment, chosen: Mapping[str, Any], done: Sequence[Done], path: Path) -> None:
