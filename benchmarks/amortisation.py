@@ -2,8 +2,8 @@
 
     python benchmarks/amortisation.py [--seeds=3] [--trials=20] [--tokens=8192]
 
-Five domains, six strategies x seeds, then a random search over a rate and a share of replay, each once with one store
-for all and once with a store for each run or trial that has tokenizer and data only: preparing those again and again
+Five domains, six strategies x seeds, then a random search over a rate and a share of replay, each with one store for
+all and with a store for each run or trial that has tokenizer and data only, in turns: preparing those again and again
 is nothing that anybody would do. Printed: train nodes asked for, the theoretical minimum (distinct keys), executed, and
 seconds. llama-tiny, so what a node costs whatever its size weighs more than it would elsewhere.
 """
@@ -101,23 +101,28 @@ def prepare(whole: dict[str, Any], folder: Path) -> None:
     runner.run(runner.pending(planned.data.values(), store), store, Count())
 
 
-def execute(asked: Sequence[dict[str, Any]], data: Path, shared: bool) -> tuple[int, int, int, float]:
-    """Run experiments one after another: train nodes asked for, distinct ones, executed ones, seconds."""
-    count, keys, wanted, seconds = Count(), set[str](), 0, 0.0
+def execute(asked: Sequence[dict[str, Any]], data: Path) -> tuple[int, int, dict[bool, int], dict[bool, float]]:
+    """Run experiments one after another, each with the shared store and with one of its own, in turns.
+
+    Returns train nodes asked for and distinct ones, executed ones and seconds; True: with the shared store.
+    """
+    counts, keys, wanted = {True: Count(), False: Count()}, set[str](), 0
+    seconds = {True: 0.0, False: 0.0}
     with tempfile.TemporaryDirectory() as folder:
         for place, each in enumerate(asked):
-            own = Path(folder) / ("shared" if shared else str(place))
-            if not own.exists():
-                shutil.copytree(data, own)
-            started = time.monotonic()
-            planned = graph.build(experiment.parse(each))
-            store = Store(str(own))
-            nodes = [n for run in planned.runs for n in (*(s.node for s in run.stages), *run.rows.values())]
-            runner.run(runner.pending(nodes, store), store, count)
-            seconds += time.monotonic() - started
+            for shared in (True, False) if place % 2 else (False, True):
+                own = Path(folder) / ("shared" if shared else str(place))
+                if not own.exists():
+                    shutil.copytree(data, own)
+                started = time.monotonic()
+                planned = graph.build(experiment.parse(each))
+                store = Store(str(own))
+                nodes = [n for run in planned.runs for n in (*(s.node for s in run.stages), *run.rows.values())]
+                runner.run(runner.pending(nodes, store), store, counts[shared])
+                seconds[shared] += time.monotonic() - started
             wanted += planned.asked
             keys |= {node.key for node in nodes if node.kind == "train"}
-    return wanted, len(keys), count.executed, seconds
+    return wanted, len(keys), {shared: count.executed for shared, count in counts.items()}, seconds
 
 
 def main(seeds: int = 3, trials: int = 20, tokens: int = 8192) -> None:
@@ -131,13 +136,12 @@ def main(seeds: int = 3, trials: int = 20, tokens: int = 8192) -> None:
         with quiet():
             prepare(raw(tokens, STRATEGIES, seeds), data)
         for name, asked in ((f"6 strategies x {seeds} seeds", comparison), (f"study of {trials} trials", study)):
-            spent = {}
+            with quiet():
+                wanted, least, executed, seconds = execute(asked, data)
             for shared in (True, False):
-                with quiet():
-                    wanted, least, executed, spent[shared] = execute(asked, data, shared)
                 label = f"{name}, {'one store' if shared else 'a store each'}"
-                print(f"{label:40} {wanted:9} {least:8} {executed:9} {spent[shared]:8.0f}", flush=True)
-            print(f"{'':40} {spent[False] / spent[True]:.2f} x the time without sharing", flush=True)
+                print(f"{label:40} {wanted:9} {least:8} {executed[shared]:9} {seconds[shared]:8.0f}", flush=True)
+            print(f"{'':40} {seconds[False] / seconds[True]:.2f} x the time without sharing", flush=True)
 
 
 if __name__ == "__main__":

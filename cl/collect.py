@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cl import machine
+from cl.experiment import notes
 from cl.graph import Graph, RunPlan, StagePlan
 from cl.node import Node
 from cl.results import Cell, ExperimentResult, Point, RunResult, StageResult
@@ -42,7 +43,7 @@ def collect(graph: Graph, store: Store, executed: set[str], seconds: float, comm
         seconds=seconds,
         environment=environment(graph),
         config=dataclasses.asdict(experiment),
-        notes=[experiment.tuned.note] if experiment.tuned else [],
+        notes=notes(experiment),
     )
 
 

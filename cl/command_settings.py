@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -133,11 +134,13 @@ class Tune:
         first: tasks of `first_k`.
         scenario: of `two_stream`: name or YAML path; it may share no task with the experiment's.
         tokens: of `two_stream`: as the experiment's `tokens`, for that scenario; by default the same.
+        examples: of `two_stream`: as the experiment's `examples`; by default the same.
         objectives: metrics on the validation splits of the tasks; two or more give a Pareto front. By default the mean
             over tasks after the last one.
         trials: of each study, pruned and failed ones included.
         sampler: `tpe`, `random`, `nsga2` (several objectives) or `grid` (choices alone).
-        pruner: `median`, `halving` or `none`: stops a trial after a task, or at a look inside one.
+        pruner: `median`, `halving` or `none`: stops a trial after a task, or at a look inside one, by its validation
+            loss; so only where the one objective is a mean loss.
         seed: of the sampler, and the only seed that trials train with.
         workers: trials at a time, each in a process of its own.
         storage: URL of Optuna's database; by default SQLite in the store. Several `cl tune` may share one study.
@@ -148,6 +151,7 @@ class Tune:
     first: int = 1
     scenario: str | None = None
     tokens: int | dict[str, int] | None = None
+    examples: int | dict[str, int] | None = None
     objectives: list[str] | None = None
     trials: int = 20
     sampler: Literal["tpe", "random", "nsga2", "grid"] = "tpe"
@@ -174,6 +178,7 @@ class Tuned:
         protocol: how.
         about: in a sentence.
         skip: leading tasks that it was chosen on.
+        made_for: scenario, model and budgets of the experiment that it was chosen for.
         values: by strategy and by order (`*`: all orders): dotted settings.
     """
 
@@ -181,12 +186,18 @@ class Tuned:
     about: str
     skip: int
     values: dict[str, dict[str, dict[str, Any]]]
+    made_for: dict[str, Any]
 
-    @property
-    def note(self) -> str:
-        """What every output of a run says that uses this."""
+    def notes(self, labels: Sequence[str], made_for: Mapping[str, Any]) -> list[str]:
+        """What every output of a run with these strategies says, of an experiment with this scenario and budgets."""
         text = f"hyperparameters chosen by {self.protocol}: {self.about}"
-        return f"CHEATING: {text}" if self.protocol == "oracle" else text
+        found = [f"CHEATING: {text}" if self.protocol == "oracle" else text]
+        if untuned := [label for label in labels if label not in self.values]:
+            found.append(f"not tuned, with the values of the file: {', '.join(untuned)}")
+        for key, value in self.made_for.items():
+            if value != made_for[key]:
+                found.append(f"hyperparameters were chosen with {key} {value}, and are used with {made_for[key]}")
+        return found
 
     def of(self, label: str, order: str) -> dict[str, Any]:
         """The settings of a strategy in an order. Raises UserError where nothing was chosen for it."""

@@ -14,7 +14,9 @@ from cl import commands
 from cl.commands import console, quiet, tracker_of
 
 if TYPE_CHECKING:
+    from cl.command_settings import Compare
     from cl.comparison import Comparison
+    from cl.experiment import Experiment
     from cl.graph import Graph
     from cl.results import ExperimentResult
     from cl.store import Store
@@ -22,26 +24,37 @@ if TYPE_CHECKING:
 
 def compare(name: str, settings: list[str]) -> None:
     """Do all that `cl run` does, then test what the experiment declares; print, write page, JSON, record; log."""
-    from cl import comparison, disclosure, experiment, scenario
+    from cl import comparison, disclosure, experiment
     from cl.report import comparison as report
 
     with quiet():
         wanted = experiment.load(name, settings)
-        tasks = len(scenario.load(wanted.scenario).tasks) - (wanted.tuned.skip if wanted.tuned else 0)
-        comparison.check(list(wanted.strategies), min(tasks, wanted.upto or tasks), wanted.compare)
+        asked = checked(wanted)
     graph, store, result = commands.run(name, settings, "compare")
-    asked, tuned = wanted.compare, wanted.tuned
-    if tuned and tuned.skip > asked.skip:  # what values were chosen on is no evidence for them
-        asked = dataclasses.replace(asked, skip=tuned.skip)
     found = comparison.compare(result, asked)
     folder = Path(wanted.output) / wanted.name
     page, file, record = (folder / f"comparison.{end}" for end in ("html", "json", "yaml"))
-    disclosed = disclosure.text(disclosure.record(result, found, tuned.note if tuned else None))
+    disclosed = disclosure.text(disclosure.record(result, found, "; ".join(result.notes) or None))
     record.write_text(disclosed, encoding="utf-8")
     file.write_text(json.dumps(plain(dataclasses.asdict(found)), indent=1, allow_nan=False), encoding="utf-8")
     report.write(result.question or result.name, found, disclosed, result.notes, page)
     _show(found, [page, file, record])
     _track(graph, store, result, found, [page, file, record])
+
+
+def checked(wanted: Experiment) -> Compare:
+    """What is compared: without the tasks that values were chosen on. Raises UserError for what cannot be."""
+    from cl import comparison, metrics, scenario
+
+    asked, tuned, defined = wanted.compare, wanted.tuned, scenario.load(wanted.scenario)
+    if tuned and tuned.skip > asked.skip:  # what values were chosen on is no evidence for them
+        asked = dataclasses.replace(asked, skip=tuned.skip)
+    tasks = min(len(defined.tasks), wanted.upto or len(defined.tasks))
+    scored = wanted.evaluation.items > 0 and all(task.kind == "instruction" for task in defined.tasks.values())
+    left, known = max(1, tasks - asked.skip), max(0, len(wanted.model.knows) - asked.skip)
+    having = metrics.defined(left, len(defined.retain), known, scored)
+    comparison.check(list(wanted.strategies), tasks, asked, having)
+    return asked
 
 
 def _show(found: Comparison, files: list[Path]) -> None:
@@ -56,7 +69,7 @@ def _show(found: Comparison, files: list[Path]) -> None:
     unmatched = [cost.strategy for cost in found.costs if not cost.matched]
     if unmatched:
         console.print(f"[yellow]trained on other numbers of tokens than {found.baseline}: {', '.join(unmatched)}[/]")
-    colour = "yellow" if found.power.startswith("cannot") else "dim"
+    colour = "yellow" if found.dependent or found.power.startswith("cannot") else "dim"
     console.print(f"[{colour}]{escape(found.power)}[/]")
     for contrast in found.contrasts:
         if contrast.reason:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from cl import metrics
 from cl.command_settings import Compare
 from cl.errors import UserError
 from cl.measures import better, beyond, named, scored
+from cl.metrics import Metric
 from cl.results import ExperimentResult, RunResult
 from cl.statistics import (
     Interval,
@@ -89,17 +89,19 @@ class Comparison:
     """All that `cl compare` says.
 
     groups: by metric, sets of strategies next to each other in rank that no test of all pairs (Holm over those of the
-    metric) tells apart: what the bars of the rank picture join.
+    metric) tells apart: what the bars of the rank picture join. dependent: whether units share a seed or an order.
     """
 
     baseline: str
     unit: str
     units: list[str]
     alpha: float
+    level: float
     contrasts: list[Contrast]
     standings: dict[str, list[Standing]]
     groups: dict[str, list[list[str]]]
     costs: list[Cost]
+    dependent: bool
 
     @property
     def power(self) -> str:
@@ -110,6 +112,11 @@ class Comparison:
             return (
                 f"cannot reach p < {self.alpha:g} with n = {n}: the smallest p is {smallest_p(n):.2g}; {tests} needs "
                 f"{units_needed(family, self.alpha)} units"
+            )
+        if self.dependent:
+            return (
+                f"n = {n} units ({UNITS[self.unit]}), {tests}; units share seeds and orders, so p holds for these "
+                "and says nothing of others: compare.unit: seed, or order, would"
             )
         return f"n = {n} units ({UNITS[self.unit]}), {tests}, smallest p {smallest_p(n):.2g}"
 
@@ -133,56 +140,67 @@ def declared(labels: Sequence[str], wanted: Compare) -> list[Pair]:
     return given or [(label, baseline) for label in labels if label != baseline]
 
 
-def check(labels: Sequence[str], tasks: int, wanted: Compare) -> None:
-    """Raises UserError for what cannot be compared, before anything is trained for it."""
+def check(labels: Sequence[str], tasks: int, wanted: Compare, having: Mapping[str, Metric]) -> None:
+    """Raises UserError for what cannot be compared, before anything is trained for it.
+
+    tasks: of a run, those that are skipped included; having: the metrics that the other tasks can have.
+    """
     declared(labels, wanted)
-    known = {*metrics.FORMULAS, *metrics.NLL, "superficial", "essential", "strict_fall", "adaptation/nll"}
-    for key in wanted.metrics or ():
-        if key not in known and not key.startswith(("op_t/", "op_t_nll/", "adaptation/nll/")):
-            raise UserError(f"compare.metrics: {key!r} is unknown; there are {', '.join(sorted(known))}")
     if wanted.skip >= tasks:
         raise UserError(f"compare.skip: {wanted.skip} leaves none of {tasks} tasks; lower it")
+    for key in wanted.metrics or ():
+        if key not in having:
+            raise UserError(f"compare.metrics: {key!r} is unknown here; there are {', '.join(sorted(having))}")
+        if math.isnan(having[key].value):
+            raise UserError(f"compare.metrics: {key} can have no value here: {having[key].reason}")
 
 
 def compare(result: ExperimentResult, wanted: Compare) -> Comparison:
-    """Compare the strategies of an experiment. Raises UserError for what `check` refuses."""
-    runs = [beyond(run, wanted.skip) for run in result.runs]
+    """Compare the strategies of an experiment that passed `check`."""
+    runs = result.runs
     labels = list(dict.fromkeys(run.strategy for run in runs))
-    check(labels, len(result.tasks), wanted)
     keys = wanted.metrics or (["op_final"] if all(map(scored, runs)) else ["op_final_nll"])
-    tables = {key: values(runs, key, wanted.unit) for key in keys}
-    found = [_contrast(key, a, b, tables[key], wanted) for key in keys for a, b in declared(labels, wanted)]
+    measured = [(run, named(beyond(run, wanted.skip), result.retain)) for run in runs]
+    tables = {key: values(measured, key, wanted.unit) for key in keys}
+    reasons = {key: next((found[key].reason for _, found in measured if found[key].reason), "") for key in keys}
+    found = [
+        _contrast(key, a, b, tables[key], reasons[key], wanted) for key in keys for a, b in declared(labels, wanted)
+    ]
     baseline = wanted.baseline or labels[0]
     return Comparison(
         baseline=baseline,
         unit=wanted.unit,
         units=list(tables[keys[0]][baseline]),
         alpha=wanted.alpha,
+        level=wanted.level,
         contrasts=_judged(found, wanted.alpha),
-        standings={key: _standings(runs, key, table, wanted) for key, table in tables.items()},
+        standings={key: _standings(measured, key, table, wanted) for key, table in tables.items()},
         groups={key: _groups(key, table, wanted) for key, table in tables.items()},
         costs=_costs(runs, labels, baseline),
+        dependent=wanted.unit == "run" and min(len({run.seed for run in runs}), len({*map(_order, runs)})) > 1,
     )
 
 
-def values(runs: Iterable[RunResult], key: str, unit: str) -> Values:
+Measured = Sequence[tuple[RunResult, Mapping[str, Metric]]]
+
+
+def values(measured: Measured, key: str, unit: str) -> Values:
     """The metric of each strategy by unit, averaged inside a unit; NaN where a run has none."""
     found: dict[str, dict[str, list[float]]] = {}
-    for run in runs:
+    for run, metrics in measured:
         order = " > ".join(run.order)
         name = {"run": f"seed {run.seed}, {order}", "seed": f"seed {run.seed}", "order": order}[unit]
-        metric = named(run).get(key)
-        found.setdefault(run.strategy, {}).setdefault(name, []).append(metric.value if metric else math.nan)
+        found.setdefault(run.strategy, {}).setdefault(name, []).append(metrics[key].value)
     return {label: {u: statistics.fmean(each) for u, each in units.items()} for label, units in found.items()}
 
 
-def _contrast(key: str, a: str, b: str, table: Values, wanted: Compare) -> Contrast:
+def _contrast(key: str, a: str, b: str, table: Values, why: str, wanted: Compare) -> Contrast:
     """A test without its place in the family."""
     first, second = table[a], table[b]
     differences = {unit: first[unit] - second[unit] for unit in first}
     each = list(differences.values())
     if missing := [unit for unit, value in differences.items() if math.isnan(value)]:
-        reason = f"{key} is undefined in {len(missing)} of {len(each)} units, the first {missing[0]}"
+        reason = f"{key} is undefined in {len(missing)} of {len(each)} units: {why}"
         return Contrast(key, a, b, differences, reason=reason)
     return Contrast(
         key, a, b, differences, statistics.fmean(each), interval(each, wanted.level, wanted.resamples), sign_flip(each),
@@ -195,18 +213,18 @@ def _judged(found: Sequence[Contrast], alpha: float) -> list[Contrast]:
     judged = []
     for contrast, adjusted in zip(found, holm([contrast.p for contrast in found]), strict=True):
         verdict = contrast.verdict
-        if adjusted < alpha:
+        if adjusted <= alpha:
             verdict = "better" if (contrast.mean < 0) == (better(contrast.metric) == "lower") else "worse"
         judged.append(replace(contrast, adjusted=adjusted, verdict=verdict))
     return judged
 
 
-def _standings(runs: Sequence[RunResult], key: str, table: Values, wanted: Compare) -> list[Standing]:
+def _standings(measured: Measured, key: str, table: Values, wanted: Compare) -> list[Standing]:
     """Every strategy, the best first, those without a value last."""
     whole = _whole(table)
     ranks = mean_ranks(whole, better(key)) if whole else {}
-    orders = list(dict.fromkeys(tuple(run.order) for run in runs))
-    by_order = [values([run for run in runs if tuple(run.order) == order], key, "seed") for order in orders]
+    orders = list(dict.fromkeys(tuple(run.order) for run, _ in measured))
+    by_order = [values([each for each in measured if tuple(each[0].order) == order], key, "seed") for order in orders]
     found = []
     for label, each in table.items():
         bounds = interval(whole[label], wanted.level, wanted.resamples) if label in whole else NOTHING
@@ -227,7 +245,7 @@ def _groups(key: str, table: Values, wanted: Compare) -> list[list[str]]:
     labels = sorted(whole, key=lambda label: ranks[label])
     pairs = list(itertools.combinations(labels, 2))
     tests = [sign_flip([x - y for x, y in zip(whole[a], whole[b], strict=True)]) for a, b in pairs]
-    apart = {pair for pair, p in zip(pairs, holm(tests), strict=True) if p < wanted.alpha}
+    apart = {pair for pair, p in zip(pairs, holm(tests), strict=True) if p <= wanted.alpha}
     spans = [
         labels[i:j]
         for i, j in itertools.combinations(range(len(labels) + 1), 2)
@@ -253,6 +271,10 @@ def _costs(runs: Sequence[RunResult], labels: Sequence[str], baseline: str) -> l
         )
         for label in labels
     ]
+
+
+def _order(run: RunResult) -> tuple[str, ...]:
+    return tuple(run.order)
 
 
 def _ratio(value: float, of: float) -> float:

@@ -87,12 +87,26 @@ class Experiment:
             raise UserError(f"seeds: {self.seeds} must be different whole numbers of at least 0, one or more")
         if self.upto is not None and self.upto < 1:
             raise UserError(f"upto: {self.upto} must be at least 1; leave it out for the whole stream")
+        if self.upto is not None and self.tuned is not None:
+            raise UserError("upto: values were chosen for whole orders; leave upto or tuned out")
         if self.orders == []:
             raise UserError("orders: is empty; leave it out for the scenario's own order")
         if isinstance(self.orders, dict) and ("sample" not in self.orders or self.orders.keys() - {"sample", "seed"}):
             raise UserError(f"orders: {self.orders} is not understood; write {{sample: N}} or {{sample: N, seed: S}}")
         if isinstance(self.orders, list) and len(set(map(str, self.orders))) < len(self.orders):
             raise UserError(f"orders: {self.orders} holds one order twice; remove one")
+
+
+def made_for(experiment: Experiment) -> dict[str, Any]:
+    """Scenario, model and budgets: what hyperparameters are chosen for."""
+    given = {"tokens": experiment.tokens, "examples": experiment.examples}
+    return {"scenario": Path(experiment.scenario).stem, "model": experiment.model.name, **given}
+
+
+def notes(experiment: Experiment) -> list[str]:
+    """Sentences that every output says: how hyperparameters were chosen, and for what."""
+    tuned = experiment.tuned
+    return tuned.notes(list(experiment.strategies), made_for(experiment)) if tuned else []
 
 
 def load(name: str, overrides: list[str] | None = None) -> Experiment:
@@ -109,22 +123,28 @@ def read(name: str, overrides: list[str] | None = None) -> tuple[dict[str, Any],
     raw = catalog.read("experiments", name)
     raw.setdefault("name", Path(name).stem)
     folder = catalog.path_of("experiments", name).parent
-    for holder, key in ((raw, "scenario"), (raw.get("tune") or {}, "scenario")):
-        beside = folder / str(holder.get(key))
-        if beside.suffix == ".yaml" and beside.is_file():  # a path in a file is relative to the file
-            holder[key] = str(beside)
-    for override in overrides or []:
-        _apply(raw, override)
+    for holder in (raw, raw.get("tune")):
+        beside = folder / str(holder.get("scenario") if isinstance(holder, dict) else None)
+        if isinstance(holder, dict) and beside.suffix == ".yaml" and beside.is_file():  # relative to the file
+            holder["scenario"] = str(beside)
+    keys = [_apply(raw, override) for override in overrides or []]
     if isinstance(raw.get("tuned"), str):
-        raw["tuned"] = _tuned(raw["tuned"])
+        raw["tuned"] = _tuned(raw["tuned"], keys)
     return space.extract(raw)
 
 
-def _tuned(path: str) -> Any:
+def _tuned(path: str, given: list[str]) -> Any:
+    """What `cl tune` wrote. Raises UserError where it is none, or where a chosen value is given on the command line."""
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"tuned: {path!r} cannot be read: {error}; `cl tune` writes one") from error
+    if not isinstance(found, dict) or not found.get("values"):
+        raise UserError(f"tuned: {path!r} holds no values; `cl tune` writes a tuned.yaml")
+    chosen = {key for orders in found["values"].values() for values in orders.values() for key in values}
+    if both := sorted(chosen & set(given)):
+        raise UserError(f"--{both[0]}: was chosen in {path} as well, which would win; leave one of the two out")
+    return found
 
 
 def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
@@ -227,12 +247,13 @@ def _explain(raw: Mapping[str, Any], message: str) -> str:
     return f"{match[1]}: {value!r} is not of type {known[match[1]].type}"
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
-    """Set one `--key.sub=value` in nested plain data."""
+def _apply(raw: dict[str, Any], override: str) -> str:
+    """Set one `--key.sub=value` in nested plain data, and return its key."""
     match = re.fullmatch(r"--([\w.\-]+)=(.*)", override, re.DOTALL)
     if match is None:
         raise UserError(f"{override}: not understood; settings are given as --key=value, with the equals sign")
     put(raw, match[1], _value(match[2]))
+    return match[1]
 
 
 def put(raw: dict[str, Any], key: str, value: Any) -> None:

@@ -13,7 +13,7 @@ from functools import cached_property
 from cl import budget, scenario, strategy
 from cl.chain import Chain
 from cl.errors import UserError
-from cl.experiment import Experiment, replaced
+from cl.experiment import Experiment, notes, replaced
 from cl.ground import Ground
 from cl.node import Node, ancestors
 from cl.plans import RunPlan, StagePlan
@@ -48,9 +48,8 @@ class Graph:
         """Sentences about degenerate settings, each once."""
         found = [text for run in self.runs for text in run.strategy.warnings]
         known = {task: None for run in self.runs for stage in run.stages for task in stage.node.spec["known"]}
-        tuned = [self.experiment.tuned.note] if self.experiment.tuned else []
         proxies = [f"replay of {task} reads a proxy of what the pretrained model saw" for task in known]
-        return list(dict.fromkeys([*tuned, *found, *proxies]))
+        return list(dict.fromkeys([*notes(self.experiment), *found, *proxies]))
 
 
 def build(experiment: Experiment) -> Graph:

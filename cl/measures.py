@@ -45,9 +45,9 @@ def better(key: str) -> Literal["lower", "higher"]:
     return "lower" if key.startswith(LOWER) else "higher"
 
 
-def named(run: RunResult) -> dict[str, Metric]:
+def named(run: RunResult, retain: Sequence[str] = ()) -> dict[str, Metric]:
     """All metrics of a run that can be asked for by key: of its losses, and of its strict scores where it has any."""
-    return every(run) | (scores(run) if scored(run) else {})
+    return every(run, retain) | (scores(run, retain=retain) if scored(run) else {})
 
 
 def beyond(run: RunResult, skip: int) -> RunResult:

@@ -193,6 +193,20 @@ def summary(
     return {metric.key: metric for metric in found}
 
 
+def defined(tasks: int, retain: int, known: int, scored: bool) -> dict[str, Metric]:
+    """The metrics that a run of so many tasks and retain sets can have, by key; NaN with the reason where it cannot.
+
+    known: leading tasks of a pretrained model; scored: whether its tasks have scores.
+    """
+    losses, scores = np.zeros((tasks + 1, tasks + retain)), np.zeros((tasks + 1, tasks + retain))
+    losses[:known] = math.nan
+    found = summary(losses, higher_is_better=False, known=known)
+    if scored:
+        scores[:known] = math.nan
+        found |= summary(scores) | {metric.key: metric for metric in forgetting_split(scores, scores)}
+    return found
+
+
 def adaptation(losses: Matrix, known: int = 0) -> list[Metric]:
     """How much loss learning a task removed: L[i-1,i] - L[i,i] in nats per token (2403.08763).
 

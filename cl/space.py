@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -83,5 +84,12 @@ def _range(key: str, value: Mapping[str, Any]) -> Range:
     if "choices" in value:
         if not isinstance(value["choices"], list) or len(value["choices"]) < 2:
             raise UserError(f"{key}: choices {value['choices']!r} must be a list of at least two")
-        return Range(key, value["value"], choices=tuple(value["choices"]))
-    return Range(key, **dict(value))
+        return Range(key, _number(value["value"]), choices=tuple(map(_number, value["choices"])))
+    return Range(key, **{name: _number(each) for name, each in value.items()})
+
+
+def _number(value: Any) -> Any:
+    """1e-3 as the number that it is: YAML 1.1 wants a dot before it takes it for one."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return float(value)
+    return value

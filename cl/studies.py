@@ -13,9 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-
-from cl import experiment, metrics, scenario, strategy
+from cl import experiment, graph, metrics, scenario, strategy
 from cl.errors import UserError
 from cl.experiment import Experiment
 from cl.measures import better
@@ -23,10 +21,17 @@ from cl.node import digest
 from cl.scenario import Scenario
 from cl.space import Range
 
+SEARCHED = ("train", "strategy", "strategies")
+"""What a search may change: how a model learns, and nothing of what it is measured by."""
+
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """One study: raw is the experiment of a trial but for the values of `space`; orders: those it chooses for."""
+    """One study.
+
+    orders: those it chooses for; raw: the experiment of a trial but for the values of `space`; keys: of the nodes of
+    the trial with the file's own values.
+    """
 
     label: str
     tasks: list[str]
@@ -34,11 +39,12 @@ class StudyPlan:
     objectives: list[str]
     space: dict[str, Range]
     raw: dict[str, Any]
+    keys: list[str]
 
     @property
     def name(self) -> str:
-        """For people, with a hash of all that a trial depends on."""
-        asked = [self.raw, self.objectives, {key: repr(found) for key, found in self.space.items()}]
+        """For people, with a hash of all that a trial depends on: through the keys of its nodes data and code too."""
+        asked = [self.raw, self.objectives, {key: repr(found) for key, found in self.space.items()}, self.keys]
         return f"{self.raw['name']}: {self.label} on {' > '.join(self.tasks)} #{digest(asked)[:6]}"
 
     @property
@@ -63,6 +69,13 @@ def plan(raw: dict[str, Any], ranges: Mapping[str, Range]) -> tuple[Experiment, 
     labels = whole.tune.strategies or list(whole.strategies)
     if wrong := [label for label in labels if label not in whole.strategies]:
         raise UserError(f"tune.strategies: {wrong[0]!r} is none of {', '.join(whole.strategies)}")
+    for key in ranges:
+        if key.partition(".")[0] not in SEARCHED or any(
+            key.startswith(f"strategies.{one}.") for one in labels if "." in one
+        ):
+            raise UserError(
+                f"{key}: cannot be searched; ranges may stand under {', '.join(SEARCHED)}, in labels without dots"
+            )
     studies: dict[str, StudyPlan] = {}
     for label in labels:
         for order, chosen_for in _streams(whole):
@@ -87,10 +100,14 @@ def _streams(whole: Experiment) -> list[tuple[list[str], str]]:
 
 
 def _check_apart(defined: Scenario, other: Scenario) -> None:
-    """Raises UserError where the two streams have a task in common."""
-    own = {task.fingerprint() for task in defined.tasks.values()}
-    if both := [name for name, task in other.tasks.items() if name in defined.tasks or task.fingerprint() in own]:
-        raise UserError(f"tune.scenario: {both[0]!r} is also a task of {defined.name}; take a stream of other tasks")
+    """Raises UserError where a task of the other stream reads a source that a set of this one reads, however cut."""
+    sets = {**defined.tasks, **defined.retain, **defined.general}
+    own = {part.source.fingerprint() for task in sets.values() for part in task.sources}
+    for name, task in other.tasks.items():
+        if name in sets or own & {part.source.fingerprint() for part in task.sources}:
+            raise UserError(
+                f"tune.scenario: {name!r} reads what a set of {defined.name} reads; take a stream of others"
+            )
 
 
 def _study(
@@ -103,19 +120,22 @@ def _study(
         own.pop(key, None)
     own |= {"strategies": {label: raw["strategies"][label]}, "seeds": [tune.seed], "tracking": {"uri": "none"}}
     own["strategy"] = {name: settings for name, settings in (raw.get("strategy") or {}).items() if name in methods}
-    own["evaluation"] = {**(raw.get("evaluation") or {}), "split": "validation"}
+    own["evaluation"] = {**(raw.get("evaluation") or {}), "split": "validation", "probing": False}
     if tune.protocol == "two_stream":
         own |= {"scenario": tune.scenario, "orders": None}
-        own |= {} if tune.tokens is None else {"tokens": tune.tokens}
+        budgets = {"tokens": tune.tokens, "examples": tune.examples}
+        own |= {key: amount for key, amount in budgets.items() if amount is not None}
     else:
         rest = [task for task in scenario.load(whole.scenario).tasks if task not in tasks]  # which nobody looks at
         own |= {"orders": [tasks + rest], "upto": len(tasks)}
     space = {key: found for key, found in ranges.items() if _applies(key, label, methods)}
     if not space:
         raise UserError(f"tune: none of {', '.join(ranges)} is a setting of {label}; leave it out of tune.strategies")
-    objectives = tune.objectives or [_default(whole.scenario if tune.scenario is None else tune.scenario)]
-    _check_objectives(objectives, len(tasks), len(whole.model.knows))
-    return StudyPlan(label, tasks, [order], objectives, space, own)
+    scored = {task.kind for task in scenario.load(tune.scenario or whole.scenario).tasks.values()} == {"instruction"}
+    objectives = tune.objectives or ["op_final" if scored and whole.evaluation.items else "op_final_nll"]
+    _check_objectives(objectives, len(tasks), len(whole.model.knows), scored)
+    (run,) = graph.build(experiment.parse(own)).runs
+    return StudyPlan(label, tasks, [order], objectives, space, own, [run.key])
 
 
 def _applies(key: str, label: str, methods: set[str]) -> bool:
@@ -125,16 +145,9 @@ def _applies(key: str, label: str, methods: set[str]) -> bool:
     return group != "strategy" or rest.partition(".")[0] in methods
 
 
-def _default(name: str) -> str:
-    kinds = {task.kind for task in scenario.load(name).tasks.values()}
-    return "op_final" if kinds == {"instruction"} else "op_final_nll"
-
-
-def _check_objectives(keys: list[str], tasks: int, known: int) -> None:
+def _check_objectives(keys: list[str], tasks: int, known: int, scored: bool) -> None:
     """Raises UserError for a metric that no trial can have."""
-    zeros = np.zeros((tasks + 1, tasks))
-    having = metrics.summary(zeros) | metrics.summary(zeros, higher_is_better=False, known=known)
-    having |= {found.key: found for found in metrics.forgetting_split(zeros, zeros)}
+    having = metrics.defined(tasks, 0, known, scored)
     for key in keys:
         if key not in having:
             raise UserError(f"tune.objectives: {key!r} is unknown; there are {', '.join(sorted(having))}")
@@ -162,8 +175,9 @@ def tuned(whole: Experiment, chosen: Iterable[tuple[StudyPlan, Mapping[str, Any]
     objectives = ", ".join(dict.fromkeys(key for asked, _ in chosen for key in asked.objectives))
     return {
         "protocol": tune.protocol,
-        "about": f"{tune.trials} trials of {tune.sampler} for each strategy by {objectives} on the validation data of "
-        f"{looked}; seed {tune.seed}",
+        "about": f"{tune.trials} trials of {tune.sampler} each for {', '.join(values)} by {objectives} on the "
+        f"validation data of {looked}; seed {tune.seed}",
+        "made_for": experiment.made_for(whole),
         "skip": len(whole.model.knows) + tune.first if tune.protocol == "first_k" else 0,
         "values": values,
     }

@@ -82,13 +82,13 @@ def run(raw: Mapping[str, Any], objectives: list[str], say: Say) -> None:
 
 def _stage(run: RunPlan, place: int, plan: StagePlan, store: Store, say: Callable[[int, float], None]) -> list[str]:
     """Train a stage and measure its row, looks and row told alike whether they are computed or found."""
-    node, tasks = plan.node, run.order[: plan.stage.t]
+    node, tasks = plan.node, run.order[: plan.stage.row or plan.stage.t]
     steps, places = node.spec["last"] - node.spec["first"], set[int]()
 
     def report(of: Node, point: Point) -> None:
         losses = [point.scores[name] for name in tasks if name in point.scores]
         look = LOOKS * point.step // steps
-        if of.key == node.key and 0 < look < LOOKS and look not in places and len(losses) == len(tasks):
+        if of.key == node.key and 0 < look < LOOKS and look not in places and tasks and len(losses) == len(tasks):
             places.add(look)
             say(place * STAGE + look * STAGE // LOOKS, statistics.fmean(losses))
 

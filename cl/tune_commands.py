@@ -53,14 +53,14 @@ def tune(name: str, settings: list[str]) -> None:
 
 def _show(whole: Experiment, asked: list[StudyPlan], store: Store) -> None:
     """What will be searched, on what, and what it costs at most."""
-    from cl import costs, experiment, graph
+    from cl import costs, experiment, graph, tuning
 
     tune = whole.tune
     console.print(f"[bold]{escape(whole.name)}[/]  {escape(whole.question)}")
     if tune.protocol == "oracle":
         console.print("[yellow]CHEATING: the oracle chooses on the stream that is scored; every output will say so[/]")
-    if len(asked[0].objectives) > 1 and tune.pruner != "none":
-        console.print("[dim]several objectives: nothing is pruned, for none says which trial is worse half way[/]")
+    if tune.pruner != "none" and not tuning.prunes(asked[0]):
+        console.print(f"[dim]nothing is pruned: a loss half way does not tell {', '.join(asked[0].objectives)}[/]")
     for each in asked[:MOST_LINES]:
         console.print(f"{escape(each.name)}: {', '.join(each.space)}; {', '.join(each.objectives)}")
     if len(asked) > MOST_LINES:

@@ -7,11 +7,13 @@ without a sign of life another one takes up its values, whose finished nodes are
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import statistics
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,48 +42,67 @@ def open_study(asked: StudyPlan, whole: Experiment, scratch: Path) -> tuple[optu
     url = tune.storage or f"sqlite:///{scratch.resolve()}/optuna.db"
     url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)  # the driver that `cl[postgres]` installs
     waits = {"connect_args": {"timeout": 100}} if url.startswith("sqlite") else {}
-    retry = optuna.storages.RetryFailedTrialCallback(max_retry=3)
-    with FileLock(scratch / "optuna.lock"):  # two that make the same tables would refuse each other
+    with warnings.catch_warnings(), FileLock(scratch / "optuna.lock"):  # two that make tables refuse each other
+        warnings.simplefilter(
+            "ignore", optuna.exceptions.ExperimentalWarning
+        )  # heartbeats, for which there is no other way
+        retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3)
         try:
             storage = optuna.storages.RDBStorage(
-                url, engine_kwargs=waits, heartbeat_interval=HEARTBEAT, grace_period=GRACE, failed_trial_callback=retry
+                url,
+                engine_kwargs=waits,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=retry,
             )
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"tune.storage: {url} cannot be opened: {type(error).__name__}: {reason}") from error
         study = optuna.create_study(
             storage=storage,
-            sampler=_sampler(asked, whole),
             pruner=_pruner(asked, whole),
             study_name=asked.name,
             directions=asked.directions,
             load_if_exists=True,
         )
         study.set_metric_names(asked.objectives)
-        study.enqueue_trial({key: found.value for key, found in asked.space.items()}, skip_if_exists=True)
+        opened = int(study.user_attrs.get("opened", 0))
+        study.set_user_attr("opened", opened + 1)
+        study.sampler = _sampler(asked, whole, opened)
+        if whole.tune.sampler != "grid":
+            study.enqueue_trial({key: found.value for key, found in asked.space.items()}, skip_if_exists=True)
     return study, url
 
 
-def _sampler(asked: StudyPlan, whole: Experiment) -> optuna.samplers.BaseSampler:
-    kind, seed = whole.tune.sampler, whole.tune.seed
+def _sampler(asked: StudyPlan, whole: Experiment, opened: int) -> optuna.samplers.BaseSampler:
+    """The sampler of a process that opens a study which was opened so often before: no two draw the same numbers."""
+    kind, seed, trials = whole.tune.sampler, whole.tune.seed + opened, whole.tune.trials
     if kind == "grid":
         if numbers := [key for key, found in asked.space.items() if not found.choices]:
             raise UserError(f"tune.sampler: a grid needs choices, and {numbers[0]} has a range; use tpe")
+        size = math.prod(len(found.choices) for found in asked.space.values())
+        if trials < size:
+            raise UserError(f"tune.trials: {trials} are fewer than the {size} points of the grid; raise it or use tpe")
         return optuna.samplers.GridSampler({key: list(found.choices) for key, found in asked.space.items()}, seed)
     if kind == "random":
         return optuna.samplers.RandomSampler(seed)
     if kind == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(4, whole.tune.trials // 3)))
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, trials // 4))
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(4, trials // 3)))
 
 
 def _pruner(asked: StudyPlan, whole: Experiment) -> optuna.pruners.BasePruner:
-    """None for several objectives: Optuna cannot say which trial is worse half way."""
-    if whole.tune.pruner == "none" or len(asked.objectives) > 1:
+    """None unless the one objective is a mean loss: only then is a higher one half way a worse trial."""
+    if whole.tune.pruner == "none" or not prunes(asked):
         return optuna.pruners.NopPruner()
     if whole.tune.pruner == "halving":
         return optuna.pruners.SuccessiveHalvingPruner()
     return MedianHere()
+
+
+def prunes(asked: StudyPlan) -> bool:
+    """Whether a study's trials can be pruned by their validation loss."""
+    return len(asked.objectives) == 1 and asked.objectives[0].startswith(("op_final_nll", "op_mean_nll", "mft_nll"))
 
 
 class MedianHere(optuna.pruners.BasePruner):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cl import cli, comparison, disclosure
+from cl import cli, comparison, disclosure, metrics
 from cl.command_settings import Compare
 from cl.errors import UserError
 from cl.measures import better
@@ -106,6 +106,17 @@ def test_what_is_inside_a_unit_is_averaged_first(unit: Any, count: int) -> None:
     spread = found.standings["op_final_nll"][0].spread
     assert spread.orders == pytest.approx(0.5 / math.sqrt(2))
     assert 0 < spread.seeds < 0.05
+    assert ("says nothing of others" in found.power) == (unit == "run")
+
+
+def test_orders_that_end_alike_stay_units_of_their_own_behind_tasks_that_are_skipped() -> None:
+    assert len(comparison.compare(two_orders(), Compare(skip=1)).units) == 8
+
+
+def test_retain_sets_have_metrics_too() -> None:
+    found = comparison.compare(result(), Compare(metrics=["x_delta_nll"]))
+    assert found.contrasts[0].mean == pytest.approx(-(8.67 - 8.31))
+    assert found.contrasts[0].verdict == "worse"
 
 
 def test_what_is_undefined_says_why_and_stays_in_the_family() -> None:
@@ -113,7 +124,7 @@ def test_what_is_undefined_says_why_and_stays_in_the_family() -> None:
     found = comparison.compare(made, Compare(metrics=["forgetting/first_nll"]))
     rewarm, joint = found.contrasts
     assert joint.verdict == "undefined"
-    assert "undefined in 8 of 8 units" in joint.reason
+    assert joint.reason == "forgetting/first_nll is undefined in 8 of 8 units: row 1 was not evaluated"
     assert rewarm.adjusted == pytest.approx(2 * 2 / 256)
     assert found.standings["forgetting/first_nll"][-1].strategy == "joint"
     assert "cannot be compared" in report.sentence(joint, 8)
@@ -149,13 +160,20 @@ def test_better_ends_of_metrics() -> None:
         (["one"], {}, "has nothing to be compared with"),
         (["a", "b"], {"baseline": "c"}, "'c' is no strategy of this experiment; it has a, b"),
         (["a", "b"], {"pairs": [("a", "a")]}, "paired with itself"),
-        (["a", "b"], {"metrics": ["accuracy"]}, "compare.metrics: 'accuracy' is unknown; there are adaptation/nll"),
+        (
+            ["a", "b"],
+            {"metrics": ["accuracy"]},
+            "compare.metrics: 'accuracy' is unknown here; there are adaptation/nll",
+        ),
+        (["a", "b"], {"metrics": ["op_final"]}, "'op_final' is unknown here"),  # there are no scores
+        (["a", "b"], {"metrics": ["op_t_nll/3"]}, "'op_t_nll/3' is unknown here"),
+        (["a", "b"], {"metrics": ["x_delta_nll"]}, "x_delta_nll can have no value here: there are no retained sets"),
         (["a", "b"], {"skip": 2}, "compare.skip: 2 leaves none of 2 tasks"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(labels: list[str], wanted: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        comparison.check(labels, 2, Compare(**wanted))
+        comparison.check(labels, 2, Compare(**wanted), metrics.defined(2, 0, 0, scored=False))
 
 
 @pytest.mark.parametrize(
@@ -172,6 +190,7 @@ def test_the_record_says_what_is_omitted() -> None:
     full = dataclasses.replace(made, config={"model": {"revision": None}, "tokens": 1, "examples": {}, "train": {},
                                              "evaluation": {"tokens": 1, "items": 0, "batch": 8}})  # fmt: skip
     found = disclosure.record(full, comparison.compare(made, Compare()))
+    assert found["values_in_place_of_these"] == found["evaluation"]["split"] == "omitted"
     assert found["tests"]["family"][0] == "op_final_nll: rewarm - finetune"
     assert found["hyperparameter_selection"] == found["human_rating"] == "omitted"
     assert yaml.safe_load(disclosure.text(found))["seeds"] == list(range(8))

@@ -31,6 +31,12 @@ def test_values_stand_in_for_ranges() -> None:
     assert ranges["train.lr"] == Range("train.lr", 1e-3, 1e-4, 1e-2, log=True)
 
 
+def test_numbers_without_a_dot_are_numbers() -> None:
+    assert space.extract({"lr": {"value": "1e-3", "low": "1e-4", "high": "1E-2"}})[1]["lr"] == Range(
+        "lr", 1e-3, 1e-4, 1e-2
+    )
+
+
 def test_suggestions_are_of_the_kind_of_the_range() -> None:
     ranges = [Range("lr", 1e-3, 1e-4, 1e-2, log=True), Range("n", 4, 2, 8, step=2), Range("c", "x", choices=("x", "y"))]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))

@@ -62,22 +62,34 @@ def test_the_oracle_looks_at_the_whole_stream_and_is_called_cheating(tmp_path: P
         Path("tuned.yaml").write_text(yaml.safe_dump(chosen))
         again = graph.build(experiment.load("toyexp.yaml", ["--tuned=tuned.yaml"]))
     assert chosen["values"] == {"rewarm": {"a > b > c": {"train.lr": 2e-3}}}
-    assert again.warnings[0].startswith("CHEATING: hyperparameters chosen by oracle")
+    assert again.warnings[0].startswith("CHEATING: hyperparameters chosen by oracle: 20 trials of tpe each for rewarm")
     assert {plan.node.spec["train"]["lr"] for plan in again.runs[0].stages} == {2e-3}
 
 
 def test_values_are_of_one_strategy_and_one_order(tmp_path: Path) -> None:
     planned(tmp_path, {"protocol": "oracle"}, strategies={"rewarm": None, "finetune": None})
     values = {"rewarm": {"a > b > c": {"train.lr": 2e-3}, "b > a > c": {"train.lr": 4e-3}}}
-    tuned = {"protocol": "first_k", "about": "x", "skip": 1, "values": values}
+    tuned = {"protocol": "first_k", "about": "x", "skip": 1, "values": values, "made_for": {"tokens": 512}}
     with contextlib.chdir(tmp_path):
         Path("tuned.yaml").write_text(yaml.safe_dump(tuned))
         use = ["--tuned=tuned.yaml", "--orders=[[a,b,c],[b,a,c]]"]
-        runs = graph.build(experiment.load("toyexp.yaml", use)).runs
+        planned_runs = graph.build(experiment.load("toyexp.yaml", use))
+        runs = planned_runs.runs
+        assert planned_runs.warnings[1:] == [
+            "not tuned, with the values of the file: finetune",
+            "hyperparameters were chosen with tokens 512, and are used with 3072",
+        ]
         rates = {(run.strategy.label, run.order[0]): run.stages[0].node.spec["train"]["lr"] for run in runs}
         assert rates == {("rewarm", "a"): 2e-3, ("rewarm", "b"): 4e-3, ("finetune", "a"): 3e-3, ("finetune", "b"): 3e-3}
         with pytest.raises(UserError, match="nothing was chosen for rewarm in the order c > a > b"):
             graph.build(experiment.load("toyexp.yaml", ["--tuned=tuned.yaml", "--orders=[[c,a,b]]"]))
+        with pytest.raises(UserError, match=r"--train\.lr: was chosen in tuned\.yaml as well"):
+            experiment.load("toyexp.yaml", ["--tuned=tuned.yaml", "--train.lr=1e-3"])
+        with pytest.raises(UserError, match="leave upto or tuned out"):
+            experiment.load("toyexp.yaml", ["--tuned=tuned.yaml", "--upto=1"])
+        Path("empty.yaml").write_text("")
+        with pytest.raises(UserError, match="holds no values"):
+            experiment.load("toyexp.yaml", ["--tuned=empty.yaml"])
 
 
 def test_two_streams_have_no_task_in_common(tmp_path: Path) -> None:
@@ -86,8 +98,11 @@ def test_two_streams_have_no_task_in_common(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
     (study,) = planned(tmp_path, {"protocol": "two_stream", "scenario": "other.yaml"})
     assert (study.tasks, study.orders) == (["psalms"], ["*"])
-    with pytest.raises(UserError, match=r"tune\.scenario: 'a' is also a task of toy"):
-        planned(tmp_path, {"protocol": "two_stream", "scenario": "toy.yaml"})
+    source = {"source": "files", "path": str(tmp_path / "english.txt"), "separator": "\n\n"}
+    again = {**other, "tasks": {"cut": {"limit": "5kB", "sources": [source]}}, "split": {"seed": 7}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(again))
+    with pytest.raises(UserError, match=r"tune\.scenario: 'cut' reads what a set of toy reads"):
+        planned(tmp_path, {"protocol": "two_stream", "scenario": "other.yaml"})
 
 
 def test_a_space_holds_what_a_strategy_has(tmp_path: Path) -> None:
@@ -104,6 +119,11 @@ def test_another_question_is_another_study(tmp_path: Path) -> None:
         return planned(tmp_path, {"protocol": "oracle"} | tune, **changes)[0].name
 
     plain = name({})
+    path = tmp_path / "english.txt"
+    path.write_text(path.read_text() + "\n\nOne more paragraph.")
+    found = studies.plan(*experiment.read(str(tmp_path / "toyexp.yaml")))[1][0].name
+    assert found != plain  # the data are in it
+    plain = name({})
     assert name({"trials": 3, "workers": 2, "sampler": "random"}) == plain
     assert name({"objectives": ["forgetting/first_nll"]}) != plain
     assert name({}, tokens=1024) != plain
@@ -114,6 +134,7 @@ def test_another_question_is_another_study(tmp_path: Path) -> None:
     ("tune", "changes", "message"),
     [
         ({}, {"train": {"lr": 1e-3}}, "tune: nothing to search; write a range"),
+        ({}, {"evaluation": {"batch": {"value": 4, "choices": [4, 8]}}}, r"evaluation\.batch: cannot be searched"),
         ({"first": 3}, {}, r"tune\.first: 3 leaves none of 3 tasks"),
         ({"first": 0}, {}, r"tune\.first: 0 must be at least 1"),
         ({"strategies": ["joint"]}, {}, "'joint' is none of rewarm"),

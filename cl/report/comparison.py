@@ -44,7 +44,8 @@ def contrasts_table(metric: str, found: Comparison) -> Table:
     """The tests of a metric for a terminal."""
     against = {one.b for one in found.contrasts}
     one_only = f"against {min(against)}" if len(against) == 1 else "test"
-    table = _table(one_only, "difference", "95 %", "p", "Holm", "d_z")
+    percent = f"{100 * found.level:g} %"
+    table = _table(one_only, "difference", percent, "p", "Holm", "d_z")
     table.add_column("", no_wrap=True)
     for one in found.contrasts:
         if one.metric == metric:
@@ -57,7 +58,7 @@ def contrasts_table(metric: str, found: Comparison) -> Table:
 
 def standings_table(metric: str, found: Comparison) -> Table:
     """The leaderboard of a metric for a terminal, with what each strategy took."""
-    table = _table("strategy", "mean", "95 %", "rank", "sd orders/seeds", "tokens", "time")
+    table = _table("strategy", "mean", f"{100 * found.level:g} %", "rank", "sd orders/seeds", "tokens", "time")
     costs = {cost.strategy: cost for cost in found.costs}
     for one in found.standings[metric]:
         cost, spread = costs[one.strategy], f"{number(one.spread.orders, 2)}/{number(one.spread.seeds, 2)}"
@@ -94,7 +95,7 @@ def figures(found: Comparison) -> dict[str, go.Figure]:
 
 def tests_figure(contrasts: Sequence[Contrast]) -> go.Figure:
     """Each unit's difference as a dot, the mean with its interval, in the colour of the verdict."""
-    figure = empty("Differences, unit by unit", "bars: 95 % bootstrap of the mean", 110 + 40 * len(contrasts))
+    figure = empty("Differences, unit by unit", "bars: bootstrap of the mean", 110 + 40 * len(contrasts))
     for one in [each for each in contrasts if each.verdict != "undefined"][::-1]:
         name, colour = f"{one.a} – {one.b}<br>{one.metric}", COLOURS[one.verdict]
         each, units = list(one.differences.values()), list(one.differences)
