@@ -185,6 +185,7 @@ def test_what_is_no_mean_loss_is_not_pruned(tmp_path: Path) -> None:
         assert tuning.prunes(plan) == pruned
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with Study.optimize")
 def test_samplers_of_processes_that_share_a_study_draw_other_numbers(tmp_path: Path) -> None:
     toy(tmp_path, {"protocol": "oracle", "sampler": "random"})
     with contextlib.chdir(tmp_path):
