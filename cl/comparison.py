@@ -36,6 +36,8 @@ NOTHING = Interval(math.nan, math.nan)
 Pair = tuple[str, str]
 Values = dict[str, dict[str, float]]
 """By strategy, a number by unit."""
+Measured = Sequence[tuple[RunResult, Mapping[str, Metric]]]
+"""Runs with their metrics by key."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +164,9 @@ def compare(result: ExperimentResult, wanted: Compare) -> Comparison:
     keys = wanted.metrics or (["op_final"] if all(map(scored, runs)) else ["op_final_nll"])
     measured = [(run, named(beyond(run, wanted.skip), result.retain)) for run in runs]
     tables = {key: values(measured, key, wanted.unit) for key in keys}
-    reasons = {key: next((found[key].reason for _, found in measured if found[key].reason), "") for key in keys}
-    found = [
-        _contrast(key, a, b, tables[key], reasons[key], wanted) for key in keys for a, b in declared(labels, wanted)
-    ]
+    reasons = {key: [m[key].reason for _, m in measured if key in m and m[key].reason] for key in keys}
+    why = {key: each[0] if each else "the tasks have no such scores" for key, each in reasons.items()}
+    found = [_contrast(key, a, b, tables[key], why[key], wanted) for key in keys for a, b in declared(labels, wanted)]
     baseline = wanted.baseline or labels[0]
     return Comparison(
         baseline=baseline,
@@ -181,17 +182,18 @@ def compare(result: ExperimentResult, wanted: Compare) -> Comparison:
     )
 
 
-Measured = Sequence[tuple[RunResult, Mapping[str, Metric]]]
-
-
 def values(measured: Measured, key: str, unit: str) -> Values:
     """The metric of each strategy by unit, averaged inside a unit; NaN where a run has none."""
     found: dict[str, dict[str, list[float]]] = {}
-    for run, metrics in measured:
+    for run, having in measured:
         order = " > ".join(run.order)
         name = {"run": f"seed {run.seed}, {order}", "seed": f"seed {run.seed}", "order": order}[unit]
-        found.setdefault(run.strategy, {}).setdefault(name, []).append(metrics[key].value)
+        found.setdefault(run.strategy, {}).setdefault(name, []).append(_value(having, key))
     return {label: {u: statistics.fmean(each) for u, each in units.items()} for label, units in found.items()}
+
+
+def _value(having: Mapping[str, Metric], key: str) -> float:
+    return having[key].value if key in having else math.nan
 
 
 def _contrast(key: str, a: str, b: str, table: Values, why: str, wanted: Compare) -> Contrast:
