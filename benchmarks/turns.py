@@ -85,6 +85,7 @@ def timed(node_of: NodeOf, arms: list[str], steps: int, store: str) -> dict[str,
     steppers = {arm: Stepper(arm, turns) for arm in arms}
 
     def train(arm: str) -> None:
+        """Train the arm's node, a step in each of its turns."""
         node = node_of(arm, steps, store)
         turns.wait(arm)  # loading and the first step
         steppers[arm].since = time.monotonic()

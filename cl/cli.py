@@ -31,7 +31,7 @@ examples:
   cl run quickstart --strategy.replay.share=0.1 --tracking.uri=http://localhost:5000
   cl run --help                 (all settings of an experiment)
   cl scenario show english_german
-  cl compare quickstart --seeds=[0,1,2,3,4,5] --compare.baseline=finetune
+  cl compare comparison_small --compare.pairs=all
   cl tune tune_small --tune.trials=20 --tune.workers=2
   cl order validate sample_order_small
   cl store gc --drop old_experiment --dry-run

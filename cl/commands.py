@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -94,6 +94,29 @@ def tracker_of(graph: Graph, store: Store) -> Iterator[Tracker | None]:
         yield tracker
     finally:
         tracker.close()
+
+
+def deliver(
+    graph: Graph,
+    store: Store,
+    name: str,
+    key: str,
+    params: dict[str, Any],
+    figures: dict[str, float],
+    files: list[Path],
+) -> None:
+    """Deliver what was found beside the runs to MLflow, and say so; or say loudly that it failed."""
+    with tracker_of(graph, store) as tracker:
+        if tracker is None:
+            return
+        try:
+            with quiet():
+                tracker.beside(name, key, params, figures, files)
+        except Exception as error:
+            problem = f"not delivered to {tracker.uri}: {escape(str(error)[:200])}; run the same command again"
+            console.print(f"[yellow]mlflow   {problem}[/]")
+        else:
+            console.print(f"mlflow   {escape(name)}: {tracker.uri}")
 
 
 def _finish_tracking(tracker: Tracker | None, result: ExperimentResult, folder: Path) -> None:

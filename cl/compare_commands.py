@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from cl import commands
-from cl.commands import console, quiet, tracker_of
+from cl.commands import console, quiet
 
 if TYPE_CHECKING:
     from cl.command_settings import Compare
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def compare(name: str, settings: list[str]) -> None:
     """Do all that `cl run` does, then test what the experiment declares; print, write page, JSON, record; log."""
-    from cl import comparison, disclosure, experiment
+    from cl import comparison, disclosure, experiment, results
     from cl.report import comparison as report
 
     with quiet():
@@ -36,7 +36,7 @@ def compare(name: str, settings: list[str]) -> None:
     page, file, record = (folder / f"comparison.{end}" for end in ("html", "json", "yaml"))
     disclosed = disclosure.text(disclosure.record(result, found, "; ".join(result.notes) or None))
     record.write_text(disclosed, encoding="utf-8")
-    file.write_text(json.dumps(plain(dataclasses.asdict(found)), indent=1, allow_nan=False), encoding="utf-8")
+    file.write_text(json.dumps(results.plain(dataclasses.asdict(found)), indent=1, allow_nan=False), encoding="utf-8")
     report.write(result.question or result.name, found, disclosed, result.notes, page)
     _show(found, [page, file, record])
     _track(graph, store, result, found, [page, file, record])
@@ -95,21 +95,4 @@ def _track(graph: Graph, store: Store, result: ExperimentResult, found: Comparis
         "power": found.power,
     }
     params["notes"] = "; ".join(result.notes)
-    with tracker_of(graph, store) as tracker:
-        if tracker is None:
-            return
-        try:
-            with quiet():
-                tracker.beside("comparison", key, params, figures, files)
-        except Exception as error:  # all is on disk; say loudly that MLflow lacks it
-            problem = f"not delivered to {tracker.uri}: {escape(str(error)[:200])}; run the same command again"
-            console.print(f"[yellow]mlflow   {problem}[/]")
-
-
-def plain(value: Any) -> Any:
-    """JSON has no NaN: None."""
-    if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(each) for each in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    commands.deliver(graph, store, "comparison", key, params, figures, files)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cl import measures
-from cl.results import Point, RunResult
+from cl.results import ExperimentResult, Point, RunResult
 
 
 @dataclass
@@ -77,6 +77,12 @@ def numbered(methods: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         again = sum(other.split(".")[0] == name for other in found)
         found[f"{name}.{again + 1}" if again else name] = settings
     return found
+
+
+def tuned_values(run: RunResult, result: ExperimentResult) -> dict[str, Any]:
+    """The values that `cl tune` chose for a run, by dotted setting: they stand in place of the experiment's."""
+    own = ((result.config.get("tuned") or {}).get("values") or {}).get(run.strategy, {})
+    return dict(own.get(" > ".join(run.order), own.get("*", {})))
 
 
 def safe_name(text: str) -> str:

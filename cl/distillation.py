@@ -158,6 +158,7 @@ def criterion(
     """The rule as a term of the fused loss; where: bool, the tokens at which it acts (None: all)."""
 
     def of_chunk(log_q: Tensor, q: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        """Value and slope at tokens from `start` on, 0 where the rule does not act."""
         numbers = torch.arange(start, start + len(log_q), device=log_q.device)
         if where_N is None or bool(where_N[numbers].all()):
             return of_tokens(log_q, q, numbers)
@@ -169,6 +170,7 @@ def criterion(
         return value, slope.index_copy_(0, chosen, own)
 
     def of_tokens(log_q: Tensor, q: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Value and slope at some tokens, at all of which the rule acts."""
         tau, gold = rule.temperature, gold_N[numbers]
         warm = log_q if tau == 1 else (log_q / tau).log_softmax(-1)
         says = teacher.says(numbers, tau)

@@ -89,6 +89,7 @@ class _Chunked(torch.autograd.Function):
     def forward(
         ctx: Any, values: Tensor, weight: Tensor | None, targets: Tensor, criteria: Sequence[Criterion], chunk: int
     ) -> tuple[Tensor, Tensor]:
+        """The total and each term; gradients are made on the way and kept for `backward`."""
         each = values.new_zeros(1 + len(criteria), dtype=torch.float32)
         wants_values, wants_weight = ctx.needs_input_grad[:2]
         grad_values = torch.empty_like(values) if wants_values else None
@@ -115,6 +116,7 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        """The kept gradients, times that of the total; they are given away."""
         scale, _ = grads
         grad_values, grad_weight = ctx.gradients
         ctx.gradients = None

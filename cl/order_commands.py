@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import shlex
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from cl.commands import console, quiet, tracker_of
+from cl.commands import console, deliver, quiet
 from cl.errors import UserError
 from cl.store import Store
 
@@ -81,6 +80,7 @@ def _runner(planned: Graph, store: Store) -> Run:
     from cl.console import ProgressListener
 
     def run(nodes: Sequence[Node]) -> None:
+        """Execute what the store lacks of these."""
         store.protect(planned.experiment.name, [node.key for node in nodes])
         todo = runner.pending(nodes, store)
         if not todo:
@@ -214,9 +214,7 @@ def _finish(action: str, planned: Graph, store: Store, answers: dict[str, Answer
         if action == "validate":
             console.print(_agreement(answer["agreement"]))
     console.print(f"page     {escape(str(page))}\nresults  {escape(str(file))}")
-    with tracker_of(planned, store) as tracker, contextlib.ExitStack():
-        if tracker is not None:
-            _track(tracker, action, answers, [file, page])
+    _track(planned, store, action, answers, [file, page])
 
 
 def _agreement(rows: list[dict[str, Any]]) -> Table:
@@ -233,8 +231,8 @@ def _agreement(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _track(tracker: Any, action: str, answers: dict[str, Answer], files: list[Path]) -> None:
-    """Deliver each answer to MLflow; say loudly where that fails, the results are on disk."""
+def _track(planned: Graph, store: Store, action: str, answers: dict[str, Answer], files: list[Path]) -> None:
+    """One MLflow run for each answer."""
     for label, answer in answers.items():
         figures = {f"cost/{key}": value for key, value in answer["cost"].items()}
         figures |= {f"fidelity/{key}": value for key, value in answer["fidelity"].items() if isinstance(value, float)}
@@ -251,11 +249,4 @@ def _track(tracker: Any, action: str, answers: dict[str, Answer], files: list[Pa
             "readout": answer["readout"],
             "verdict": answer["fidelity"]["verdict"],
         }
-        try:
-            with quiet():
-                tracker.beside(f"order {action}: {label}", answer["node"], params, figures, files)
-        except Exception as error:
-            problem = f"not delivered to {tracker.uri}: {escape(str(error)[:200])}; run the same command again"
-            console.print(f"[yellow]mlflow   {problem}[/]")
-            return
-    console.print(f"mlflow   {tracker.uri}")
+        deliver(planned, store, f"order {action}: {label}", answer["node"], params, figures, files)

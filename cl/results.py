@@ -169,3 +169,12 @@ def _run(raw: dict[str, Any]) -> RunResult:
     matrix = {int(t): {name: Cell(**cell) for name, cell in row.items()} for t, row in raw["matrix"].items()}
     keys = {int(t): key for t, key in raw["matrix_keys"].items()}
     return RunResult(**{**raw, "stages": stages, "matrix": matrix, "matrix_keys": keys})
+
+
+def plain(value: Any) -> Any:
+    """Data for JSON, which has neither NaN nor infinity: None in their places."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

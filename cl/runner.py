@@ -48,6 +48,7 @@ def pending(wanted: Iterable[Node], store: Store) -> list[Node]:
     seen: set[str] = set()
 
     def visit(key: str) -> None:
+        """Find the node and what it stands on, unless it is stored."""
         if key in seen:
             return
         seen.add(key)

@@ -50,6 +50,11 @@ class Range:
         if self.log and (self.low <= 0 or self.step is not None):
             raise UserError(f"{self.key}: log needs low {self.low} above 0 and no step")
 
+    @property
+    def another(self) -> Any:
+        """Some value of the range that is not the file's own."""
+        return next(each for each in (*self.choices, self.low, self.high) if each not in (None, self.value))
+
     def suggest(self, trial: Trial) -> Any:
         """A value, as a trial's sampler has it."""
         if self.choices:

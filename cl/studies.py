@@ -134,8 +134,20 @@ def _study(
     scored = {task.kind for task in scenario.load(tune.scenario or whole.scenario).tasks.values()} == {"instruction"}
     objectives = tune.objectives or ["op_final" if scored and whole.evaluation.items else "op_final_nll"]
     _check_objectives(objectives, len(tasks), len(whole.model.knows), scored)
-    (run,) = graph.build(experiment.parse(own)).runs
-    return StudyPlan(label, tasks, [order], objectives, space, own, [run.key])
+    found = StudyPlan(label, tasks, [order], objectives, space, own, [_key(own)])
+    for key, searched in space.items():
+        if _key(found.experiment({key: searched.another})) == found.keys[0]:
+            raise UserError(
+                f"{key}: has no effect on {label} before the end of {' > '.join(tasks)}; "
+                "raise tune.first or leave it out"
+            )
+    return found
+
+
+def _key(raw: dict[str, Any]) -> str:
+    """Identity of a trial's run: the keys of all that it computes."""
+    (run,) = graph.build(experiment.parse(raw)).runs
+    return run.key
 
 
 def _applies(key: str, label: str, methods: set[str]) -> bool:

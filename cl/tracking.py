@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl import collect
-from cl.delivery import Delivered, Deliveries, final_metrics, flat, numbered, point_metrics, safe_name
+from cl.delivery import Delivered, Deliveries, final_metrics, flat, numbered, point_metrics, safe_name, tuned_values
 from cl.graph import Graph, RunPlan
 from cl.node import Node
 from cl.results import ExperimentResult, Point, RunResult
@@ -273,12 +273,6 @@ class Tracker:
             context = "training" if name in result.tasks else "evaluation"
             inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
         self.client.log_inputs(run_id, datasets=inputs)
-
-
-def tuned_values(run: RunResult, result: ExperimentResult) -> dict[str, Any]:
-    """The values that `cl tune` chose for a run, by dotted setting: they stand in place of the experiment's."""
-    own = ((result.config.get("tuned") or {}).get("values") or {}).get(run.strategy, {})
-    return dict(own.get(" > ".join(run.order), own.get("*", {})))
 
 
 def _make_database(file: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cl.commands import console, quiet, tracker_of
+from cl.commands import console, deliver, quiet
 
 if TYPE_CHECKING:
     import optuna
@@ -122,18 +122,9 @@ def _track(name: str, settings: list[str], store: Store, done: list[Done], files
 
     with quiet():
         planned = graph.build(experiment.load(name, settings))
-    with tracker_of(planned, store) as tracker:
-        if tracker is None:
-            return
-        for each in done:
-            values = dict(zip(each.plan.objectives, each.chosen.values, strict=True))
-            figures = {f"tune/{k}": float(v) for k, v in (values | tuning.counts(each)).items()}
-            params = {"protocol": planned.experiment.tune.protocol, "study": each.plan.name, **each.chosen.params}
-            try:
-                with quiet():
-                    key = digest([each.plan.name, tuning.counts(each), values])
-                    tracker.beside(f"tune {each.plan.label}", key, params, figures, files)
-            except Exception as error:  # all is on disk; say loudly that MLflow lacks it
-                problem = f"not delivered to {tracker.uri}: {escape(str(error)[:200])}; run the same command again"
-                console.print(f"[yellow]mlflow   {problem}[/]")
-                return
+    for each in done:
+        values = dict(zip(each.plan.objectives, each.chosen.values, strict=True))
+        figures = {f"tune/{k}": float(v) for k, v in (values | tuning.counts(each)).items()}
+        params = {"protocol": planned.experiment.tune.protocol, "study": each.plan.name, **each.chosen.params}
+        key = digest([each.plan.name, tuning.counts(each), values])
+        deliver(planned, store, f"tune {each.plan.label}", key, params, figures, files)

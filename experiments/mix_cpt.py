@@ -10,15 +10,14 @@ and is not decided otherwise. The bounds are ours: the paper's own figures were 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
+import script
 from intervals import Interval
 
 from cl import commands, experiment
-from cl.errors import UserError
 from cl.results import Cell, ExperimentResult, RunResult
 
 HERE = Path(__file__).parent
@@ -114,8 +113,4 @@ def main(settings: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(f"mix_cpt: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    script.run(main)

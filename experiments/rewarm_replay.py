@@ -8,14 +8,13 @@ and plot.html: final test losses by replay share as mean and 95 % t-interval ove
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import plotly.graph_objects as go
+import script
 from rewarm_claims import Arm, arms, verdicts
 
 from cl import commands, experiment
-from cl.errors import UserError
 from cl.results import ExperimentResult
 
 HERE = Path(__file__).parent
@@ -75,8 +74,4 @@ def plot(found: dict[str, Arm]) -> go.Figure:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(f"rewarm_replay: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    script.run(main)

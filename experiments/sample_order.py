@@ -13,15 +13,14 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+import script
 
 from cl import experiment, order_commands
-from cl.errors import UserError
 
 HERE = Path(__file__).parent
 LONGER = "--tokens={news: 512000, medicine: 8192, religion: 8192, code: 8192, conversation: 8192}"
@@ -118,8 +117,4 @@ def plot(found: Answers) -> go.Figure:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(f"sample_order: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    script.run(main)

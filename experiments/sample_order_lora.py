@@ -7,13 +7,12 @@ As sample_order.py, for experiments/sample_order_lora.yaml: writes results/sampl
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import script
 from sample_order import Answers, signals, table, validate
 
 from cl import experiment
-from cl.errors import UserError
 
 RATES = ("3e-4", "1e-3")
 
@@ -31,8 +30,4 @@ def main(settings: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(f"sample_order_lora: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    script.run(main)

@@ -9,15 +9,14 @@ orders, a verdict per claim, and the sweep of lambda, M and X.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import fields
 from pathlib import Path
 
 import plotly.graph_objects as go
+import script
 from sefe_claims import Arm, arms, verdicts
 
 from cl import commands, experiment
-from cl.errors import UserError
 from cl.results import ExperimentResult
 
 HERE = Path(__file__).parent
@@ -85,8 +84,4 @@ def plot(found: dict[str, Arm]) -> go.Figure:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(f"sefe: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    script.run(main)

@@ -106,7 +106,10 @@ def test_the_last_of_several_overrides_holds(file: str) -> None:
         ("--seeds=[-1]", "seeds: [-1] must be different whole numbers of at least 0"),
         ("--orders=[]", "orders: is empty; leave it out for the scenario's own order"),
         ("--orders=[[a, b], [a, b]]", "orders: [['a', 'b'], ['a', 'b']] holds one order twice; remove one"),
-        ("--orders=a", "orders: 'a' is not of type list of list of str or str or none"),
+        (
+            "--orders=a",
+            "orders: 'a' is not of type list of list of str or str or all or latin_square or mapping or none",
+        ),
         ("--name=../up", "name: '../up' names files and may hold letters, digits, _ - and . only"),
         ("--strategies={a/b: {from: joint}}", "strategies: 'a/b' names files and may hold letters, digits"),
         ("train.lr=3", "train.lr=3: not understood; settings are given as --key=value"),

@@ -37,6 +37,12 @@ def test_numbers_without_a_dot_are_numbers() -> None:
     )
 
 
+def test_another_value_is_not_the_own_one() -> None:
+    ranges = [Range("lr", 1e-4, 1e-4, 1e-2), Range("lr", 1e-3, 1e-4, 1e-2), Range("c", "x", choices=("x", "y"))]
+    assert [each.another for each in ranges] == [1e-2, 1e-4, "y"]
+    assert Range("c", 0.0, choices=(0.0, None, 1.0)).another == 1.0
+
+
 def test_suggestions_are_of_the_kind_of_the_range() -> None:
     ranges = [Range("lr", 1e-3, 1e-4, 1e-2, log=True), Range("n", 4, 2, 8, step=2), Range("c", "x", choices=("x", "y"))]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))

@@ -114,6 +114,16 @@ def test_a_space_holds_what_a_strategy_has(tmp_path: Path) -> None:
     assert [study.raw["strategy"] for study in found] == [{}, {"replay": {"share": 0.1}}]
 
 
+def test_a_range_without_effect_on_what_is_looked_at_is_refused(tmp_path: Path) -> None:
+    share = {"replay": {"share": {"value": 0.1, "choices": [0.1, 0.5]}}}
+    changes: dict[str, Any] = {"strategies": {"rewarm_replay": None}, "strategy": share}
+    with pytest.raises(
+        UserError, match=r"strategy\.replay\.share: has no effect on rewarm_replay before the end of a;"
+    ):
+        planned(tmp_path, {"protocol": "first_k", "first": 1}, **changes)
+    assert len(planned(tmp_path, {"protocol": "first_k", "first": 2}, **changes)) == 1
+
+
 def test_another_question_is_another_study(tmp_path: Path) -> None:
     def name(tune: dict[str, Any], **changes: Any) -> str:
         return planned(tmp_path, {"protocol": "oracle"} | tune, **changes)[0].name

@@ -16,6 +16,7 @@ from cl.orders import published, rivals, tracing
 from cl.orders.agreement import agreement, mean_spearman
 from cl.orders.answers import Question
 from cl.orders.oracles import NAMES
+from cl.results import plain
 
 CEILINGS = ("hvp_grid", "hvp_single")
 
@@ -82,15 +83,8 @@ def _row(
         missed, apart = (ends - truth.ends).norm(dim=1), (given - truth.ends).norm(dim=1)
         path = float((missed / apart.clamp(min=1e-30)).mean())
     found = dataclasses.asdict(agreement(estimated, truth.losses, asked.given, path)) | {"by_sample": by_sample}
-    plain = {key: _plain(value) for key, value in found.items()}
-    return {"name": name, "estimated": [_plain(each) for each in estimated]} | plain
-
-
-def _plain(value: Any) -> Any:
-    """JSON has neither NaN nor infinity: None, of an estimate that flew away."""
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    row: dict[str, Any] = plain({"name": name, "estimated": list(estimated)} | found)
+    return row
 
 
 def _published(terms: int, truth: Truth, asked: Question, exact: bool = False) -> dict[str, Any]:

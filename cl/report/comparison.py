@@ -8,15 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
-import plotly.offline
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from rich.table import Table
 from rich.text import Text
 
 from cl.comparison import UNITS, Comparison, Contrast, Standing
 from cl.measures import better
-from cl.report.page import HERE, _embed
+from cl.report.page import embed, write_beside
 from cl.report.style import BOUNDARY, FAINT, PALETTE, REFERENCE, empty
 from cl.statistics import Interval
 
@@ -135,13 +132,13 @@ def ranks_figure(metric: str, rows: Sequence[Standing], groups: Sequence[Sequenc
 def units_figure(metric: str, rows: Sequence[Standing]) -> go.Figure:
     """Every unit of every strategy, in the colour of its task order: what seeds and orders do to it."""
     figure = empty("Every unit", f"{metric}, {better(metric)} is better", 110 + 30 * len(rows))
-    orders = list(dict.fromkeys(unit.rpartition(", ")[2] for row in rows for unit in row.values))
+    orders = list(dict.fromkeys(unit.partition(", ")[2] for row in rows for unit in row.values))
     for order, colour in zip(orders, itertools.cycle(PALETTE)):
         points = [
             (value, row.strategy, unit)
             for row in rows[::-1]
             for unit, value in row.values.items()
-            if unit.rpartition(", ")[2] == order
+            if unit.partition(", ")[2] == order
         ]
         x, y, text = zip(*points, strict=True)
         marker = {"size": 9, "opacity": 0.6, "color": colour}
@@ -152,19 +149,16 @@ def units_figure(metric: str, rows: Sequence[Standing]) -> go.Figure:
 
 def write(question: str, found: Comparison, disclosure: str, notes: Sequence[str], path: Path) -> None:
     """Write the page to `path`, self-contained. disclosure: the record as YAML."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters.update(number=number)
-    html = environment.get_template("comparison.html.j2").render(
+    write_beside(
+        "comparison.html.j2",
+        path,
+        {"number": number},
         question=question,
         found=found,
         unit=UNITS[found.unit],
         sentences=[sentence(one, len(found.units)) for one in found.contrasts],
         costs={cost.strategy: cost for cost in found.costs},
-        pictures=[_embed(name, figure) for name, figure in figures(found).items()],
+        pictures=[embed(name, figure) for name, figure in figures(found).items()],
         disclosure=disclosure,
         notes=notes,
-        plotly=Markup(plotly.offline.get_plotlyjs()),
     )
-    path.write_text(html, encoding="utf-8")

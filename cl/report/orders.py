@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-import plotly.offline
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
-from cl.report.page import HERE, _embed
+from cl.report.page import embed, write_beside
 from cl.report.style import BOUNDARY, FAINT, PALETTE, REFERENCE, empty
 
 Answer = Mapping[str, Any]
@@ -169,20 +166,17 @@ def short(value: float | None, digits: int = 3) -> str:
 
 def write(what: str, question: str, answers: Mapping[str, Answer], path: Path) -> None:
     """Write the page of all runs' answers to `path`, self-contained."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters.update(short=short)
     pictures = {
-        run: {name: _embed(f"{run}/{name}", figure) for name, figure in figures(what, answer).items()}
+        run: {name: embed(f"{run}/{name}", figure) for name, figure in figures(what, answer).items()}
         for run, answer in answers.items()
     }
-    html = environment.get_template("orders.html.j2").render(
+    write_beside(
+        "orders.html.j2",
+        path,
+        {"short": short},
         what=what,
         question=question,
         answers=answers,
         headlines={run: headline(what, answer) for run, answer in answers.items()},
         pictures=pictures,
-        plotly=Markup(plotly.offline.get_plotlyjs()),
     )
-    path.write_text(html, encoding="utf-8")

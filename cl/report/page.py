@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,23 @@ def write(result: ExperimentResult, path: Path) -> None:
         shared=SHARED if any_shared(every) else None,
         headline=coloured(headline(result), every),
         table=strategies(result),
-        pictures={name: _embed(name, figure) for name, figure in made.items()},
+        pictures={name: embed(name, figure) for name, figure in made.items()},
         seeds=sorted({run.seed for run in result.runs}),
         warnings=list(dict.fromkeys(text for run in result.runs for stage in run.stages for text in stage.warnings)),
         splits=data_rows(result.data),
         config=json.dumps(result.config, indent=2),
         plotly=Markup(plotly.offline.get_plotlyjs()),
     )
+    path.write_text(html, encoding="utf-8")
+
+
+def write_beside(template: str, path: Path, filters: Mapping[str, Callable[..., str]], **values: Any) -> None:
+    """Write a page of what a command beside `cl run` found to `path`, self-contained; `question` is its title."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(filters)
+    html = environment.get_template(template).render(plotly=Markup(plotly.offline.get_plotlyjs()), **values)
     path.write_text(html, encoding="utf-8")
 
 
@@ -98,7 +109,7 @@ def number(value: Any) -> str:
     return f"{value:,}".replace(",", "\u2009") if isinstance(value, int) else plain(value)
 
 
-def _embed(name: str, figure: go.Figure) -> Markup:
+def embed(name: str, figure: go.Figure) -> Markup:
     """A figure as a <div> with its data; small curves leave the legend to the page's colour key."""
     if name.startswith("curve/") or name == "learning_rate":
         figure.update_layout(showlegend=False)

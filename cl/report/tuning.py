@@ -9,13 +9,10 @@ from typing import Any
 
 import optuna
 import plotly.graph_objects as go
-import plotly.offline
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from optuna import visualization
 
 from cl.experiment import Experiment
-from cl.report.page import HERE, _embed
+from cl.report.page import embed, write_beside
 from cl.report.style import FONT, INK
 from cl.tuning import Done, counts
 
@@ -61,11 +58,10 @@ def _importance(done: Done, place: int, asked: Mapping[str, Any]) -> go.Figure:
 
 def write(whole: Experiment, chosen: Mapping[str, Any], done: Sequence[Done], path: Path) -> None:
     """Write the page to `path`, self-contained."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters.update(short=short)
-    html = environment.get_template("tuning.html.j2").render(
+    write_beside(
+        "tuning.html.j2",
+        path,
+        {"short": short},
         question=whole.question or whole.name,
         protocol=chosen["protocol"],
         about=chosen["about"],
@@ -75,13 +71,11 @@ def write(whole: Experiment, chosen: Mapping[str, Any], done: Sequence[Done], pa
                 "chosen": each.chosen,
                 "counts": counts(each),
                 "trials": each.study.get_trials(deepcopy=False),
-                "pictures": [_embed(f"{i}/{name}", figure) for name, figure in figures(each).items()],
+                "pictures": [embed(f"{i}/{name}", figure) for name, figure in figures(each).items()],
             }
             for i, each in enumerate(done)
         ],
-        plotly=Markup(plotly.offline.get_plotlyjs()),
     )
-    path.write_text(html, encoding="utf-8")
 
 
 def short(value: Any) -> str:
