@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CONSTRAINTS := requirements/constraints.txt
 DATA := requirements/data.txt
+# A process for each core; a file's tests stay together, for they share what is dear to make.
+PARALLEL := -n auto --dist loadfile
 # Errors only: the warnings are about where pip looked, one per package. A failing step stops make.
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
@@ -44,10 +46,10 @@ demo: $(STAMP)  ## the quick-start experiment, from nothing to a report
 	$(BIN)/cl run experiments/quickstart.yaml
 
 test: lint types layers  ## every check: style, types, layers and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(STAMP)  ## the tests that take under three minutes together
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: $(STAMP)  ## style (ruff)
 	$(BIN)/ruff check .
