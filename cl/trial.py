@@ -66,12 +66,13 @@ def run(raw: Mapping[str, Any], objectives: list[str], say: Say) -> None:
     store.protect(planned.experiment.name, [node.key for node in nodes])
     sign = 1 if better(objectives[0]) == "lower" else -1
     executed: list[str] = []
+    trained = {plan.node.key for plan in run.stages}
+    say({"asked": len(run.stages), "executed": 0})
     for place, plan in enumerate(run.stages):
         executed += _stage(run, place, plan, store, lambda step, loss: say({"step": step, "value": sign * loss}))
+        say({"executed": len(trained & set(executed))})
     follower = Follower(lambda node, point: None)
     runner.run(runner.pending(run.rows.values(), store), store, follower)
-    trained = {plan.node.key for plan in run.stages}
-    say({"asked": len(run.stages), "executed": len(trained & set(executed))})
     found = named(collect.run_result(run, store, set(executed)))
     missing = [key for key in objectives if key not in found or math.isnan(found[key].value)]
     if missing:

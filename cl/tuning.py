@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import statistics
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,41 +21,22 @@ import numpy as np
 import optuna
 from filelock import FileLock
 
+from cl import study_storage
 from cl.errors import UserError
 from cl.experiment import Experiment
 from cl.node import digest
 from cl.studies import StudyPlan
 
-HEARTBEAT, GRACE = 5, 20
-"""Seconds between signs of life of a trial, and without one until another process takes it up again."""
 STARTUP = 4  # trials before the median pruner prunes
 FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
 
 
 def open_study(asked: StudyPlan, whole: Experiment, scratch: Path) -> tuple[optuna.Study, str]:
-    """The study in its database, and the database's URL. A new study tries the file's own values first."""
-    tune = whole.tune
+    """The study and its database's URL without password. A new study tries the file's own values first."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal has its own progress
     scratch.mkdir(parents=True, exist_ok=True)
-    url = tune.storage or f"sqlite:///{scratch.resolve()}/optuna.db"
-    url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)  # the driver that `cl[postgres]` installs
-    waits = {"connect_args": {"timeout": 100}} if url.startswith("sqlite") else {}
-    with warnings.catch_warnings(), FileLock(scratch / "optuna.lock"):  # two that make tables refuse each other
-        warnings.simplefilter(
-            "ignore", optuna.exceptions.ExperimentalWarning
-        )  # heartbeats, for which there is no other way
-        retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3)
-        try:
-            storage = optuna.storages.RDBStorage(
-                url,
-                engine_kwargs=waits,
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=retry,
-            )
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"tune.storage: {url} cannot be opened: {type(error).__name__}: {reason}") from error
+    with FileLock(scratch / "optuna.lock"):  # two that make the same tables would refuse each other
+        storage = study_storage.opened(whole.tune.storage, scratch)
         study = optuna.create_study(
             storage=storage,
             pruner=_pruner(asked, whole),
@@ -65,13 +44,14 @@ def open_study(asked: StudyPlan, whole: Experiment, scratch: Path) -> tuple[optu
             directions=asked.directions,
             load_if_exists=True,
         )
-        study.set_metric_names(asked.objectives)
+        with study_storage.experimental():
+            study.set_metric_names(asked.objectives)
         opened = int(study.user_attrs.get("opened", 0))
         study.set_user_attr("opened", opened + 1)
         study.sampler = _sampler(asked, whole, opened)
         if whole.tune.sampler != "grid":
             study.enqueue_trial({key: found.value for key, found in asked.space.items()}, skip_if_exists=True)
-    return study, url
+    return study, study_storage.shown(storage.url)
 
 
 def _sampler(asked: StudyPlan, whole: Experiment, opened: int) -> optuna.samplers.BaseSampler:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,7 +20,7 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from cl import cli, evaluation, experiment, studies, trial, tuning
+from cl import cli, evaluation, experiment, studies, study_storage, trial, tuning
 from cl.errors import UserError
 from cl.report import tuning as report
 from tests.training_fixture import ROOT, TEXTS, write_toy
@@ -119,7 +120,7 @@ def test_a_stored_trial_tells_the_pruner_the_same(tmp_path: Path) -> None:
     folder = toy(tmp_path, {"protocol": "oracle"}, evaluation={"points": 20, "share": 0.9, "probe_tokens": 64})
     cold, warm = said(folder), said(folder)
     assert [line for line in cold if "executed" not in line] == [line for line in warm if "executed" not in line]
-    assert [line["executed"] for line in (*cold, *warm) if "executed" in line] == [2, 0]
+    assert [line["executed"] for line in (*cold, *warm) if "executed" in line] == [0, 1, 2, 0, 0, 0]
     inside = [line["step"] for line in cold if "step" in line and line["step"] % trial.STAGE]
     assert inside
     assert all(step % (trial.STAGE // trial.LOOKS) == 0 for step in inside)
@@ -183,6 +184,16 @@ def test_what_is_no_mean_loss_is_not_pruned(tmp_path: Path) -> None:
         with contextlib.chdir(tmp_path):
             _, (plan,) = studies.plan(*experiment.read("toyexp.yaml"))
         assert tuning.prunes(plan) == pruned
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with Study.optimize")
+def test_a_waiting_trial_is_taken_up_once(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=study_storage.opened(None, tmp_path))
+    for number in range(30):
+        study.enqueue_trial({"x": number})
+    with ThreadPoolExecutor(4) as pool:
+        asked = list(pool.map(lambda _: study.ask().number, range(30)))
+    assert sorted(asked) == list(range(30))
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with Study.optimize")
@@ -254,7 +265,7 @@ def test_a_killed_study_goes_on(tmp_path: Path) -> None:
     (name,) = optuna.get_all_study_names(url)
     first = optuna.load_study(study_name=name, storage=url).get_trials()[0]
     assert first.state == TrialState.RUNNING
-    with patch.object(tuning, "GRACE", 2), patch.object(tuning, "HEARTBEAT", 1):
+    with patch.object(study_storage, "GRACE", 2), patch.object(study_storage, "HEARTBEAT", 1):
         time.sleep(2.5)
         (study,) = tuned(folder)
     states = [one["state"] for one in study["trials"]]
@@ -287,6 +298,10 @@ def test_two_workers_share_a_study_in_postgresql(tmp_path: Path, postgres: str) 
     assert 4 <= len(trials) <= 5  # the last two may begin together
     assert all(t.state in tuning.FINISHED for t in trials)
     assert all(label in text for text in printed for label in ("chosen", "studies"))
+
+
+def test_a_password_is_not_shown() -> None:
+    assert study_storage.shown("postgresql+psycopg://me:secret@host/db") == "postgresql+psycopg://me:***@host/db"
 
 
 def test_a_storage_that_is_not_there_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
