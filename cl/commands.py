@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cl.graph import Graph
     from cl.node import Node
     from cl.results import ExperimentResult
+    from cl.settings import Cluster
     from cl.tracking import Tracker
 
 console = Console()
@@ -34,17 +35,26 @@ def plan(name: str, settings: list[str]) -> None:
     _planned(name, settings, protect=False)
 
 
-def run(name: str, settings: list[str], command: str = "run") -> tuple[Graph, Store, ExperimentResult]:
-    """Execute what is missing of an experiment, then report: terminal table, HTML, results.json, MLflow."""
-    from cl import collect, report, runner
+Ran = tuple["Graph", Store, "ExperimentResult"]
+
+
+def run(name: str, settings: list[str], command: str = "run") -> Ran | None:
+    """Execute what is missing of an experiment, then report: terminal table, HTML, results.json, MLflow.
+
+    None where it was submitted as jobs, the last of which reports.
+    """
+    from cl import collect, launchers, report
     from cl.console import ProgressListener
 
     graph, store, todo, cost = _planned(name, settings, protect=True)
+    if todo and graph.experiment.launcher == "slurm":
+        _submitted(graph, store, todo, [command, name, *settings])
+        return None
     started = time.monotonic()
     with tracker_of(graph, store) as tracker:
         listener = ProgressListener(console, todo, cost, tracker.point if tracker else None)
         with quiet(), listener.bars if todo else contextlib.nullcontext():
-            runner.run(todo, store, listener)
+            launchers.execute(todo, store, listener, graph.experiment)
         if tracker is not None:
             tracker.close()  # plotly looks into modules that its thread may have half imported
         typed = " ".join([f"cl {command}", shlex.quote(name), *map(shlex.quote, settings)])
@@ -56,6 +66,19 @@ def run(name: str, settings: list[str], command: str = "run") -> tuple[Graph, St
         _finish_tracking(tracker, result, folder)
     _show_outcome(result, folder, tracker)
     return graph, store, result
+
+
+def _submitted(graph: Graph, store: Store, todo: list[Node], typed: list[str]) -> None:
+    """Submit what is missing as Slurm jobs, and a last one that runs the command again to report."""
+    from cl.launchers import slurm
+
+    report = [sys.executable, "-m", "cl.cli", *typed, "--launcher=local"]
+    with quiet():
+        ids, folder = slurm.submit(todo, store, graph.experiment.cluster, graph.experiment.name, report)
+    console.print(
+        f"submitted {len(ids)} jobs, {ids[0]} to {ids[-1]}; the last one reports. Where a job fails, its log says why, "
+        f"and the same command submits what is left.\nlogs     {escape(str(folder))}"
+    )
 
 
 def _planned(name: str, settings: list[str], protect: bool) -> tuple[Graph, Store, list[Node], Estimate]:
@@ -72,7 +95,25 @@ def _planned(name: str, settings: list[str], protect: bool) -> tuple[Graph, Stor
         todo = runner.pending([planned.base, *planned.data.values(), *wanted], store)
         cost = costs.estimate(planned, todo, store)
     show_plan(console, planned, store, todo, cost)
+    if todo and planned.experiment.launcher == "slurm":
+        console.print(_jobs(todo, cost, planned.experiment.cluster))
     return planned, store, todo, cost
+
+
+def _jobs(todo: list[Node], cost: Estimate, cluster: Cluster) -> Table:
+    """A line per Slurm job."""
+    from cl.console import duration
+    from cl.launchers import slurm
+
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("job", "nodes", "waits for", "GPUs", "takes"):
+        table.add_column(column, justify="left" if column in ("job", "waits for") else "right")
+    for number, job in enumerate(slurm.jobs(todo), 1):
+        seconds = sum(cost.seconds[node.key] for node in job.nodes)
+        took = duration(seconds) + (f" [red]of {cluster.minutes} min[/]" if seconds > 60 * cluster.minutes else "")
+        waits = ", ".join(str(at + 1) for at in sorted(job.after))
+        table.add_row(f"{number} {escape(job.name)}", str(len(job.nodes)), waits, str(job.gpus), took)
+    return table
 
 
 @contextlib.contextmanager

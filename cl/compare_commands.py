@@ -30,7 +30,10 @@ def compare(name: str, settings: list[str]) -> None:
     with quiet():
         wanted = experiment.load(name, settings)
         asked = checked(wanted)
-    graph, store, result = commands.run(name, settings, "compare")
+    ran = commands.run(name, settings, "compare")
+    if ran is None:  # submitted as jobs, the last of which compares
+        return
+    graph, store, result = ran
     found = comparison.compare(result, asked)
     folder = Path(wanted.output) / wanted.name
     page, file, record = (folder / f"comparison.{end}" for end in ("html", "json", "yaml"))

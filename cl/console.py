@@ -97,7 +97,7 @@ def totals(graph: Graph, todo: list[Node], cost: Estimate) -> str:
 
 
 class ProgressListener:
-    """A bar for the whole graph and one for the node in progress, with the newest loss.
+    """A bar for the whole graph and one for each node in progress, with the newest loss.
 
     also: who else wants each point. executed: keys of the nodes that were computed.
     """
@@ -116,8 +116,8 @@ class ProgressListener:
             console=console,
         )
         self.whole = self.bars.add_task("all", total=max(1.0, sum(cost.seconds.values())), note="")
-        self.current: TaskID | None = None
-        self.done = 0.0
+        self.current: dict[str, TaskID] = {}
+        self.done: dict[str, float] = {}
 
     def waiting(self, node: Node) -> None:
         """Say why nothing happens."""
@@ -129,37 +129,37 @@ class ProgressListener:
 
     def started(self, node: Node) -> None:
         """Show a bar for the node."""
-        self.current = self.bars.add_task(f"{node.kind} {node.name}", total=1, note="")
+        if node.key not in self.current:  # a worker that died starts it again
+            self.current[node.key] = self.bars.add_task(f"{node.kind} {node.name}", total=1, note="")
 
     def progress(self, node: Node, done: int, total: int) -> None:
         """Move both bars."""
-        if self.current is not None:
-            self.bars.update(self.current, completed=done, total=total)
-        self.bars.update(self.whole, completed=self.done + self.cost.seconds[node.key] * done / total)
+        if node.key in self.current:
+            self.bars.update(self.current[node.key], completed=done, total=total)
+        self._count(node, done / total)
 
     def point(self, node: Node, point: Point) -> None:
         """Show the newest figures, and hand the point on."""
         if self.also is not None:
             self.also(node, point)
-        if self.current is None:
+        if node.key not in self.current:
             return
         parts = [f"loss {point.loss:.3f}"] if point.loss is not None else []
         parts += [f"{name} {value:.3f}" for name, value in point.scores.items()]
         speed = f"{point.tokens / point.seconds:,.0f} tok/s" if point.seconds and point.tokens else ""
-        self.bars.update(self.current, note="  ".join([*parts, speed]))
+        self.bars.update(self.current[node.key], note="  ".join([*parts, speed]))
 
     def finished(self, node: Node, seconds: float) -> None:
         """Leave one line about the node and drop its bar."""
         self.executed.add(node.key)
         self._count(node)
-        if self.current is not None:
-            self.bars.remove_task(self.current)
-            self.current = None
+        if node.key in self.current:
+            self.bars.remove_task(self.current.pop(node.key))
         self._line("[green]done[/]", node, f"{duration(seconds):>7}  {node.key[:8]}")
 
-    def _count(self, node: Node) -> None:
-        self.done += self.cost.seconds[node.key]
-        self.bars.update(self.whole, completed=self.done)
+    def _count(self, node: Node, share: float = 1.0) -> None:
+        self.done[node.key] = share * self.cost.seconds[node.key]
+        self.bars.update(self.whole, completed=sum(self.done.values()))
 
     def _line(self, word: str, node: Node, note: str) -> None:
         self.bars.console.print(f"  {word} {node.kind:11} {escape(node.name):40} {note}")

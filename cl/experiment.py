@@ -21,7 +21,7 @@ import yaml
 from cl import catalog, space
 from cl.command_settings import Compare, SampleOrder, Tune, Tuned
 from cl.errors import UserError
-from cl.settings import Checkpoints, Evaluation, Model, Tracking, Train
+from cl.settings import Checkpoints, Cluster, Evaluation, Model, Tracking, Train
 from cl.space import Range
 
 
@@ -51,6 +51,8 @@ class Experiment:
         tuned: what it chose: path of its tuned.yaml; each strategy and order then has its own values.
         upto: run only so many leading tasks of each order.
         tracking: where it is logged.
+        launcher: where nodes are executed: `local`, in this process; `ray`, on a cluster; `slurm`, as jobs.
+        cluster: what `ray` and `slurm` run on.
         store: folder or fsspec URL of the node store.
         output: folder of reports; each experiment has its own folder there.
     """
@@ -74,6 +76,8 @@ class Experiment:
     tuned: Tuned | None = None
     upto: int | None = None
     tracking: Tracking = field(default_factory=Tracking)
+    launcher: Literal["local", "ray", "slurm"] = "local"
+    cluster: Cluster = field(default_factory=Cluster)
     store: str = "store"
     output: str = "results"
 

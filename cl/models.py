@@ -214,12 +214,13 @@ def resolve(train: Train, parameters: float, packed: bool = True) -> dict[str, s
     and the model has at least WORTH_COMPILING parameters, if all rows are packed: those of instruction tasks differ in
     length, and each length would be compiled anew. All enter the key as resolved, so a result never
     hides which one it had; none depends on the budget, so a longer experiment finds the nodes of a shorter one.
+    GPUs may be elsewhere: only computing a node asks for them (`cl.runner.run`).
     """
     import torch
 
     device = train.device if train.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("train.device: cuda is not available here; use cpu or auto")
+    if device == "cuda" and not torch.cuda.is_available() and train.precision == "auto":
+        raise UserError("train.precision: auto cannot be settled: there is no cuda here; say fp32 or bf16")
     fast = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_amx_tile_supported()
     precision = train.precision if train.precision != "auto" else ("bf16" if fast else "fp32")
     compiler = device == "cuda" or bool(shutil.which("g++") or shutil.which("clang++"))

@@ -87,6 +87,12 @@ class Node:
             "code": code_version((MODULES[self.kind], *self.extra_sources)),
         }
 
+    @property
+    def gpus(self) -> int:
+        """GPUs that computing it needs."""
+        devices = [self.spec.get("device"), *(stage["device"] for stage in self.spec.get("stages", ()))]
+        return 1 if "cuda" in devices else 0
+
     @cached_property
     def key(self) -> str:
         """Hexadecimal content address."""

@@ -76,7 +76,7 @@ def _show(action: str, planned: Graph, orderings: list[Ordering]) -> None:
 
 def _runner(planned: Graph, store: Store) -> Run:
     """Executes nodes with progress; the nodes are kept from `cl store gc`."""
-    from cl import costs, runner
+    from cl import costs, launchers, runner
     from cl.console import ProgressListener
 
     def run(nodes: Sequence[Node]) -> None:
@@ -89,7 +89,7 @@ def _runner(planned: Graph, store: Store) -> Run:
             cost = costs.estimate(planned, todo, store)
             listener = ProgressListener(console, todo, cost, None)
             with listener.bars:
-                runner.run(todo, store, listener)
+                launchers.execute(todo, store, listener, planned.experiment)
 
     return run
 

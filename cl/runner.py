@@ -8,36 +8,15 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cl import machine, strategy
 from cl.errors import UserError
 from cl.method import Method
 from cl.node import Node, ancestors
+from cl.parcel import Listener
 from cl.results import Point
 from cl.store import Store
-
-
-class Listener(Protocol):
-    """Who follows the execution of a graph."""
-
-    def waiting(self, node: Node) -> None:
-        """Another process computes the node; we wait for it."""
-
-    def found(self, node: Node) -> None:
-        """Another process stored the node since we planned."""
-
-    def started(self, node: Node) -> None:
-        """A node's computation begins."""
-
-    def progress(self, node: Node, done: int, total: int) -> None:
-        """`done` of `total` steps of the node are finished."""
-
-    def point(self, node: Node, point: Point) -> None:
-        """A train node recorded a point of its curve."""
-
-    def finished(self, node: Node, seconds: float) -> None:
-        """The node is stored."""
 
 
 def pending(wanted: Iterable[Node], store: Store) -> list[Node]:
@@ -66,8 +45,10 @@ def pending(wanted: Iterable[Node], store: Store) -> list[Node]:
 def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
     """Execute nodes in the given order and publish each; finished ones stay stored whatever happens to a later one.
 
-    Raises what a node raises, and UserError for a result that is not finite.
+    Raises what a node raises, and UserError for a result that is not finite and for a GPU that is not there.
     """
+    nodes = list(nodes)
+    _check_gpus(nodes)
     machine.keep_freed_memory()
     for node in nodes:
         with store.work(node, partial(listener.waiting, node)) as work:
@@ -82,6 +63,21 @@ def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
             store.publish(node, work, {"seconds_in_all": seconds, "machine": machine.record(), **result})
             listener.finished(node, seconds)
         gc.collect()  # learner, trainer and callbacks know one another; their tensors do not wake the collector
+
+
+def _check_gpus(nodes: Iterable[Node]) -> None:
+    """Refuse before anything is computed what this machine cannot compute."""
+    needing = [node for node in nodes if node.gpus]
+    if not needing:
+        return
+    import torch
+
+    if (here := torch.cuda.device_count()) < (most := max(node.gpus for node in needing)):
+        name = f"{needing[0].kind} {needing[0].name}"
+        raise UserError(
+            f"train.device: {name} needs cuda ({most} GPU(s)) and there are {here} here; use cpu or auto, or set "
+            "launcher to ray or slurm"
+        )
 
 
 def _check_finite(node: Node, result: dict[str, Any]) -> None:

@@ -77,12 +77,13 @@ class Store:
         if self.is_local:
             return Path(self.root) / "nodes" / node.key
         local = self.scratch / "nodes" / node.key
-        if not all((local / name).exists() for name in (RECORD, *node.needs)):
-            shutil.rmtree(local, ignore_errors=True)  # fetched when it had fewer artifacts
-            local.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=local.parent) as new:  # renamed when whole
-                self.fs.get(f"{self.root}/nodes/{node.key}/", f"{new}/node/", recursive=True)
-                Path(new, "node").rename(local)
+        local.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(local.with_suffix(".lock")):  # workers of one machine share what is fetched
+            if not all((local / name).exists() for name in (RECORD, *node.needs)):
+                shutil.rmtree(local, ignore_errors=True)  # fetched when it had fewer artifacts
+                with tempfile.TemporaryDirectory(dir=local.parent) as new:  # renamed when whole
+                    self.fs.get(f"{self.root}/nodes/{node.key}/", f"{new}/node/", recursive=True)
+                    Path(new, "node").rename(local)
         return local
 
     @contextmanager
@@ -188,6 +189,7 @@ class Store:
             self.fs.rm(place, recursive=True)
             if not self.is_local:
                 shutil.rmtree(self.scratch / "nodes" / key, ignore_errors=True)
+                (self.scratch / "nodes" / f"{key}.lock").unlink(missing_ok=True)
         for name in dropped:
             self.fs.rm_file(f"{self.root}/roots/{name}.json")
         return freed + self._collect_scratch()

@@ -66,6 +66,9 @@ def plan(raw: dict[str, Any], ranges: Mapping[str, Range]) -> tuple[Experiment, 
     if not ranges:
         raise UserError("tune: nothing to search; write a range in place of a value, such as lr: {value: 1.0e-3, "
                         "low: 1.0e-4, high: 1.0e-2, log: true}")  # fmt: skip
+    if whole.launcher != "local":
+        raise UserError(f"launcher: {whole.launcher} is not for trials: they are processes of this machine, as many as "
+                        "tune.workers; more machines share a study by tune.storage")  # fmt: skip
     labels = whole.tune.strategies or list(whole.strategies)
     if wrong := [label for label in labels if label not in whole.strategies]:
         raise UserError(f"tune.strategies: {wrong[0]!r} is none of {', '.join(whole.strategies)}")
@@ -116,7 +119,7 @@ def _study(
     tune = whole.tune
     methods = {part.name for part in strategy.build(label, whole.strategies[label], whole.strategy).parts}
     own = copy.deepcopy(raw)
-    for key in ("tune", "compare", "order", "tuned", "question", "output"):
+    for key in ("tune", "compare", "order", "tuned", "question", "output", "launcher", "cluster"):
         own.pop(key, None)
     own |= {"strategies": {label: raw["strategies"][label]}, "seeds": [tune.seed], "tracking": {"uri": "none"}}
     own["strategy"] = {name: settings for name, settings in (raw.get("strategy") or {}).items() if name in methods}

@@ -228,8 +228,9 @@ def test_without_a_compiler_auto_is_eager_and_true_an_error(monkeypatch: Any) ->
 
 def test_cuda_where_there_is_none_is_an_error(monkeypatch: Any) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"train\.device: cuda is not available here"):
+    with pytest.raises(UserError, match=r"train\.precision: auto cannot be settled: there is no cuda here"):
         models.resolve(Train(device="cuda"), 0.0)
+    assert models.resolve(Train(device="cuda", precision="bf16"), 0.0)["device"] == "cuda"  # computed elsewhere
 
 
 @pytest.mark.slow

@@ -213,3 +213,16 @@ def test_the_plan_forecasts_what_is_read(toy: Path, run: Any) -> None:
         ledger = json.loads(store.result(stage.node)["ledger"])
         assert {name: account["tokens"] for name, account in ledger.items()} == stage.after.tokens
         assert store.result(stage.node)["tokens"] == stage.node.cost
+
+
+def test_a_gpu_that_is_not_here_is_said_before_anything_is_computed(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    computed: list[Node] = []
+    fake(monkeypatch, computed)
+    store = Store("store")
+    nodes = runner.pending(wanted(planned("--train.device=cuda")), store)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(UserError, match=r"train english needs cuda \(1 GPU\(s\)\) and there are 0 here"):
+        runner.run(nodes, store, Log())
+    assert not computed
