@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from cl.errors import UserError
+from cl.ground import TOGETHER
 from cl.method import Method
 from cl.mixing import Account, Ledger
 from cl.node import Node
@@ -101,6 +102,7 @@ class Chain(Sides):
                 "evaluation": dataclasses.asdict(self.ground.experiment.evaluation),
                 "keep_optimizer": keep,
                 "checkpoints": dataclasses.asdict(self.ground.experiment.checkpoints),
+                **{name: getattr(train, name) for name in TOGETHER},
                 **self.ground.local,
             },
         )

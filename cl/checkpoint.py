@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cl import processes
 from cl.method import Method
 
 
@@ -24,7 +25,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Optimizer state as named tensors: `PARAMETER_INDEX/NAME`; parameter groups are settings and not stored."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{index}/{name}": value.contiguous() if isinstance(value, Tensor) else torch.tensor(value)
+        f"{index}/{name}": processes.whole(value).contiguous() if isinstance(value, Tensor) else torch.tensor(value)
         for index, values in state.items()
         for name, value in values.items()
     }
@@ -33,9 +34,10 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Inverse of `optimizer_tensors`, for an optimizer over the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for key, value in tensors.items():
         index, name = key.split("/")
-        state.setdefault(int(index), {})[name] = value
+        state.setdefault(int(index), {})[name] = processes.like(value, parameters[int(index)])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -86,13 +88,19 @@ def save(
     methods: Sequence[Method],
     extra: dict[str, Any],
 ) -> None:
-    """Write a checkpoint after `step` optimizer steps; it replaces the older ones once it is complete."""
+    """Write a checkpoint after `step` optimizer steps; it replaces the older ones once it is complete.
+
+    Of several processes the first one writes what all have gathered; so any number of them can go on from it.
+    """
+    weights = {name: processes.whole(value).contiguous() for name, value in _untied(_changing(model)).items()}
+    moments = optimizer_tensors(optimizer)
+    if processes.rank():
+        return
     new = folder / f"{step:09d}.new"
     shutil.rmtree(new, ignore_errors=True)  # left by a process that was killed while writing
     new.mkdir(parents=True)
-    weights = {name: value.contiguous() for name, value in _changing(model).items()}
-    save_file(_untied(weights), new / "model.safetensors")
-    save_file(optimizer_tensors(optimizer), new / "optimizer.safetensors")
+    save_file(weights, new / "model.safetensors")
+    save_file(moments, new / "optimizer.safetensors")
     save_file(method_tensors(methods), new / "methods.safetensors")
     save_file(random_state(), new / "random.safetensors")
     (new / "state.json").write_text(json.dumps({"step": step, **extra}), encoding="utf-8")
@@ -122,14 +130,22 @@ def restore(
 
 def _untied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Each storage once: safetensors refuses tied weights."""
-    seen: set[int] = set()
-    return {n: v for n, v in weights.items() if not (v.data_ptr() in seen or seen.add(v.data_ptr()))}  # type: ignore[func-returns-value]
+    return {names[-1]: weights[names[-1]] for names in _sharing(weights)}
 
 
 def _tied(weights: dict[str, Tensor], full: dict[str, Tensor]) -> dict[str, Tensor]:
     """Add the names that share a storage with a stored one."""
-    stored = {full[name].data_ptr(): value for name, value in weights.items()}
-    return {name: stored[value.data_ptr()] for name, value in full.items()}
+    stored = {name: weights[known] for names in _sharing(full) for known in names if known in weights for name in names}
+    return {name: processes.like(stored[name], value) for name, value in full.items()}
+
+
+def _sharing(weights: Mapping[str, Tensor]) -> list[list[str]]:
+    """Names by storage."""
+    found: dict[int, list[str]] = {}
+    for name, value in weights.items():
+        own = processes.here(value)
+        found.setdefault(own.data_ptr() if own.numel() else id(value), []).append(name)
+    return list(found.values())
 
 
 def _changing(model: nn.Module) -> dict[str, Tensor]:

@@ -16,13 +16,15 @@ from cl.scenario import Scenario
 from cl.strategy import Part
 
 DEFAULT_VOCABULARY = 4096
+TOGETHER = ("devices", "distributed")
+"""Settings of training that change rounding alone, as threads do."""
 
 
 class Ground:
     """Shared nodes and settings of one experiment; equal nodes are found by their keys, so none is remembered here.
 
     train: training settings without those that `resolved` holds as this machine settles them: device, precision,
-    compile; local: what a node needs to find its definitions, and no key holds.
+    compile, and without TOGETHER; local: what a node needs to find its definitions, and no key holds.
     """
 
     def __init__(self, experiment: Experiment, defined: Scenario) -> None:
@@ -30,7 +32,9 @@ class Ground:
         self.budget = Budget(experiment, defined)
         packed = all(task.kind == "text" for task in (*defined.tasks.values(), *defined.general.values()))
         self.resolved = models.resolve(experiment.train, models.stated_parameters(experiment.model), packed)
-        self.train = {k: v for k, v in dataclasses.asdict(experiment.train).items() if k not in self.resolved}
+        self.train = {
+            k: v for k, v in dataclasses.asdict(experiment.train).items() if k not in (*self.resolved, *TOGETHER)
+        }
         self.local: dict[str, Any] = {
             "scenario": experiment.scenario,
             "model": dataclasses.asdict(experiment.model),

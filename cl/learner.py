@@ -10,15 +10,17 @@ out of all that, and handed to its `step_terms`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from cl import adapters, losses
+from cl import adapters, losses, processes
 from cl.distillation import Teacher
 from cl.errors import UserError
 from cl.losses import Outputs
@@ -28,6 +30,18 @@ from cl.rows import Batch
 from cl.settings import Train
 from cl.token_loss import TokenLoss
 
+WHOLE = (
+    "remember",
+    "survey",
+    "loss_terms",
+    "token_terms",
+    "step_terms",
+    "after_backward",
+    "tensors",
+    "takes",
+    "teacher",
+)
+"""Hooks that see parameters or gradients, of which FSDP leaves a process a shard."""
 TASK = ""  # name of the task loss among the parts of an objective
 T = TypeVar("T")
 
@@ -72,12 +86,29 @@ class Learner(pl.LightningModule):
         if compiled:
             self._loss = torch.compile(self._loss, dynamic=False)
             self._outputs = torch.compile(self._outputs, dynamic=False)
+        self.seed = torch.initial_seed()
         self.last: dict[
             str, Any
         ] = {}  # of the last step: loss (None where no row was left to it), terms, grad_norm, lr
         if train.gradient_checkpointing:
             # renamed in transformers 5, where the old name warns
             getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+
+    def configure_model(self) -> None:
+        """Shard the model where the Trainer's strategy has a mesh of devices: FSDP.
+
+        Raises UserError for a method that reads or changes parameters while they are shards, and for a compiled model.
+        """
+        if self.device_mesh is None:
+            return
+        for method in self.methods:
+            if own := [hook for hook in WHOLE if getattr(type(method), hook) is not getattr(Method, hook)]:
+                name = type(method).__name__
+                raise UserError(
+                    f"train.distributed: {name} needs whole parameters ({own[0]}); use ddp in place of fsdp"
+                )
+        processes.shard(self.token_loss, self.device_mesh["data_parallel"])
+        self._outputs = self.token_loss.outputs
 
     def on_fit_start(self) -> None:
         """Training mode: transformers hands models over in evaluation mode, and Lightning leaves that as it is."""
@@ -103,10 +134,13 @@ class Learner(pl.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("lr_factor", 1.0)  # multiplied, never overwritten
         optimizer.zero_grad(set_to_none=True)
+        if (world := processes.world()) > 1:  # dropout: other rows, other numbers, and the same after a resumption
+            torch.manual_seed(((self.seed * 1_000_003 + self.step) * world + processes.rank()) % 2**63)
         own, taken = self._divide(batch)
         loss, terms = self._accumulate(own) if len(own.ids) else (None, {})
         terms |= self._beside(taken)
         norm = nn.utils.clip_grad_norm_([p for p in self.parameters() if p.requires_grad], self.settings.clip)
+        norm = processes.whole(norm)
         optimizer.step()
         self.step += 1
         self.last = {"loss": loss, "terms": terms, "grad_norm": norm, "lr": rate}
@@ -130,10 +164,11 @@ class Learner(pl.LightningModule):
         with torch.autocast(device, enabled=False):  # penalties are small sums of products: bf16 would round them away
             penalties = _named((method, method.step_terms(at)) for method in self.methods)
             if penalties:
-                self.manual_backward(torch.stack(list(penalties.values())).sum())
+                with self._alone():  # the same in all processes
+                    self.manual_backward(torch.stack(list(penalties.values())).sum())
             for method in self.methods:
                 method.after_backward(at)
-        return {name: value.detach() for name, value in penalties.items()}
+        return {name: value.detach() / processes.world() for name, value in penalties.items()}
 
     def _divide(self, batch: Batch) -> tuple[Batch, Batch | None]:
         """The rows of the task loss, and those that a method takes. Raises UserError where two methods take rows."""
@@ -142,20 +177,33 @@ class Learner(pl.LightningModule):
         if len(given) > 1:
             names = " and ".join(type(method).__name__ for method, _ in given)
             raise UserError(f"strategy: {names} take rows out of the task loss, only one may; leave one of them out")
+        if given and processes.world() > 1:
+            name = type(given[0][0]).__name__
+            raise UserError(
+                f"train.devices: {name} takes rows out of the task loss, whose number differs by device; use 1"
+            )
         if not given or not given[0][1].any():
             return batch, None
         return batch.at(~given[0][1]), batch.at(given[0][1])
 
     def _accumulate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Backward through all micro-batches; returns the step's mean loss and its further terms."""
-        count = batch.learned()
+        """Backward through all micro-batches; returns this process's part of the step's mean loss and further terms."""
+        count, world = processes.summed(batch.learned(), batch.ids.device), processes.world()
         sums: dict[str, Tensor] = {}
-        for part in batch.split(self.settings.micro_batch or len(batch.ids)):
+        parts = batch.split(self.settings.micro_batch or len(batch.ids))
+        for place, part in enumerate(parts, 1):
             objective, found = self._objective(part, count)
-            self.manual_backward(objective)
+            with self._alone() if place < len(parts) else nullcontext():
+                self.manual_backward(objective * world if world > 1 else objective)  # gradients become a mean
             for name, value in found.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
         return sums.pop(TASK), sums
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """In which gradients stay in this process; with FSDP they never do, for no process could hold them."""
+        if processes.world() > 1 and isinstance(self.trainer.strategy, DDPStrategy):
+            return self.trainer.strategy.block_backward_sync()
+        return nullcontext()
 
     def _objective(self, part: Batch, count: Tensor | int) -> tuple[Tensor, dict[str, Tensor]]:
         """A micro-batch's part of the step's objective, and what it consists of, without a graph, by name."""

@@ -226,6 +226,7 @@ def resolve(train: Train, parameters: float, packed: bool = True) -> dict[str, s
     compiler = device == "cuda" or bool(shutil.which("g++") or shutil.which("clang++"))
     if train.compile is True and not compiler:
         raise UserError("train.compile: true needs a C++ compiler (g++) on this machine; use false or auto")
+    packed = packed and (train.devices == 1 or train.distributed != "fsdp")  # which hooks into layers
     compiled = compiler and packed and parameters >= WORTH_COMPILING if train.compile == "auto" else train.compile
     return {"device": device, "precision": precision, "compile": compiled}
 

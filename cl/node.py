@@ -88,10 +88,15 @@ class Node:
         }
 
     @property
+    def processes(self) -> int:
+        """How many compute it together, each on a device of its own."""
+        return int(self.local.get("devices", 1))
+
+    @property
     def gpus(self) -> int:
         """GPUs that computing it needs."""
         devices = [self.spec.get("device"), *(stage["device"] for stage in self.spec.get("stages", ()))]
-        return 1 if "cuda" in devices else 0
+        return self.processes if "cuda" in devices else 0
 
     @cached_property
     def key(self) -> str:

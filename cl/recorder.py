@@ -19,7 +19,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from cl import checkpoint
+from cl import checkpoint, processes
 from cl.errors import UserError
 from cl.evaluation import Probe
 from cl.learner import Learner
@@ -55,6 +55,8 @@ class Job:
     probe: Probe
     device: str
     precision: str
+    devices: int
+    distributed: str
     work: Path
     evaluation: Evaluation
     checkpoints: Checkpoints
@@ -130,7 +132,7 @@ class Recorder(pl.Callback):
         self._save_if_due(learner)
 
     def _record(self, learner: Learner) -> None:
-        means = summarise(self.losses)  # first: reading them waits for the device
+        means = summarise(processes.added(self.losses))  # first: reading them waits for the device
         for method in learner.methods if means else ():
             means["terms"] |= method.figures()
         if not all(math.isfinite(means.get(name) or 0.0) for name in ("loss", "grad_norm")):
@@ -160,6 +162,7 @@ class Recorder(pl.Callback):
     def _look(self, learner: Learner) -> dict[str, float]:
         started = time.monotonic()
         scores = self.job.probe(learner.token_loss, self.job.device, self.job.precision)
+        processes.reshard(learner.token_loss)
         self.look_cost = time.monotonic() - started
         return scores
 
@@ -181,11 +184,14 @@ class Recorder(pl.Callback):
             left = job.evaluation.share * self.step_cost * total - job.eval_seconds
             affordable = math.floor(left / self.look_cost + 1e-9) if self.look_cost else job.evaluation.points
             self.next_look = job.first + next_look(done, total, job.evaluation.points, affordable)
+        self.next_look = processes.agreed(self.next_look)
 
     def _save_if_due(self, learner: Learner) -> None:
         every, step = self.job.checkpoints, learner.step
-        due = time.monotonic() - self.saved >= every.seconds or (every.steps is not None and step % every.steps == 0)
-        if not due or step == self.job.last:
+        asked = every.steps is not None and step % every.steps == 0
+        if step == self.job.last or (processes.world() > 1 and not asked and step not in self.record_at):
+            return  # several processes look at the clock together, not in each step
+        if not processes.agreed(asked or time.monotonic() - self.saved >= every.seconds):
             return
         if self.losses:
             self._record(learner)

@@ -124,6 +124,15 @@ def _base(node: Node, store: Store, work: Path, listener: Listener) -> dict[str,
 
 
 def _train(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    if node.processes == 1:
+        return train(node, store, work, listener)
+    from cl import spawn
+
+    return spawn.train(node, store, work, listener)
+
+
+def train(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    """Compute a train node in this process, alone or as one of several."""
     from cl import training
 
     methods = [_method(entry, node) for entry in node.spec["methods"]]

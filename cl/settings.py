@@ -52,6 +52,9 @@ class Train:
         compile: torch.compile; `auto`: where it pays (see `cl.models.resolve`).
         device: `cpu`, `cuda` or `auto`.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
+        devices: of one machine that train a stage together, a process each; they change a result by rounding alone, and
+            no key. All else is computed on one.
+        distributed: how: `ddp`, each has the whole model, or `fsdp`, each a shard of it.
     """
 
     lr: float = 1e-3
@@ -67,10 +70,16 @@ class Train:
     compile: bool | Literal["auto"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gradient_checkpointing: bool = False
+    devices: int = 1
+    distributed: Literal["ddp", "fsdp"] = "ddp"
 
     def __post_init__(self) -> None:
-        if self.micro_batch is not None and (self.micro_batch < 1 or self.batch % self.micro_batch):
-            raise UserError(f"train.micro_batch: {self.micro_batch} does not divide train.batch = {self.batch}")
+        if self.devices < 1 or self.batch % self.devices:
+            raise UserError(f"train.devices: {self.devices} does not divide train.batch = {self.batch}")
+        rows = self.batch // self.devices
+        if self.micro_batch is not None and (self.micro_batch < 1 or rows % self.micro_batch):
+            each = "" if self.devices == 1 else f" / {self.devices} devices"
+            raise UserError(f"train.micro_batch: {self.micro_batch} does not divide train.batch = {self.batch}{each}")
         if self.weight_decay < 0 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"train: weight_decay {self.weight_decay} must be >= 0, betas {self.betas} in [0, 1)")
         for name in ("lr", "eps", "clip", "sequence", "batch"):
@@ -139,8 +148,8 @@ class Cluster:
         address: of a running Ray cluster: `auto`, or HOST:PORT; by default one is started on this machine and ends with
             the command.
         workers: nodes at a time on a Ray cluster that is started here; by default as many as there are cores.
-        cpus: cores of each node, and its threads. On one kind of machine a result is bit for bit that of the local
-            launcher with as many threads.
+        cpus: cores of each process of a node, and its threads. On one kind of machine a result is bit for bit that of
+            the local launcher with as many threads.
         retries: how often a node is computed again whose worker died, or whose job was preempted or ran out of time.
         minutes: time limit of a Slurm job.
         slurm: what Slurm is told besides, as submitit names it: `partition`, `account`, `qos`, `mem`, `constraint`,

@@ -5,7 +5,7 @@ Shapes: B rows, T tokens per row, N = learned tokens (B*T for text), D hidden wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,8 @@ class TokenLoss:
         self.model, self.separator, self.boundaries = model, separator, boundaries
         head = model.get_output_embeddings()
         plain = isinstance(head, nn.Linear) and head.bias is None
+        self.outputs: Callable[[Batch], Outputs] = self.compute
+        self.root: nn.Module | None = None  # what holds a sharded model
         self.splits = plain and not any(getattr(model.config, name, None) for name in LOGIT_SCALES)
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
@@ -53,8 +55,11 @@ class TokenLoss:
         """Sum over all learned target tokens of a batch."""
         return losses.total_nll(self.outputs(batch))
 
-    def outputs(self, batch: Batch) -> Outputs:
-        """What the model makes of the learned tokens of a batch: the output layer is spared the others."""
+    def compute(self, batch: Batch) -> Outputs:
+        """What the model makes of the learned tokens of a batch: the output layer is spared the others.
+
+        Ask `outputs` for it, which a sharded model does by way of its hooks.
+        """
         targets = (batch.ids[:, 1:] if batch.targets is None else batch.targets).reshape(-1)
         weight = None
         if self.splits:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cl import adapters, checkpoint, teachers
+from cl import adapters, checkpoint, processes, teachers
 from cl.consolidation import MEMORY, trained
 from cl.evaluation import Probe, autocast, result_of
 from cl.learner import Learner
@@ -55,13 +56,20 @@ def train(order: Order) -> dict[str, Any]:
     """
     job = _job(order)
     optimizer = _fit(job, starting_optimizer(order.spec, order.inputs))
+    moments = checkpoint.optimizer_tensors(optimizer) if order.local["keep_optimizer"] else None
+    processes.gather(job.learner.token_loss)
+    if processes.rank() == 0:
+        _save(order, job, moments)
+    return _result(job)
+
+
+def _save(order: Order, job: Job, moments: dict[str, Tensor] | None) -> None:
     out = order.work / "out"
     adapters.save(job.learner.model, out, order.inputs["state"])
     if tensors := checkpoint.method_tensors(order.methods):
         save_file(tensors, out / "methods.safetensors")
-    if order.local["keep_optimizer"]:
-        save_file(checkpoint.optimizer_tensors(optimizer), out / "optimizer.safetensors")
-    return _result(job)
+    if moments is not None:
+        save_file(moments, out / "optimizer.safetensors")
 
 
 def _job(order: Order) -> Job:
@@ -82,6 +90,8 @@ def _job(order: Order) -> Job:
         probe=Probe(order.uses, settings, evaluation.probe_tokens, evaluation.batch),
         device=spec["device"],
         precision=spec["precision"],
+        devices=order.local["devices"],
+        distributed=order.local["distributed"],
         work=order.work,
         evaluation=evaluation,
         checkpoints=Checkpoints(**order.local["checkpoints"]),
@@ -178,14 +188,15 @@ def starting_optimizer(spec: Mapping[str, Any], inputs: Mapping[str, Path]) -> d
 
 
 class Batches(Dataset[Batch]):
-    """The batch of each optimizer step of a plan."""
+    """The batch of each optimizer step of a plan, or this process's part of it."""
 
     def __init__(self, plan: Plan, sources: Mapping[str, Rows], separator: int) -> None:
         self.plan, self.sources, self.separator = plan, sources, separator
 
     def __getitem__(self, step: int) -> Batch:
-        rows = (self.sources[source][row] for source, row in self.plan.batch(step))
-        return collate(rows, self.separator, torch.from_numpy(self.plan.origin(step)))
+        part = processes.rank(), processes.world()
+        rows = (self.sources[source][row] for source, row in self.plan.batch(step, *part))
+        return collate(rows, self.separator, torch.from_numpy(self.plan.origin(step, *part)))
 
     def __len__(self) -> int:
         return self.plan.steps
@@ -196,7 +207,8 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
     recorder = Recorder(job, optimizer_state)
     trainer = pl.Trainer(
         accelerator="gpu" if job.device == "cuda" else "cpu",
-        devices=1,
+        devices=job.devices,
+        strategy=_strategy(job),
         max_epochs=1,
         precision="bf16-mixed" if job.precision == "bf16" else "32-true",
         logger=False,
@@ -221,6 +233,17 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
     return recorder.optimizer
 
 
+def _strategy(job: Job) -> Strategy | str:
+    """How the processes that torchrun started (`cl.spawn`) work together."""
+    if job.devices == 1:
+        return "auto"
+    backend = "nccl" if job.device == "cuda" else "gloo"
+    if job.distributed == "fsdp":  # PyTorch's second, which shards each tensor, on CPUs as well
+        return ModelParallelStrategy(job.devices, tensor_parallel_size=1, process_group_backend=backend)
+    # A method may leave parameters without a gradient in a micro-batch, as experts that no token goes to.
+    return DDPStrategy(process_group_backend=backend, find_unused_parameters=bool(job.learner.methods))
+
+
 def _result(job: Job) -> dict[str, Any]:
     final = job.plan.ledger_after(job.last)
     tokens = sum(job.seen(job.last).values())
@@ -237,4 +260,5 @@ def _result(job: Job) -> dict[str, Any]:
         "ledger_before": job.plan.ledger.to_json(),
         "warnings": job.plan.warnings(),
         "threads": torch.get_num_threads(),
+        "devices": job.devices,
     }

@@ -106,12 +106,14 @@ def _started(todo: Sequence[Node], url: str, mail: Any, cluster: Cluster) -> dic
         before = dict.fromkeys(parent.key for parent in (*node.parents.values(), *node.uses.values()))
         options = {
             "name": f"{node.kind} {node.name}",
-            "num_cpus": cluster.cpus,
+            "num_cpus": cluster.cpus * node.processes,
             "num_gpus": node.gpus,
             "max_retries": cluster.retries,
         }
         waits = [tasks[key] for key in before if key in tasks]
-        tasks[node.key] = _work.options(**options).remote(parcel.pack([node]), url, cluster.cpus, mail, *waits)
+        tasks[node.key] = _work.options(**options).remote(
+            parcel.pack([node]), url, cluster.cpus * node.processes, mail, *waits
+        )
     return {tasks[node.key]: node for node in todo}
 
 

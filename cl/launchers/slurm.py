@@ -41,6 +41,11 @@ class Job:
         return max(node.gpus for node in self.nodes)
 
     @property
+    def processes(self) -> int:
+        """That compute its largest node together."""
+        return max(node.processes for node in self.nodes)
+
+    @property
     def name(self) -> str:
         """For people."""
         first = self.nodes[0]
@@ -102,10 +107,11 @@ def submit(
     ids: list[str] = []
     try:
         for job in jobs(todo):
-            executor = _executor(folder, cluster, job.name, job.gpus, [ids[at] for at in sorted(job.after)])
-            ids.append(executor.submit(Work(parcel.pack(job.nodes), worker.address(store), cluster.cpus)).job_id)
+            cores, waits = cluster.cpus * job.processes, [ids[at] for at in sorted(job.after)]
+            executor = _executor(folder, cluster, job.name, cores, job.gpus, waits)
+            ids.append(executor.submit(Work(parcel.pack(job.nodes), worker.address(store), cores)).job_id)
             record.write_text(json.dumps(ids), encoding="utf-8")  # each at once: what is queued must be known
-        executor = _executor(folder, cluster, f"report {name}", 0, ids)
+        executor = _executor(folder, cluster, f"report {name}", cluster.cpus, 0, ids)
         ids.append(executor.submit(submitit.helpers.CommandFunction(report)).job_id)
     except submitit.core.utils.FailedJobError as error:
         raise UserError(f"launcher: sbatch refuses a job: {' '.join(str(error).split())[-300:]}") from error
@@ -124,9 +130,11 @@ def _check_queue(record: Path) -> None:
         raise UserError(f"launcher: jobs of this experiment are in the queue: {', '.join(left)}; wait, or scancel them")
 
 
-def _executor(folder: Path, cluster: Cluster, title: str, gpus: int, after: Sequence[str]) -> submitit.SlurmExecutor:
+def _executor(
+    folder: Path, cluster: Cluster, title: str, cores: int, gpus: int, after: Sequence[str]
+) -> submitit.SlurmExecutor:
     """How one job is submitted."""
-    own: dict[str, Any] = {"job_name": title, "time": cluster.minutes, "cpus_per_task": cluster.cpus}
+    own: dict[str, Any] = {"job_name": title, "time": cluster.minutes, "cpus_per_task": cores}
     if gpus:
         own["gpus_per_node"] = gpus
     further = dict(cluster.slurm)

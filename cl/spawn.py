@@ -1,0 +1,56 @@
+"""A train node in several processes of this machine: torchrun starts `cl.rank` in each, the first tells how it goes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cl import parcel
+from cl.errors import UserError
+from cl.node import Node
+from cl.store import Store
+
+
+def train(node: Node, store: Store, work: Path, listener: parcel.Listener) -> dict[str, Any]:
+    """Compute a train node by as many processes as it wants devices; returns what the first one measured.
+
+    Raises UserError for what any of them refuses, RuntimeError where one fails, with the last words of the log.
+    """
+    sent, log = work / "processes.json", work / "processes.log"
+    threads = max(1, torch.get_num_threads() // node.processes)
+    place = {"store": store.url, "scratch": str(store.scratch), "work": str(work)}
+    sent.write_text(json.dumps({"parcel": parcel.pack([node]), "threads": threads, **place}), encoding="utf-8")
+    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={node.processes}", "-m", "cl.rank"]
+    with (
+        log.open("w", encoding="utf-8") as errors,
+        subprocess.Popen(
+            [sys.executable, *command, str(sent)], stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as run,
+    ):
+        assert run.stdout is not None
+        try:
+            found = _follow(run.stdout, node, listener)
+        finally:
+            run.terminate()  # torchrun ends its processes; after an interruption their checkpoint stays
+    if found is None:
+        words = log.read_text(encoding="utf-8").strip().splitlines()
+        raise RuntimeError(f"train {node.name}: a process ended without a result; see {log}\n" + "\n".join(words[-20:]))
+    return found
+
+
+def _follow(lines: Iterable[str], node: Node, listener: parcel.Listener) -> dict[str, Any] | None:
+    for line in lines:
+        said = json.loads(line)
+        if "error" in said:
+            raise UserError(said["error"])
+        if "result" in said:
+            result: dict[str, Any] = said["result"]
+            return result
+        parcel.hear(said, {node.key: node}, listener)
+    return None
