@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from cl.errors import UserError
 from cl.ground import TOGETHER
-from cl.method import Method
+from cl.method import Method, check_together
 from cl.mixing import Account, Ledger
 from cl.node import Node
 from cl.plans import RunPlan, StagePlan
@@ -69,6 +69,8 @@ class Chain(Sides):
         schedules = [part.name for part in active if type(part.method).schedule is not Method.schedule]
         if len(schedules) > 1:
             raise UserError(f"strategies.{self.chosen.label}: two schedules in stage {stage.t}: {schedules}; keep one")
+        if train.devices > 1:
+            check_together((part.method for part in active), sharded=train.distributed == "fsdp")
         spec = {
             "t": stage.t,
             "steps": steps,

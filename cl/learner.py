@@ -24,24 +24,12 @@ from cl import adapters, losses, processes
 from cl.distillation import Teacher
 from cl.errors import UserError
 from cl.losses import Outputs
-from cl.method import Method, MicroBatch, Progress, Step
+from cl.method import Method, MicroBatch, Progress, Step, check_together
 from cl.reading import Reading
 from cl.rows import Batch
 from cl.settings import Train
 from cl.token_loss import TokenLoss
 
-WHOLE = (
-    "remember",
-    "survey",
-    "loss_terms",
-    "token_terms",
-    "step_terms",
-    "after_backward",
-    "tensors",
-    "takes",
-    "teacher",
-)
-"""Hooks that see parameters or gradients, of which FSDP leaves a process a shard."""
 TASK = ""  # name of the task loss among the parts of an objective
 T = TypeVar("T")
 
@@ -97,16 +85,12 @@ class Learner(pl.LightningModule):
     def configure_model(self) -> None:
         """Shard the model where the Trainer's strategy has a mesh of devices: FSDP.
 
-        Raises UserError for a method that reads or changes parameters while they are shards, and for a compiled model.
+        Raises UserError for a method that several processes cannot train with.
         """
+        if processes.world() > 1:
+            check_together(self.methods, sharded=self.device_mesh is not None)
         if self.device_mesh is None:
             return
-        for method in self.methods:
-            if own := [hook for hook in WHOLE if getattr(type(method), hook) is not getattr(Method, hook)]:
-                name = type(method).__name__
-                raise UserError(
-                    f"train.distributed: {name} needs whole parameters ({own[0]}); use ddp in place of fsdp"
-                )
         processes.shard(self.token_loss, self.device_mesh["data_parallel"])
         self._outputs = self.token_loss.outputs
 
@@ -177,11 +161,6 @@ class Learner(pl.LightningModule):
         if len(given) > 1:
             names = " and ".join(type(method).__name__ for method, _ in given)
             raise UserError(f"strategy: {names} take rows out of the task loss, only one may; leave one of them out")
-        if given and processes.world() > 1:
-            name = type(given[0][0]).__name__
-            raise UserError(
-                f"train.devices: {name} takes rows out of the task loss, whose number differs by device; use 1"
-            )
         if not given or not given[0][1].any():
             return batch, None
         return batch.at(~given[0][1]), batch.at(given[0][1])

@@ -40,7 +40,7 @@ into the new memory. It is a node of its own, so a method that only looks back i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
@@ -55,7 +55,18 @@ if TYPE_CHECKING:
     from cl.reading import Reading
     from cl.rows import Batch
 
-__all__ = ["Candidates", "Learned", "Method", "MicroBatch", "Progress", "Stage", "Step", "Tasks", "Teaching"]
+__all__ = [
+    "Candidates",
+    "Learned",
+    "Method",
+    "MicroBatch",
+    "Progress",
+    "Stage",
+    "Step",
+    "Tasks",
+    "Teaching",
+    "check_together",
+]
 
 Tasks = Literal["all", "first", "later"]
 
@@ -229,3 +240,23 @@ class Method:
     def consolidates(cls) -> bool:
         """Whether the method has memory at all, and so nodes of its own."""
         return cls.consolidate is not Method.consolidate
+
+
+WHOLE = ("remember", "survey", "loss_terms", "token_terms", "step_terms", "after_backward", "tensors", "teacher")
+"""Hooks that see parameters, gradients or a model beside: what FSDP leaves a process shards of."""
+
+
+def check_together(methods: Iterable[Method], sharded: bool) -> None:
+    """Raises UserError for a method that several processes cannot train with, or not if the model is sharded.
+
+    Rows that a method takes for itself are not as many in each process, so a mean over processes would not be the mean
+    over rows. All other terms are the same in all processes, or means over tokens that are weighed by their number.
+    """
+    for method in methods:
+        name, own = type(method).__name__, type(method)
+        if own.takes is not Method.takes:
+            raise UserError(
+                f"train.devices: {name} takes rows out of the task loss, not as many in each process; use 1"
+            )
+        if sharded and (hooks := [hook for hook in WHOLE if getattr(own, hook) is not getattr(Method, hook)]):
+            raise UserError(f"train.distributed: {name} ({hooks[0]}) needs whole parameters; use ddp in place of fsdp")
