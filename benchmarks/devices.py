@@ -2,9 +2,10 @@
 
     python benchmarks/devices.py [--distributed=ddp] [--strategies=[ewc,reglora]] [--steps=12]
 
-Every named strategy learns two tasks with a fresh model of 0.1 M parameters: text (`tiny`), or instructions
-(`instructions_small`) where it needs them, once by one process and once by two on this machine. Printed: the largest
-difference of a loss in R, relative, after the last task; and of the mean training loss over the last tenth of a stage.
+Every named strategy learns two tasks with a fresh model of 0.1 M parameters: text (`tiny`), or the streams behind it in
+STREAMS where it needs other sets, once by one process and once by two on this machine. Printed: the largest relative
+difference of a loss in the last row of R; and of the loss and of the gradient's norm at a point of the curves (AdamW
+forgives a gradient of another length, a norm does not).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from cl.errors import UserError
 from cl.node import Node
 from cl.results import Point
 from cl.store import Store
+
+STREAMS = ("tiny", "instructions_small", "medicine_mixture")
 
 
 class Silent:
@@ -47,32 +50,35 @@ class Silent:
 
 def raw(strategy: str, scenario: str, steps: int, devices: int, distributed: str) -> dict[str, Any]:
     """The experiment as plain data."""
-    text = scenario == "tiny"
+    text = scenario != "instructions_small"
     return {
         "name": "devices",
         "scenario": scenario,
         "model": {"name": "llama-tiny", "vocabulary": 512},
         "strategies": {strategy: None},
-        **({"tokens": 8 * 32 * steps} if text else {"examples": 8 * steps}),
-        "upto": 2,
+        **({"tokens": 8 * steps * (32 if scenario == "tiny" else 256)} if text else {"examples": 8 * steps}),
+        "upto": None if scenario == "medicine_mixture" else 2,
         "train": {
-            "sequence": 32 if text else 256, "batch": 8, "micro_batch": 2, "lr": 1e-3, "precision": "fp32",
+            "sequence": 32 if scenario == "tiny" else 256, "batch": 8, "micro_batch": 2, "lr": 1e-3, "precision": "fp32",
             "compile": False, "device": "cpu", "devices": devices, "distributed": distributed,
         },
         "evaluation": {"tokens": 1024, "items": 0, "points": 2, "share": 0.9, "probe_tokens": 256},
     }  # fmt: skip
 
 
-def losses(spec: dict[str, Any], store: Store) -> tuple[list[float], list[float]]:
-    """Losses of the last row of R, and training losses at the end of each stage."""
+Figures = tuple[list[float], list[float], list[float]]
+
+
+def figures(spec: dict[str, Any], store: Store) -> Figures:
+    """Losses of the last row of R; training losses and norms of the gradient at all points."""
     with quiet():
         (run,) = graph.build(experiment.parse(spec)).runs
         nodes = [*(plan.node for plan in run.stages), *run.rows.values()]
         runner.run(runner.pending(nodes, store), store, Silent())
     cells = store.result(run.rows[max(run.rows)])["cells"]
-    ends = [store.result(plan.node)["points"][-10:] for plan in run.stages]
-    means = [[p["loss"] for p in end if p["loss"] is not None] for end in ends]
-    return [c["nll"] / c["tokens"] for c in cells.values()], [sum(each) / len(each) for each in means if each]
+    points = [point for plan in run.stages for point in store.result(plan.node)["points"] if point["loss"] is not None]
+    row = [cell["nll"] / cell["tokens"] for cell in cells.values()]
+    return row, [point["loss"] for point in points], [point["grad_norm"] for point in points]
 
 
 def apart(one: list[float], two: list[float]) -> float:
@@ -83,17 +89,18 @@ def apart(one: list[float], two: list[float]) -> float:
 def compared(strategy: str, distributed: str, steps: int, folder: str) -> str:
     """A line about a strategy."""
     words = ""
-    for scenario in ("tiny", "instructions_small"):
+    for scenario in STREAMS:
         try:
-            one = losses(raw(strategy, scenario, steps, 1, distributed), Store(f"{folder}/one"))
+            one = figures(raw(strategy, scenario, steps, 1, distributed), Store(f"{folder}/one"))
         except UserError as error:
             words = str(error)
             continue
         try:
-            two = losses(raw(strategy, scenario, steps, 2, distributed), Store(f"{folder}/{distributed}"))
+            two = figures(raw(strategy, scenario, steps, 2, distributed), Store(f"{folder}/{distributed}"))
         except UserError as error:
             return f"{scenario:20} refused: {error}"
-        return f"{scenario:20} R {apart(one[0], two[0]):.1e}   training {apart(one[1], two[1]):.1e}"
+        row, loss, norm = (apart(a, b) for a, b in zip(one, two, strict=True))
+        return f"{scenario:20} R {row:.1e}   loss {loss:.1e}   gradient {norm:.1e}"
     return f"not run: {words}"
 
 
