@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,21 @@ def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
         merged=run.merged,
         made={name: {key: result[key] for key in ("styles", "transforms")} for name, result in made.items()},
     )
+
+
+def answers(runs: Iterable[RunResult], store: Store, score: str, skip: int = 0) -> dict[str, dict[str, Any]]:
+    """How each question was answered after the last task, by strategy, unit and task but the first `skip`."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        row = max(run.matrix)
+        place = f"{store.root}/nodes/{run.matrix_keys[row]}/items"
+        by_task: dict[str, list[tuple[str, float]]] = {}
+        for task in run.order[skip:]:
+            if run.matrix[row][task].items:
+                lines = store.fs.cat_file(f"{place}/{task}.jsonl").decode().splitlines()
+                by_task[task] = [(item["question"], float(item[score])) for item in map(json.loads, lines)]
+        found.setdefault(run.strategy, {})[f"seed {run.seed}, {' > '.join(run.order)}"] = by_task
+    return found
 
 
 def _stage(

@@ -102,6 +102,8 @@ class Compare:
         level: of the bootstrap intervals.
         resamples: of the bootstrap.
         skip: leading tasks that no metric counts, because hyperparameters were chosen on them.
+        items: score of single answers by which the pairs are tested as well (`strict`, `normalised` or `format_ok`): a
+            claim about these checkpoints alone, where runs are too few for one about runs.
     """
 
     metrics: list[str] | None = None
@@ -112,6 +114,7 @@ class Compare:
     level: float = 0.95
     resamples: int = 10_000
     skip: int = 0
+    items: Literal["strict", "normalised", "format_ok"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("alpha", "level"):

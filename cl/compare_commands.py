@@ -12,12 +12,14 @@ from rich.markup import escape
 
 from cl import commands
 from cl.commands import console, quiet
+from cl.errors import UserError
 
 if TYPE_CHECKING:
     from cl.command_settings import Compare
     from cl.comparison import Comparison
     from cl.experiment import Experiment
     from cl.graph import Graph
+    from cl.item_tests import ItemContrast
     from cl.results import ExperimentResult
     from cl.store import Store
 
@@ -35,14 +37,26 @@ def compare(name: str, settings: list[str]) -> None:
         return
     graph, store, result = ran
     found = comparison.compare(result, asked)
+    single = _single(result, store, asked)
     folder = Path(wanted.output) / wanted.name
     page, file, record = (folder / f"comparison.{end}" for end in ("html", "json", "yaml"))
-    disclosed = disclosure.text(disclosure.record(result, found, "; ".join(result.notes) or None))
+    disclosed = disclosure.text(disclosure.record(result, found, "; ".join(result.notes) or None, single))
     record.write_text(disclosed, encoding="utf-8")
-    file.write_text(json.dumps(results.plain(dataclasses.asdict(found)), indent=1, allow_nan=False), encoding="utf-8")
-    report.write(result.question or result.name, found, disclosed, result.notes, page)
-    _show(found, [page, file, record])
+    plain = results.plain(dataclasses.asdict(found) | {"items": [dataclasses.asdict(one) for one in single]})
+    file.write_text(json.dumps(plain, indent=1, allow_nan=False), encoding="utf-8")
+    report.write(result.question or result.name, found, disclosed, result.notes, page, single)
+    _show(found, single, [page, file, record])
     _track(graph, store, result, found, [page, file, record])
+
+
+def _single(result: ExperimentResult, store: Store, asked: Compare) -> list[ItemContrast]:
+    """The tests of single answers; none where none was declared."""
+    from cl import collect, comparison, item_tests
+
+    if asked.items is None:
+        return []
+    pairs = comparison.declared(list(dict.fromkeys(run.strategy for run in result.runs)), asked)
+    return item_tests.contrasts(collect.answers(result.runs, store, asked.items, asked.skip), pairs, asked)
 
 
 def checked(wanted: Experiment) -> Compare:
@@ -57,10 +71,14 @@ def checked(wanted: Experiment) -> Compare:
     left, known = max(1, tasks - asked.skip), max(0, len(wanted.model.knows) - asked.skip)
     having = metrics.defined(left, len(defined.retain), known, scored)
     comparison.check(list(wanted.strategies), tasks, asked, having)
+    if asked.items is not None and not scored:
+        raise UserError(
+            f"compare.items: {asked.items} is a score of answers, and not all tasks are answered here; leave it out"
+        )
     return asked
 
 
-def _show(found: Comparison, files: list[Path]) -> None:
+def _show(found: Comparison, single: list[ItemContrast], files: list[Path]) -> None:
     from cl.measures import better
     from cl.report import comparison as report
 
@@ -77,6 +95,8 @@ def _show(found: Comparison, files: list[Path]) -> None:
     for contrast in found.contrasts:
         if contrast.reason:
             console.print(f"[yellow]{escape(contrast.a)} - {escape(contrast.b)}: {escape(contrast.reason)}[/]")
+    for one in single:
+        console.print(escape(one.sentence))
     for label, file in zip(("page", "results", "record"), files, strict=True):
         console.print(f"{label:8} {escape(str(file))}")
 

@@ -7,11 +7,13 @@ chosen, the conventions of the metrics, what it ran on, and limits.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from cl.comparison import UNITS, Comparison
+from cl.item_tests import ItemContrast
 from cl.results import ExperimentResult
 
 OMITTED = "omitted"
@@ -23,8 +25,10 @@ CONVENTIONS = {
 }
 
 
-def record(result: ExperimentResult, found: Comparison, selection: str | None = None) -> dict[str, Any]:
-    """The record as plain data. selection: how hyperparameters were chosen."""
+def record(
+    result: ExperimentResult, found: Comparison, selection: str | None = None, single: Sequence[ItemContrast] = ()
+) -> dict[str, Any]:
+    """The record as plain data. selection: how hyperparameters were chosen; single: tests of single answers."""
     config = result.config
     evaluation = config["evaluation"]
     return {
@@ -49,6 +53,7 @@ def record(result: ExperimentResult, found: Comparison, selection: str | None = 
             "test": "two-sided sign-flip (exact up to 20 units), Holm over the family",
             "alpha": found.alpha,
             "power": found.power,
+            "single_answers": [one.sentence for one in single] or OMITTED,
         },
         "conventions": CONVENTIONS,
         "averages": "macro: mean of task values",

@@ -20,6 +20,7 @@ from scipy import stats
 
 EXACT = 20  # units up to which all 2^n flips are tried
 DRAWN = 99_999  # flips that are drawn where there are more
+BATCH = 10**7  # numbers that are held at a time
 
 
 class Interval(NamedTuple):
@@ -39,8 +40,9 @@ def sign_flip(differences: Sequence[float]) -> float:
     count = 2 ** len(differences) if len(differences) <= EXACT else DRAWN
     generator = np.random.default_rng(0)
     found = stats.permutation_test(
-        (np.asarray(differences),), np.mean, permutation_type="samples", n_resamples=count, rng=generator
-    )
+        (np.asarray(differences),), np.mean, permutation_type="samples", n_resamples=count, rng=generator,
+        batch=max(1, BATCH // len(differences)),
+    )  # fmt: skip
     return float(found.pvalue)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cl.comparison import UNITS, Comparison, Contrast, Standing
+from cl.item_tests import ItemContrast
 from cl.measures import better
 from cl.report.page import embed, write_beside
 from cl.report.style import BOUNDARY, FAINT, PALETTE, REFERENCE, empty
@@ -147,8 +148,15 @@ def units_figure(metric: str, rows: Sequence[Standing]) -> go.Figure:
     return figure.update_yaxes(dtick=1).update_xaxes(tickformat=".4~g").update_layout(hovermode="closest")
 
 
-def write(question: str, found: Comparison, disclosure: str, notes: Sequence[str], path: Path) -> None:
-    """Write the page to `path`, self-contained. disclosure: the record as YAML."""
+def write(
+    question: str,
+    found: Comparison,
+    disclosure: str,
+    notes: Sequence[str],
+    path: Path,
+    single: Sequence[ItemContrast] = (),
+) -> None:
+    """Write the page to `path`, self-contained. disclosure: the record as YAML; single: tests of single answers."""
     write_beside(
         "comparison.html.j2",
         path,
@@ -161,4 +169,5 @@ def write(question: str, found: Comparison, disclosure: str, notes: Sequence[str
         pictures=[embed(name, figure) for name, figure in figures(found).items()],
         disclosure=disclosure,
         notes=notes,
+        single=[one.sentence for one in single],
     )
