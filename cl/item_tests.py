@@ -60,8 +60,12 @@ class ItemContrast:
         return (
             f"These checkpoints: {self.a} {said} {self.b} ({self.score}): {self.mean:+.3f} ({self.interval.low:.3f} … "
             f"{self.interval.high:.3f}), p {self.p:.2g}, Holm {self.adjusted:.2g}, {self.questions} questions of "
-            f"{self.tasks} tasks in {self.units} units. It says nothing of other seeds or orders."
+            f"{_count(self.tasks, 'task')} in {_count(self.units, 'unit')}. It says nothing of other seeds or orders."
         )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def contrasts(answers: Answers, pairs: Sequence[tuple[str, str]], wanted: Compare) -> list[ItemContrast]:

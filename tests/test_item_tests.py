@@ -57,7 +57,7 @@ def test_many_questions_decide_where_three_seeds_cannot() -> None:
     assert found.adjusted == found.p < 0.001
     assert found.interval.low > 0
     assert found.sentence.startswith("These checkpoints: a answers better than b (strict): +0.")
-    assert found.sentence.endswith("100 questions of 1 tasks in 3 units. It says nothing of other seeds or orders.")
+    assert found.sentence.endswith("100 questions of 1 task in 3 units. It says nothing of other seeds or orders.")
 
 
 def test_holm_is_over_the_pairs() -> None:
