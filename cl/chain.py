@@ -54,18 +54,19 @@ class Chain(Sides):
     def _keeps(self, stage: Stage) -> bool:
         if stage.parent is None:
             return False
-        kept = any(part.method.keep_optimizer() for part in self.chosen.parts if part.acts(stage))
+        kept = any(part.method.keep_optimizer() for part in self._of(stage)[1].parts if part.acts(stage))
         return stage.continues or kept
 
     def _stage(self, stage: Stage, parent: StagePlan | None, keep: bool) -> StagePlan:
         self._check_aligned(stage)
-        train = self.ground.experiment.train
+        ground, chosen = self._of(stage)
+        train = ground.experiment.train
         steps = max(1, round(stage.total / train.batch))
         first, last = boundary(steps, stage.start), boundary(steps, stage.stop)
         before = self._before(parent, stage)
         shares = self._shares(stage, before)
         sources = sorted({Reading.parse(key).source for key in shares})
-        active = self.chosen.active(stage)
+        active = chosen.active(stage)
         schedules = [part.name for part in active if type(part.method).schedule is not Method.schedule]
         if len(schedules) > 1:
             raise UserError(f"strategies.{self.chosen.label}: two schedules in stage {stage.t}: {schedules}; keep one")
@@ -81,7 +82,7 @@ class Chain(Sides):
             "continues": stage.continues,
             "optimizer": "keep" if self._keeps(stage) else "reset",
             "known": {t: self.ground.budget.weight(t) for t in self.ground.experiment.model.knows if t in sources},
-            "train": self.ground.train,
+            "train": ground.train,
             "methods": [part.stage_spec(stage.t) for part in active],
             **self.ground.resolved,
         }
@@ -113,7 +114,7 @@ class Chain(Sides):
     def _shares(self, stage: Stage, before: Ledger) -> dict[str, float]:
         """Share of each reading in the stage: new data first, for which row comes when depends on the order."""
         shares = dict(stage.tasks)
-        for part in self.chosen.parts:
+        for part in self._of(stage)[1].parts:
             if part.acts(stage):
                 shares = part.method.mixture(shares, before)
         return {key: shares[key] for key in sorted(shares, key=_new_first) if shares[key] > 0}

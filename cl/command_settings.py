@@ -133,13 +133,16 @@ class Tune:
     Args:
         strategies: labels that are tuned, each by itself; by default all.
         protocol: `first_k`: on the first `first` tasks of each order, which then count in no comparison; `two_stream`:
-            on another scenario; `oracle`: on the whole stream that is scored, which is cheating and is called so.
+            on another scenario; `per_task`: each task's own, when it comes, on its validation data; `oracle`: on the
+            whole stream that is scored, which is cheating and is called so.
         first: tasks of `first_k`.
         scenario: of `two_stream`: name or YAML path; it may share no task with the experiment's.
         tokens: of `two_stream`: as the experiment's `tokens`, for that scenario; by default the same.
         examples: of `two_stream`: as the experiment's `examples`; by default the same.
-        objectives: metrics on the validation splits of the tasks; two or more give a Pareto front. By default the mean
-            over tasks after the last one.
+        margin: of `per_task`: how much worse than with nothing held a task may be learned, of its score or loss.
+        decay: of `per_task`: factor on the strategy's own settings until a task is learned within the margin.
+        objectives: metrics on the validation splits of the tasks, not for `per_task`; two or more give a Pareto front.
+            By default the mean over tasks after the last one.
         trials: of each study, pruned and failed ones included.
         sampler: `tpe`, `random`, `nsga2` (several objectives) or `grid` (choices alone).
         pruner: `median`, `halving` or `none`: stops a trial after a task, or at a look inside one, by its validation
@@ -150,11 +153,13 @@ class Tune:
     """
 
     strategies: list[str] | None = None
-    protocol: Literal["first_k", "two_stream", "oracle"] = "first_k"
+    protocol: Literal["first_k", "two_stream", "per_task", "oracle"] = "first_k"
     first: int = 1
     scenario: str | None = None
     tokens: int | dict[str, int] | None = None
     examples: int | dict[str, int] | None = None
+    margin: float = 0.2
+    decay: float = 0.5
     objectives: list[str] | None = None
     trials: int = 20
     sampler: Literal["tpe", "random", "nsga2", "grid"] = "tpe"
@@ -167,6 +172,10 @@ class Tune:
         for name in ("first", "trials", "workers"):
             if getattr(self, name) < 1:
                 raise UserError(f"tune.{name}: {getattr(self, name)} must be at least 1")
+        if not 0 < self.decay < 1 or self.margin < 0:
+            raise UserError(f"tune: decay {self.decay} must be between 0 and 1, margin {self.margin} at least 0")
+        if self.protocol == "per_task" and self.objectives is not None:
+            raise UserError("tune.objectives: per_task looks at the task that comes, and at nothing else; remove it")
         if (self.protocol == "two_stream") != (self.scenario is not None):
             raise UserError(f"tune.scenario: {self.scenario} with protocol {self.protocol}; two_stream needs one")
         if self.objectives is not None and len(set(self.objectives)) < max(1, len(self.objectives)):

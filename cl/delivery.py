@@ -88,11 +88,3 @@ def tuned_values(run: RunResult, result: ExperimentResult) -> dict[str, Any]:
 def safe_name(text: str) -> str:
     """Text as MLflow takes it for the name of a metric, parameter or tag."""
     return re.sub(r"[^\w\-. /]", "_", text)
-
-
-def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in nested.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found

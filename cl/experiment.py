@@ -21,6 +21,7 @@ import yaml
 from cl import catalog, space
 from cl.command_settings import Compare, SampleOrder, Tune, Tuned
 from cl.errors import UserError
+from cl.results import flat
 from cl.settings import Checkpoints, Cluster, Evaluation, Model, Tracking, Train
 from cl.space import Range
 
@@ -39,6 +40,8 @@ class Experiment:
         tokens: training tokens of each task of text: one number, or one by task.
         examples: training examples of each instruction task, repetitions counted: one number, or one by task.
         strategy: by method name: settings for every strategy above that has the method, whatever its entry says.
+        by_task: settings that hold while one task is learned, as `german: {train: {lr: 1.0e-4}}`: of `train` the rates
+            and bounds, of `strategy` and `strategies` what acts inside training or mixes data.
         seeds: each makes its own runs; a seed sets initial weights and reading order.
         orders: task orders: each one's name in the scenario, or a list of its tasks; or `all`, `latin_square`, or
             `{sample: N, seed: S}`, N drawn at random; by default the scenario's own.
@@ -64,6 +67,7 @@ class Experiment:
     tokens: int | dict[str, int] = field(default_factory=dict)
     examples: int | dict[str, int] = field(default_factory=dict)
     strategy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_task: dict[str, dict[str, Any]] = field(default_factory=dict)
     question: str = ""
     seeds: list[int] = field(default_factory=lambda: [0])
     orders: list[list[str] | str] | Literal["all", "latin_square"] | dict[str, int] | None = None
@@ -145,10 +149,19 @@ def _tuned(path: str, given: list[str]) -> Any:
         raise UserError(f"tuned: {path!r} cannot be read: {error}; `cl tune` writes one") from error
     if not isinstance(found, dict) or not found.get("values"):
         raise UserError(f"tuned: {path!r} holds no values; `cl tune` writes a tuned.yaml")
-    chosen = {key for orders in found["values"].values() for values in orders.values() for key in values}
+    chosen = {key for orders in found["values"].values() for values in orders.values() for key in _keys(values)}
     if both := sorted(chosen & set(given)):
         raise UserError(f"--{both[0]}: was chosen in {path} as well, which would win; leave one of the two out")
     return found
+
+
+def _keys(values: Mapping[str, Any]) -> set[str]:
+    """Dotted keys of chosen values, also of those for single tasks."""
+    return {key for name, value in values.items() for key in (_keys_of_tasks(value) if name == "by_task" else {name})}
+
+
+def _keys_of_tasks(by_task: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    return {key for values in by_task.values() for key in flat(values)}
 
 
 def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
@@ -157,6 +170,20 @@ def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
     for key, value in values.items():
         put(raw, key, value)
     return parse(raw)
+
+
+ONE_TASK = ("train.lr", "train.weight_decay", "train.betas", "train.eps", "train.clip")
+"""Settings of training that may differ by task: nothing that a budget, a row or another task depends on."""
+
+
+def of_task(experiment: Experiment, task: str) -> Experiment:
+    """The experiment as it is while one task is learned. Raises UserError for a setting that cannot be one task's."""
+    values = flat(experiment.by_task.get(task, {}))
+    for key in values:
+        if key not in ONE_TASK and not key.startswith(("strategy.", "strategies.")):
+            allowed = f"{', '.join(ONE_TASK)}, or a strategy's settings"
+            raise UserError(f"by_task.{task}: {key} holds for all tasks; one task may have {allowed}")
+    return replaced(experiment, {**values, "by_task": {}})
 
 
 def parse(raw: dict[str, Any]) -> Experiment:

@@ -57,7 +57,10 @@ def build(experiment: Experiment) -> Graph:
     defined = scenario.load(experiment.scenario)
     budget.check(experiment, defined)
     strategies = {label: _strategy(experiment, label) for label in experiment.strategies}
-    if unused := set(experiment.strategy) - {part.name for s in strategies.values() for part in s.parts}:
+    shared = [experiment.strategy, *(own.get("strategy", {}) for own in experiment.by_task.values())]
+    if unused := {name for settings in shared for name in settings} - {
+        part.name for s in strategies.values() for part in s.parts
+    }:
         raise UserError(f"strategy.{min(unused)}: no strategy of this experiment has that method; remove the setting")
     ground, runs = Ground(experiment, defined), []
     for order in defined.ordered(experiment.orders, len(experiment.model.knows)):

@@ -18,8 +18,8 @@ INDEPENDENT = "each task was learned from the base model, so rows do not follow 
 MERGED = "rows are of merged models, which the curves inside tasks are not of"
 BETWEEN_ROWS = ("forgetting", "bwt", "fwt", "adaptation", "x_delta", "min_acc", "wc_acc")
 
-LOWER = (*(key for key in metrics.NLL if key.startswith(("op_", "mft_"))), "op_t_nll", "forgetting", "superficial",
-         "essential", "strict_fall")  # fmt: skip
+LOWER = (*(key for key in metrics.NLL if key.startswith(("op_", "mft_"))), "op_t_nll", "learned_nll", "forgetting",
+         "superficial", "essential", "strict_fall")  # fmt: skip
 """Beginnings of the keys whose values are better where they are lower."""
 
 FORGETTING, ADAPTATION = "forgetting/first_nll", "adaptation/nll"

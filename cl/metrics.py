@@ -96,6 +96,10 @@ def _op(r: _R, t: int) -> float:
     return _mean(r(t, i) for i in range(1, t + 1))
 
 
+def _learned(r: _R, t: int) -> float:
+    return r(t, t)
+
+
 def _bwt_sum(r: _R) -> float:
     return math.fsum(r(r.T, i) - r(i, i) for i in r.earlier())
 
@@ -176,7 +180,8 @@ def summary(
     """Every metric of one run, by key.
 
     higher_is_better: True for scores (keys of `FORMULAS`, `op_t/t`, and `fwt/single` where `single` is given);
-    False for losses in nats per token (keys of `NLL`, `op_t_nll/t`, and those of `adaptation`); single: score
+    False for losses in nats per token (keys of `NLL`, `op_t_nll/t`, and those of `adaptation`); `learned/t` and
+    `learned_nll/t` are of the task just learned, R[t, t]; single: score
     of each task trained alone, by position; known: leading tasks that a pretrained model had learned.
     Raises UserError for a matrix without tasks or with fewer columns than tasks.
     """
@@ -185,10 +190,12 @@ def summary(
     if higher_is_better:
         found = [_metric(key, formula, r) for key, formula in FORMULAS.items()]
         found += [_metric(f"op_t/{t}", partial(_op, t=t), r) for t in steps]
+        found += [_metric(f"learned/{t}", partial(_learned, t=t), r) for t in steps]
         found += [] if single is None else [_metric("fwt/single", partial(_single, single=single), r)]
     else:
         found = [_metric(key, FORMULAS[name], r, sign) for key, (name, sign) in NLL.items()]
         found += [_metric(f"op_t_nll/{t}", partial(_op, t=t), r, -1) for t in steps]
+        found += [_metric(f"learned_nll/{t}", partial(_learned, t=t), r, -1) for t in steps]
         found += adaptation(matrix, known)
     return {metric.key: metric for metric in found}
 

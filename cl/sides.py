@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from cl import strategy
 from cl.catalog import unknown
 from cl.errors import UserError
+from cl.experiment import of_task
 from cl.ground import Ground
+from cl.method import Method
 from cl.node import Node
 from cl.plans import StagePlan
 from cl.shown import Stage, Teaching
 from cl.strategy import Part, Strategy
 
+STREAM = ("stages", "transform", "chosen", "merge", "alone", "stands_on_base")
+"""Hooks whose effect is not of one stage."""
 ALIGNED = {"sft": "instruction", "dpo": "preference"}
 """Kind of the general sets that a phase of alignment learns from."""
 
@@ -22,8 +27,14 @@ class Sides:
 
     def __init__(self, ground: Ground, chosen: Strategy, seed: int, order: list[str]) -> None:
         self.ground, self.chosen, self.seed, self.order = ground, chosen, seed, order[: ground.experiment.upto]
+        self.own = {task: _own(ground, chosen, task) for task in ground.experiment.by_task}
         self.base = ground.base(seed)
         self.data = ground.data([part for part in chosen.parts if part.transforms])
+
+    def _of(self, stage: Stage) -> tuple[Ground, Strategy]:
+        """What a stage stands on: the experiment's settings, or those of the one task that it learns."""
+        task = next(iter(stage.tasks)) if len(stage.tasks) == 1 and stage.phase == "learn" else ""
+        return self.own.get(task, (self.ground, self.chosen))
 
     def _parents(self, state: Node, sets: Iterable[str]) -> dict[str, Node]:
         adapted = [part.name for part in self.chosen.parts if part.method.stands_on_base()]
@@ -50,7 +61,9 @@ class Sides:
 
     def _memory(self, part: Part, plan: StagePlan) -> Node:
         """What a method remembers of a stage and of those before it."""
-        stage, active = plan.stage, [p.method for p in self.chosen.active(plan.stage)]
+        stage, chosen = plan.stage, self._of(plan.stage)[1]
+        part = chosen.like(part, *(own for _, own in self.own.values()), self.chosen)
+        active = [p.method for p in chosen.active(stage)]
         same = [method for method in active if type(method) is type(part.method)]
         parents = self._parents(plan.node, stage.tasks)
         before = plan.parent
@@ -177,3 +190,20 @@ class Sides:
             found = dict.fromkeys(plan.stage.tasks, f"t{plan.stage.t}") | found  # learned twice: the newer one
             plan = plan.parent
         return found
+
+
+def _own(ground: Ground, chosen: Strategy, task: str) -> tuple[Ground, Strategy]:
+    """What one task stands on. Raises UserError for a task or a setting that cannot have its own."""
+    experiment = ground.experiment
+    if task not in ground.scenario.tasks:
+        raise UserError(unknown("by_task: task", task, ground.scenario.tasks))
+    one = of_task(experiment, task)
+    own = strategy.build(chosen.label, one.strategies[chosen.label], one.strategy)
+    for part, other in zip(chosen.parts, own.parts, strict=True):
+        hooks = [hook for hook in STREAM if getattr(type(part.method), hook) is not getattr(Method, hook)]
+        if hooks and part.settings != other.settings:
+            raise UserError(
+                f"by_task.{task}: {part.name} ({hooks[0]}) makes the stream, the data or what is evaluated: its "
+                "settings hold for all tasks"
+            )
+    return Ground(one, ground.scenario), own

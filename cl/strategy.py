@@ -88,6 +88,11 @@ class Strategy:
         """Sentences about degenerate settings."""
         return [f"{self.label}: {part.name}: {text}" for part in self.parts for text in part.method.warnings()]
 
+    def like(self, part: Part, *others: Strategy) -> Part:
+        """The part at the place that `part` has in one of the others: the same method with this strategy's settings."""
+        places = [at for of in (self, *others) for at, each in enumerate(of.parts) if each is part]
+        return self.parts[places[0]]
+
     def active(self, stage: Stage) -> list[Part]:
         """The parts that act inside the train node of a stage."""
         return [part for part in self.parts if part.trains and part.acts(stage)]

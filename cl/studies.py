@@ -62,6 +62,18 @@ class StudyPlan:
 
 def plan(raw: dict[str, Any], ranges: Mapping[str, Range]) -> tuple[Experiment, list[StudyPlan]]:
     """The studies that an experiment asks for. Raises UserError for what cannot be tuned."""
+    whole, labels = checked(raw, ranges)
+    studies: dict[str, StudyPlan] = {}
+    for label in labels:
+        for order, chosen_for in _streams(whole):
+            own = _study(whole, raw, ranges, label, order, chosen_for)
+            known = studies.get(own.name)
+            studies[own.name] = own if known is None else _for_both(known, own)
+    return whole, list(studies.values())
+
+
+def checked(raw: dict[str, Any], ranges: Mapping[str, Range]) -> tuple[Experiment, list[str]]:
+    """The experiment and the labels that are tuned. Raises UserError for what cannot be."""
     whole = experiment.parse(raw)
     if not ranges:
         raise UserError("tune: nothing to search; write a range in place of a value, such as lr: {value: 1.0e-3, "
@@ -79,13 +91,7 @@ def plan(raw: dict[str, Any], ranges: Mapping[str, Range]) -> tuple[Experiment, 
             raise UserError(
                 f"{key}: cannot be searched; ranges may stand under {', '.join(SEARCHED)}, in labels without dots"
             )
-    studies: dict[str, StudyPlan] = {}
-    for label in labels:
-        for order, chosen_for in _streams(whole):
-            own = _study(whole, raw, ranges, label, order, chosen_for)
-            known = studies.get(own.name)
-            studies[own.name] = own if known is None else _for_both(known, own)
-    return whole, list(studies.values())
+    return whole, labels
 
 
 def _streams(whole: Experiment) -> list[tuple[list[str], str]]:
@@ -113,11 +119,10 @@ def _check_apart(defined: Scenario, other: Scenario) -> None:
             )
 
 
-def _study(
-    whole: Experiment, raw: dict[str, Any], ranges: Mapping[str, Range], label: str, tasks: list[str], order: str
-) -> StudyPlan:
+def trial_of(whole: Experiment, raw: dict[str, Any], label: str, tasks: list[str]) -> dict[str, Any]:
+    """The experiment of a trial that learns these tasks with one strategy, on validation data, but for its values."""
     tune = whole.tune
-    methods = {part.name for part in strategy.build(label, whole.strategies[label], whole.strategy).parts}
+    methods = _methods(whole, label)
     own = copy.deepcopy(raw)
     for key in ("tune", "compare", "order", "tuned", "question", "output", "launcher", "cluster"):
         own.pop(key, None)
@@ -131,15 +136,37 @@ def _study(
     else:
         rest = [task for task in scenario.load(whole.scenario).tasks if task not in tasks]  # which nobody looks at
         own |= {"orders": [tasks + rest], "upto": len(tasks)}
+    return own
+
+
+def applying(whole: Experiment, ranges: Mapping[str, Range], label: str) -> dict[str, Range]:
+    """The ranges that a strategy has. Raises UserError where it has none."""
+    methods = _methods(whole, label)
     space = {key: found for key, found in ranges.items() if _applies(key, label, methods)}
     if not space:
         raise UserError(f"tune: none of {', '.join(ranges)} is a setting of {label}; leave it out of tune.strategies")
-    scored = {task.kind for task in scenario.load(tune.scenario or whole.scenario).tasks.values()} == {"instruction"}
-    objectives = tune.objectives or ["op_final" if scored and whole.evaluation.items else "op_final_nll"]
-    _check_objectives(objectives, len(tasks), len(whole.model.knows), scored)
-    found = StudyPlan(label, tasks, [order], objectives, space, own, [_key(own)])
+    return space
+
+
+def scored(whole: Experiment) -> bool:
+    """Whether what is looked at is scored by answers."""
+    kinds = {task.kind for task in scenario.load(whole.tune.scenario or whole.scenario).tasks.values()}
+    return kinds == {"instruction"} and whole.evaluation.items > 0
+
+
+def _methods(whole: Experiment, label: str) -> set[str]:
+    return {part.name for part in strategy.build(label, whole.strategies[label], whole.strategy).parts}
+
+
+def _study(
+    whole: Experiment, raw: dict[str, Any], ranges: Mapping[str, Range], label: str, tasks: list[str], order: str
+) -> StudyPlan:
+    own, space = trial_of(whole, raw, label, tasks), applying(whole, ranges, label)
+    objectives = whole.tune.objectives or ["op_final" if scored(whole) else "op_final_nll"]
+    _check_objectives(objectives, len(tasks), len(whole.model.knows), scored(whole))
+    found = StudyPlan(label, tasks, [order], objectives, space, own, [key_of(own)])
     for key, searched in space.items():
-        if _key(found.experiment({key: searched.another})) == found.keys[0]:
+        if key_of(found.experiment({key: searched.another})) == found.keys[0]:
             raise UserError(
                 f"{key}: has no effect on {label} before the end of {' > '.join(tasks)}; "
                 "raise tune.first or leave it out"
@@ -147,7 +174,7 @@ def _study(
     return found
 
 
-def _key(raw: dict[str, Any]) -> str:
+def key_of(raw: dict[str, Any]) -> str:
     """Identity of a trial's run: the keys of all that it computes."""
     (run,) = graph.build(experiment.parse(raw)).runs
     return run.key

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl import collect
-from cl.delivery import Delivered, Deliveries, final_metrics, flat, numbered, point_metrics, safe_name, tuned_values
+from cl.delivery import Delivered, Deliveries, final_metrics, numbered, point_metrics, safe_name, tuned_values
 from cl.graph import Graph, RunPlan
 from cl.node import Node
-from cl.results import ExperimentResult, Point, RunResult
+from cl.results import ExperimentResult, Point, RunResult, flat
 from cl.store import Store
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import optuna
 
     from cl.experiment import Experiment
+    from cl.space import Range
     from cl.store import Store
     from cl.studies import StudyPlan
     from cl.tuning import Done
@@ -27,18 +28,17 @@ MOST_LINES = 8
 
 def tune(name: str, settings: list[str]) -> None:
     """Run the studies that an experiment asks for; write tuned.yaml, page and JSON; print what was chosen."""
-    from cl import experiment, studies, tuning
+    from cl import experiment, tuning
     from cl.report import tuning as report
     from cl.store import Store
 
     with quiet():
-        whole, asked = studies.plan(*experiment.read(name, settings))
-        store = Store(whole.store)
-        _show(whole, asked, store)
-    done = [_study(each, whole, store) for each in asked]
+        raw, ranges = experiment.read(name, settings)
+        store = Store(experiment.parse(raw).store)
+    search = _each_task if experiment.parse(raw).tune.protocol == "per_task" else _before
+    whole, done, chosen = search(raw, ranges, store)
     folder = Path(whole.output) / whole.name
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = studies.tuned(whole, [(each.plan, each.chosen.params) for each in done])
     values, page, file = folder / "tuned.yaml", folder / "tuning.html", folder / "tuning.json"
     values.write_text(yaml.safe_dump(chosen, sort_keys=False), encoding="utf-8")
     file.write_text(json.dumps([tuning.record(each) for each in done], indent=1), encoding="utf-8")
@@ -49,6 +49,40 @@ def tune(name: str, settings: list[str]) -> None:
     console.print(f"chosen   {escape(str(values))}\npage     {escape(str(page))}\nresults  {escape(str(file))}")
     console.print(f"studies  optuna-dashboard {escape(url)}\nnext     {escape(again)}", soft_wrap=True)
     _track(name, settings, store, done, [values, page, file])
+
+
+Found = tuple["Experiment", list["Done"], dict[str, Any]]
+
+
+def _before(raw: dict[str, Any], ranges: Mapping[str, Range], store: Store) -> Found:
+    """The studies of a protocol that chooses before the stream that is scored, or cheats."""
+    from cl import studies
+
+    with quiet():
+        whole, asked = studies.plan(raw, ranges)
+        _show(whole, asked, store)
+    done = [_study(each, whole, store) for each in asked]
+    return whole, done, studies.tuned(whole, [(each.plan, each.chosen.params) for each in done])
+
+
+def _each_task(raw: dict[str, Any], ranges: Mapping[str, Range], store: Store) -> Found:
+    """The studies of each task in turn: what they ask depends on what was chosen for the tasks before."""
+    from cl import per_task, studies
+
+    with quiet():
+        whole, labels = studies.checked(raw, ranges)
+    console.print(f"[bold]{escape(whole.name)}[/]  {escape(whole.question)}")
+    decay, margin, trials = whole.tune.decay, whole.tune.margin, whole.tune.trials
+    console.print(
+        f"for each task of each order, for {escape(', '.join(labels))}: {trials} trials of what can be learned, then "
+        f"at most as many of stability decaying by {decay:g} to within {margin:g} of it"
+    )
+
+    def search(asked: StudyPlan, tries: per_task.Tries | None, enough: Callable[[float], bool]) -> Done:
+        return _study(asked, whole, store, tries, enough)
+
+    _, chosen = per_task.choose(raw, ranges, search)
+    return whole, [done for each in chosen for done in each.studies], per_task.tuned(whole, chosen)
 
 
 def _show(whole: Experiment, asked: list[StudyPlan], store: Store) -> None:
@@ -75,15 +109,18 @@ def _show(whole: Experiment, asked: list[StudyPlan], store: Store) -> None:
     )
 
 
-def _study(asked: StudyPlan, whole: Experiment, store: Store) -> Done:
-    """One study with its progress."""
+def _study(
+    asked: StudyPlan, whole: Experiment, store: Store,
+    tries: Sequence[Mapping[str, Any]] | None = None, enough: Callable[[float], bool] = lambda value: False,
+) -> Done:  # fmt: skip
+    """One study with its progress: by its sampler, or through `tries` until one is good enough."""
     from cl import tuning
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with quiet():
-        study, url = tuning.open_study(asked, whole, store.scratch)
+        study, url = tuning.open_study(asked, whole, store.scratch, sampled=tries is None)
     with Progress(*columns, console=console) as bars:
-        bar = bars.add_task(escape(asked.name), total=whole.tune.trials)
+        bar = bars.add_task(escape(asked.name), total=whole.tune.trials if tries is None else len(tries))
 
         def seen(study: optuna.Study) -> None:
             finished = len(study.get_trials(deepcopy=False, states=tuning.FINISHED))
@@ -91,9 +128,14 @@ def _study(asked: StudyPlan, whole: Experiment, store: Store) -> Done:
             bars.update(bar, completed=finished, description=f"{escape(asked.name)}{best}")
 
         seen(study)
+        logs = store.scratch / "trials"
         with quiet():
-            tuning.optimize(asked, study, whole, store.scratch / "trials", seen)
-    return tuning.Done(asked, study, tuning.choose(study), url)
+            if tries is None:
+                tuning.optimize(asked, study, whole, logs, seen)
+                chosen = tuning.choose(study)
+            else:
+                chosen = tuning.follow(asked, study, whole, logs, seen, tries, enough)
+    return tuning.Done(asked, study, chosen, url)
 
 
 def _outcome(done: list[Done], chosen: Mapping[str, Any]) -> None:
@@ -104,9 +146,8 @@ def _outcome(done: list[Done], chosen: Mapping[str, Any]) -> None:
         values = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
                            for key, value in each.chosen.params.items())  # fmt: skip
         scores = ", ".join(f"{k} {v:.4f}" for k, v in zip(each.plan.objectives, each.chosen.values, strict=True))
-        console.print(
-            f"\n[bold]{escape(each.plan.label)}[/] on {escape(' > '.join(each.plan.tasks))}: {escape(values)}"
-        )
+        where = f"[bold]{escape(each.plan.label)}[/] on {escape(' > '.join(each.plan.tasks))}"
+        console.print(f"\n{where}: {escape(values or 'as they are')}")
         console.print(
             f"  {scores}; {counts['complete']} trials complete, {counts['pruned']} pruned, {counts['failed']} failed; "
             f"train nodes: {counts['asked']} asked for, {counts['executed']} executed"

@@ -12,8 +12,8 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,11 @@ STARTUP = 4  # trials before the median pruner prunes
 FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
 
 
-def open_study(asked: StudyPlan, whole: Experiment, scratch: Path) -> tuple[optuna.Study, str]:
-    """The study and its database's URL without password. A new study tries the file's own values first."""
+def open_study(asked: StudyPlan, whole: Experiment, scratch: Path, sampled: bool = True) -> tuple[optuna.Study, str]:
+    """The study and its database's URL without password. A new study tries the file's own values first.
+
+    sampled: by the experiment's sampler; else its trials are all given.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal has its own progress
     scratch.mkdir(parents=True, exist_ok=True)
     with FileLock(scratch / "optuna.lock"):  # two that make the same tables would refuse each other
@@ -48,8 +51,8 @@ def open_study(asked: StudyPlan, whole: Experiment, scratch: Path) -> tuple[optu
             study.set_metric_names(asked.objectives)
         opened = int(study.user_attrs.get("opened", 0))
         study.set_user_attr("opened", opened + 1)
-        study.sampler = _sampler(asked, whole, opened)
-        if whole.tune.sampler != "grid":
+        study.sampler = _sampler(asked, whole, opened) if sampled else optuna.samplers.RandomSampler(whole.tune.seed)
+        if sampled and whole.tune.sampler != "grid":
             study.enqueue_trial({key: found.value for key, found in asked.space.items()}, skip_if_exists=True)
     return study, study_storage.shown(storage.url)
 
@@ -104,9 +107,10 @@ class MedianHere(optuna.pruners.BasePruner):
 
 
 def optimize(
-    asked: StudyPlan, study: optuna.Study, whole: Experiment, logs: Path, seen: Callable[[optuna.Study], None]
-) -> None:
-    """Run trials until as many as asked for are finished, by this process and all that share the study."""
+    asked: StudyPlan, study: optuna.Study, whole: Experiment, logs: Path, seen: Callable[[optuna.Study], None],
+    once: bool = False,
+) -> None:  # fmt: skip
+    """Run trials until as many as asked for are finished, by this process and all that share the study; or one."""
     logs.mkdir(parents=True, exist_ok=True)
 
     def objective(trial: optuna.Trial) -> list[float]:
@@ -118,6 +122,9 @@ def optimize(
     def after(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         seen(study)
 
+    if once:
+        study.optimize(objective, n_trials=1, callbacks=[after], catch=(TrialError,))
+        return
     enough = optuna.study.MaxTrialsCallback(whole.tune.trials, states=FINISHED)
     if len(study.get_trials(deepcopy=False, states=FINISHED)) < whole.tune.trials:
         study.optimize(objective, n_jobs=whole.tune.workers, callbacks=[after, enough], catch=(TrialError,))
@@ -170,6 +177,32 @@ def _follow(lines: Iterable[str], trial: optuna.Trial, single: bool) -> list[flo
             if trial.should_prune():
                 raise optuna.TrialPruned(f"after step {said['step']}")
     return None
+
+
+def follow(
+    asked: StudyPlan, study: optuna.Study, whole: Experiment, logs: Path, seen: Callable[[optuna.Study], None],
+    tries: Sequence[Mapping[str, Any]], enough: Callable[[float], bool],
+) -> optuna.trial.FrozenTrial:  # fmt: skip
+    """Run trials with these values in turn until one is good enough, and return it, or the last.
+
+    Those that the study has already are not run again. Raises UserError where the last one has no value.
+    """
+    for values in tries:
+        if _with(study, values) is None:
+            study.enqueue_trial(dict(values))
+            optimize(asked, study, replace(whole, tune=replace(whole.tune, workers=1)), logs, seen, once=True)
+        found = _with(study, values)
+        if found is not None and found.values and enough(found.values[0]):
+            return found
+    if found is None or not found.values:
+        return choose(study)  # which says what went wrong
+    return found
+
+
+def _with(study: optuna.Study, values: Mapping[str, Any]) -> optuna.trial.FrozenTrial | None:
+    """The finished trial with these values."""
+    trials = study.get_trials(deepcopy=False, states=FINISHED)
+    return next((trial for trial in trials if trial.params == values), None)
 
 
 def choose(study: optuna.Study) -> optuna.trial.FrozenTrial:

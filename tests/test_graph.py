@@ -72,6 +72,10 @@ def differing(first: dict[str, str], second: dict[str, str]) -> set[str]:
         ("--strategy.replay.share=0.5", {"replay german"}),
         ("--strategy.replay.max_epochs=2", {"replay german"}),
         ("--strategy.replay.reshuffle=3", {"replay german"}),
+        ("--by_task.german.train.lr=1e-4", {"finetune german", "replay german"}),
+        ("--by_task.german.strategy.replay.share=0.5", {"replay german"}),
+        ("--by_task.german.strategies.finetune.constant.ratio=0.5", {"finetune german"}),
+        ("--by_task.german.train.lr=3e-3", set()),  # what it is anyway
         *[
             (f"--{setting}", set())
             for setting in (
@@ -83,6 +87,10 @@ def differing(first: dict[str, str], second: dict[str, str]) -> set[str]:
                 "checkpoints.seconds=1",
                 "checkpoints.steps=1",
                 "tracking.uri=http://localhost:5000",
+                "train.devices=2",
+                "train.distributed=fsdp",
+                "launcher=ray",
+                "cluster.cpus=2",
                 "store=elsewhere",
                 "output=elsewhere",
                 "name=another",

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from cl.delivery import Delivered, Deliveries, final_metrics, flat, numbered, point_metrics
-from cl.results import ExperimentResult, Point
+from cl.delivery import Delivered, Deliveries, final_metrics, numbered, point_metrics
+from cl.results import ExperimentResult, Point, flat
 from cl.store import Store
 from cl.tracking import Tracker, _make_database
 from tests.results_fixture import experiment
