@@ -65,9 +65,9 @@ def _place(methods: Sequence[Method], method: Method) -> str:
 
 
 def random_state() -> dict[str, Tensor]:
-    """State of every torch generator in use."""
+    """State of every torch generator in use; several processes seed every step anew, and need none of a GPU's."""
     state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and processes.world() == 1:
         state |= {f"cuda.{i}": value for i, value in enumerate(torch.cuda.get_rng_state_all())}
     return state
 

@@ -76,12 +76,14 @@ class Method:
 
     tasks: in which stages it acts: `all`, `first` (t <= 1) or `later` (t > 1). memory_settings: names of the settings
     that change what `consolidate` returns, and so stand in its key; the others do not. choice_settings: the same of
-    `choose`. phase: of the stages in which it acts.
+    `choose`. phase: of the stages in which it acts. shardable: what `prepare` makes of the model is computed inside its
+    layers alone, and so may be sharded (FSDP).
     """
 
     memory_settings: ClassVar[tuple[str, ...]] = ()
     choice_settings: ClassVar[tuple[str, ...]] = ()
     phase: ClassVar[str] = "learn"
+    shardable: ClassVar[bool] = False
 
     def __init__(self, tasks: Tasks = "all") -> None:
         if tasks not in ("all", "first", "later"):
@@ -243,7 +245,8 @@ class Method:
 
 
 WHOLE = ("remember", "survey", "loss_terms", "token_terms", "step_terms", "after_backward", "tensors", "teacher")
-"""Hooks that see parameters, gradients or a model beside: what FSDP leaves a process shards of."""
+"""Hooks that see parameters, gradients or a model beside: what FSDP leaves a process shards of. So does `prepare`, for
+what it adds may be read outside the model's layers, unless the method is `shardable`."""
 
 
 def check_together(methods: Iterable[Method], sharded: bool) -> None:
@@ -258,5 +261,6 @@ def check_together(methods: Iterable[Method], sharded: bool) -> None:
             raise UserError(
                 f"train.devices: {name} takes rows out of the task loss, not as many in each process; use 1"
             )
-        if sharded and (hooks := [hook for hook in WHOLE if getattr(own, hook) is not getattr(Method, hook)]):
+        wanting = WHOLE if own.shardable else (*WHOLE, "prepare")
+        if sharded and (hooks := [hook for hook in wanting if getattr(own, hook) is not getattr(Method, hook)]):
             raise UserError(f"train.distributed: {name} ({hooks[0]}) needs whole parameters; use ddp in place of fsdp")

@@ -124,7 +124,7 @@ def _base(node: Node, store: Store, work: Path, listener: Listener) -> dict[str,
 
 
 def _train(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    if node.processes == 1:
+    if node.processes == 1 or node.spec["first"] == node.spec["last"]:  # a fork may have no step of its own
         return train(node, store, work, listener)
     from cl import spawn
 

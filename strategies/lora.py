@@ -27,6 +27,8 @@ class Lora(Method):
     Public code that this avoids: TRACE builds optimizer and schedule once for all tasks; official SEFE merges in fp16.
     """
 
+    shardable = True
+
     def __init__(
         self,
         life: adapters.Life = "continue",

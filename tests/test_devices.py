@@ -139,6 +139,14 @@ KILL = {"1": "cl.learner:Learner.training_step 15", "2": "cl.parcel:hear 16"}
             ["--train.devices=2", "--train.distributed=fsdp", "--strategies={ewc: }"],
             "train.distributed: EWC (remember) needs whole parameters; use ddp in place of fsdp",
         ),
+        (
+            ["--train.devices=2", "--train.distributed=fsdp", "--strategies={prompt_tuning: }"],
+            "(prepare) needs whole parameters; use ddp in place of fsdp",
+        ),
+        (
+            ["--train.devices=2", "--train.distributed=fsdp", "--strategies={osf: }"],
+            "train.distributed: OSF (prepare) needs whole parameters; use ddp in place of fsdp",
+        ),
     ],
 )
 def test_what_cannot_be_right_is_refused_while_planning(
