@@ -24,11 +24,12 @@ from cl.method import Method
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Optimizer state as named tensors: `PARAMETER_INDEX/NAME`; parameter groups are settings and not stored."""
     state = optimizer.state_dict()["state"]
-    return {
-        f"{index}/{name}": processes.whole(value).contiguous() if isinstance(value, Tensor) else torch.tensor(value)
+    named = {
+        f"{index}/{name}": value if isinstance(value, Tensor) else torch.tensor(value)
         for index, values in state.items()
         for name, value in values.items()
     }
+    return {name: value.contiguous() for name, value in processes.collected(named).items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -76,8 +77,9 @@ def restore_random(state: Mapping[str, Tensor]) -> None:
     """Inverse of `random_state`."""
     torch.set_rng_state(state["cpu"])
     for name, value in state.items():
-        if name.startswith("cuda."):
-            torch.cuda.set_rng_state(value, int(name.removeprefix("cuda.")))
+        place = int(name.removeprefix("cuda.")) if name.startswith("cuda.") else None
+        if place is not None and place < torch.cuda.device_count():  # there may have been more
+            torch.cuda.set_rng_state(value, place)
 
 
 def save(
@@ -92,7 +94,7 @@ def save(
 
     Of several processes the first one writes what all have gathered; so any number of them can go on from it.
     """
-    weights = {name: processes.whole(value).contiguous() for name, value in _untied(_changing(model)).items()}
+    weights = {n: value.contiguous() for n, value in processes.collected(_untied(_changing(model))).items()}
     moments = optimizer_tensors(optimizer)
     if processes.rank():
         return

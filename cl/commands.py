@@ -72,7 +72,8 @@ def _submitted(graph: Graph, store: Store, todo: list[Node], typed: list[str]) -
     """Submit what is missing as Slurm jobs, and a last one that runs the command again to report."""
     from cl.launchers import slurm
 
-    report = [sys.executable, "-m", "cl.cli", *typed, "--launcher=local"]
+    resolved = [f"--train.{name}={value}" for name, value in graph.resolved.items()]  # not anew, on another machine
+    report = [sys.executable, "-m", "cl.cli", *typed, *resolved, "--launcher=local"]
     with quiet():
         ids, folder = slurm.submit(todo, store, graph.experiment.cluster, graph.experiment.name, report)
     console.print(

@@ -17,6 +17,7 @@ from cl.experiment import Experiment, notes, replaced
 from cl.ground import Ground
 from cl.node import Node, ancestors
 from cl.plans import RunPlan, StagePlan
+from cl.results import flat
 from cl.scenario import Scenario
 from cl.strategy import Strategy
 
@@ -39,6 +40,12 @@ class Graph:
         return ancestors(node for run in self.runs for node in (*(s.node for s in run.stages), *run.rows.values()))
 
     @property
+    def resolved(self) -> dict[str, str]:
+        """What `auto` came to: device, precision, compile."""
+        spec = self.runs[0].stages[0].node.spec
+        return {name: str(spec[name]).lower() for name in ("device", "precision", "compile")}
+
+    @property
     def asked(self) -> int:
         """Train nodes that all runs together ask for; how many there really are is for `nodes` to tell."""
         return sum(len(run.stages) for run in self.runs)
@@ -57,10 +64,9 @@ def build(experiment: Experiment) -> Graph:
     defined = scenario.load(experiment.scenario)
     budget.check(experiment, defined)
     strategies = {label: _strategy(experiment, label) for label in experiment.strategies}
-    shared = [experiment.strategy, *(own.get("strategy", {}) for own in experiment.by_task.values())]
-    if unused := {name for settings in shared for name in settings} - {
-        part.name for s in strategies.values() for part in s.parts
-    }:
+    alone = {key for own in experiment.by_task.values() for key in flat(own)}
+    named = {*experiment.strategy, *(key.split(".")[1] for key in alone if key.startswith("strategy."))}
+    if unused := named - {part.name for s in strategies.values() for part in s.parts}:
         raise UserError(f"strategy.{min(unused)}: no strategy of this experiment has that method; remove the setting")
     ground, runs = Ground(experiment, defined), []
     for order in defined.ordered(experiment.orders, len(experiment.model.knows)):
@@ -79,5 +85,7 @@ def _tuned(ground: Ground, chosen: Strategy, order: list[str]) -> tuple[Ground, 
     values = experiment.tuned.of(chosen.label, " > ".join(order)) if experiment.tuned else {}
     if not values:
         return ground, chosen
+    if "by_task" in values and experiment.by_task:
+        raise UserError("by_task: was chosen by per_task as well, which would win; leave one of the two out")
     own = replaced(experiment, values)
     return Ground(own, ground.scenario), _strategy(own, chosen.label)

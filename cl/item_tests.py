@@ -26,6 +26,7 @@ Answered = Sequence[tuple[str, float]]
 Answers = Mapping[str, Mapping[str, Mapping[str, Answered]]]
 """By strategy, by unit, by task."""
 Array = npt.NDArray[np.float64]
+COUNTED = "units count different tasks (compare.skip leaves out others in each order)"
 PAIRED = "units answered other questions, so answers cannot be paired"
 
 
@@ -87,9 +88,9 @@ def _contrast(
 ) -> ItemContrast:
     """A test without its place in the family."""
     score, units = str(wanted.items), list(first)
-    tasks = [task for task in first[units[0]] if all(task in first[unit] and task in second[unit] for unit in units)]
-    if not tasks:
-        return ItemContrast(score, a, b, len(units), reason="no task was answered in all units")
+    tasks = list(first[units[0]])
+    if not tasks or any(set(of[unit]) != set(tasks) for of in (first, second) for unit in units):
+        return ItemContrast(score, a, b, len(units), reason=COUNTED)
     differences: list[Array] = []
     for task in tasks:
         asked = [[question for question, _ in of[unit][task]] for of in (first, second) for unit in units]

@@ -226,7 +226,10 @@ def resolve(train: Train, parameters: float, packed: bool = True) -> dict[str, s
     compiler = device == "cuda" or bool(shutil.which("g++") or shutil.which("clang++"))
     if train.compile is True and not compiler:
         raise UserError("train.compile: true needs a C++ compiler (g++) on this machine; use false or auto")
-    packed = packed and (train.devices == 1 or train.distributed != "fsdp")  # which hooks into layers
+    if sharded := train.devices > 1 and train.distributed == "fsdp":  # which hooks into layers
+        packed = False
+    if sharded and train.compile is True:
+        raise UserError("train.compile: true is not for train.distributed: fsdp; use false or auto")
     compiled = compiler and packed and parameters >= WORTH_COMPILING if train.compile == "auto" else train.compile
     return {"device": device, "precision": precision, "compile": compiled}
 

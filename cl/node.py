@@ -90,7 +90,7 @@ class Node:
     @property
     def processes(self) -> int:
         """How many compute it together, each on a device of its own."""
-        return int(self.local.get("devices", 1))
+        return int(self.local.get("devices", 1)) if self.kind == "train" else 1
 
     @property
     def gpus(self) -> int:

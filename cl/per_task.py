@@ -66,6 +66,7 @@ def _decayed(space: Range, decay: float, step: int) -> Any:
     value = max(space.low, space.high * decay**step)
     if space.step is not None:
         value = space.low + space.step * round((value - space.low) / space.step)
+    value = min(max(value, space.low), space.high)
     return int(value) if all(isinstance(each, int) for each in (space.low, space.value, space.high)) else value
 
 
@@ -82,16 +83,33 @@ def kept(value: float, best: float, margin: float, lower: bool) -> bool:
 def choose(raw: dict[str, Any], ranges: Mapping[str, Range], search: Search) -> tuple[Experiment, list[Chosen]]:
     """Choose for every strategy and order. Raises UserError for what cannot be tuned."""
     whole, labels = studies.checked(raw, ranges)
+    if whole.by_task:
+        raise UserError("by_task: is what per_task chooses; remove it")
     if wrong := [key for key in ranges if key.startswith("train.") and key not in experiment.ONE_TASK]:
         allowed = ", ".join(experiment.ONE_TASK)
         raise UserError(f"{wrong[0]}: cannot differ by task, as per_task would have it; search {allowed}")
     defined, known = scenario.load(whole.scenario), len(whole.model.knows)
-    found = []
-    for label in labels:
-        own = studies.applying(whole, ranges, label)
-        for order in defined.ordered(whole.orders, known):
-            found.append(_in_order(whole, raw, own, label, order, search))
-    return whole, found
+    asked = [(label, order) for label in labels for order in defined.ordered(whole.orders, known)]
+    own = {label: studies.applying(whole, ranges, label) for label in labels}
+    for label, order in asked:  # before anything is trained
+        _check(whole, raw, own[label], label, order)
+    return whole, [_in_order(whole, raw, own[label], label, order, search) for label, order in asked]
+
+
+def _check(whole: Experiment, raw: dict[str, Any], ranges: Mapping[str, Range], label: str, order: list[str]) -> None:
+    """Refuse what could not be chosen by what a task's own loss shows."""
+    parts = {part.name: part for part in studies.parts(whole, label)}
+    for key, space in ranges.items():
+        if key.startswith("train."):
+            continue
+        method, setting = key.split(".")[-2:]
+        if setting in type(parts[method].method).memory_settings:
+            raise UserError(f"{key}: acts by what is remembered of a task, which that task's own loss does not show; "
+                            "tune it by first_k or two_stream")  # fmt: skip
+        ends = [{key: space.choices[-1] if space.choices else space.high}, plastic({key: space})]
+        plans = [_plan(whole, raw, label, order, len(order), {order[-1]: end}, {}, {}) for end in ends]
+        if len({plan.keys[0] for plan in plans}) == 1:
+            raise UserError(f"{key}: has no effect on {label} in any task; leave it out")
 
 
 def _in_order(

@@ -6,7 +6,7 @@ Everything here is the identity where there is one process. With DDP each holds 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -90,6 +90,19 @@ def whole(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
+def collected(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Whole tensors in the first process, moved one by one to its CPU; the others, who must ask, keep their shards.
+
+    Tensors that are no shards stay as they are.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        full = whole(value)
+        sharded = isinstance(value, DTensor)
+        found[name] = (full.cpu() if rank() == 0 else value) if sharded else full
+    return found
+
+
 def like(value: Tensor, other: Tensor) -> Tensor:
     """A whole tensor cut as another one is."""
     if not isinstance(other, DTensor) or isinstance(value, DTensor) or value.shape != other.shape:
@@ -104,7 +117,7 @@ def here(value: Tensor) -> Tensor:
 
 
 def gather(loss: TokenLoss) -> None:
-    """Make sharded parameters whole again, tied ones tied, for a model that is trained no more."""
+    """Make sharded parameters whole again in the first process, tied ones tied, for a model that is only stored."""
     reshard(loss)
     made: dict[int, nn.Parameter] = {}
     for module in loss.model.modules():
@@ -112,7 +125,8 @@ def gather(loss: TokenLoss) -> None:
         for name, value in held.items():
             if isinstance(value, DTensor):
                 if id(value) not in made:
-                    made[id(value)] = nn.Parameter(value.full_tensor().detach(), value.requires_grad)
+                    (full,) = collected({name: value}).values()
+                    made[id(value)] = nn.Parameter(full.detach(), value.requires_grad)
                 module._parameters[name] = made[id(value)]
 
 
@@ -148,4 +162,6 @@ class _Root(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor]:
         """Values, weight and targets of the learned tokens."""
         found = self.loss.compute(batch)
-        return found.values, found.weight, found.targets
+        # FSDP hooks into what it finds here; a parameter itself would keep the hooks of all steps
+        weight = None if found.weight is None else found.weight.view_as(found.weight)
+        return found.values, weight, found.targets

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,12 @@ def main() -> int:
 
     sent = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(sent["threads"])
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    (node,) = parcel.unpack(sent["parcel"])
+    threading.Thread(target=_end_with, args=(sent["parent"],), daemon=True).start()
     store, teller = Store(sent["store"], Path(sent["scratch"])), parcel.Teller(say if first else lambda line: None)
     try:
+        (node,) = parcel.unpack(sent["parcel"])
+        if node.spec["device"] == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         result = runner.train(node, store, Path(sent["work"]), teller)
     except UserError as error:
         say({"error": str(error)})
@@ -38,6 +41,16 @@ def main() -> int:
     if first:
         say({"result": result})
     return 0
+
+
+def _end_with(parent: int) -> None:
+    """End when the process that wants the node is gone: another one may take it up, and both would write."""
+    while True:
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:
+            os._exit(3)
+        time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ class Checkpoints:
     """When the state of an unfinished node is saved. Only the newest is kept, and none once it is finished.
 
     Args:
-        seconds: at most this long between checkpoints.
+        seconds: at most this long between checkpoints; several devices look at the clock a hundred times a stage only.
         steps: also every so many optimizer steps.
     """
 

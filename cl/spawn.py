@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from cl.errors import UserError
 from cl.node import Node
 from cl.store import Store
 
+WORDS = 15  # lines of a log that are shown
+
 
 def train(node: Node, store: Store, work: Path, listener: parcel.Listener) -> dict[str, Any]:
     """Compute a train node by as many processes as it wants devices; returns what the first one measured.
@@ -24,7 +27,7 @@ def train(node: Node, store: Store, work: Path, listener: parcel.Listener) -> di
     """
     sent, log = work / "processes.json", work / "processes.log"
     threads = max(1, torch.get_num_threads() // node.processes)
-    place = {"store": store.url, "scratch": str(store.scratch), "work": str(work)}
+    place = {"store": store.url, "scratch": str(store.scratch), "work": str(work), "parent": os.getpid()}
     sent.write_text(json.dumps({"parcel": parcel.pack([node]), "threads": threads, **place}), encoding="utf-8")
     command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={node.processes}", "-m", "cl.rank"]
     with (
@@ -39,9 +42,15 @@ def train(node: Node, store: Store, work: Path, listener: parcel.Listener) -> di
         finally:
             run.terminate()  # torchrun ends its processes; after an interruption their checkpoint stays
     if found is None:
-        words = log.read_text(encoding="utf-8").strip().splitlines()
-        raise RuntimeError(f"train {node.name}: a process ended without a result; see {log}\n" + "\n".join(words[-20:]))
+        raise RuntimeError(f"train {node.name}: a process ended without a result; see {log}\n{_last_words(log)}")
     return found
+
+
+def _last_words(log: Path) -> str:
+    """The end of what the processes said, before torchrun tells that they failed."""
+    lines = log.read_text(encoding="utf-8").strip().splitlines()
+    ends = [place for place, line in enumerate(lines) if "torch/distributed/elastic" in line]
+    return "\n".join(lines[: ends[0] if ends else None][-WORDS:])
 
 
 def _follow(lines: Iterable[str], node: Node, listener: parcel.Listener) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from cl.measures import better
 from cl.node import digest
 from cl.scenario import Scenario
 from cl.space import Range
+from cl.strategy import Part
 
 SEARCHED = ("train", "strategy", "strategies")
 """What a search may change: how a model learns, and nothing of what it is measured by."""
@@ -154,8 +155,13 @@ def scored(whole: Experiment) -> bool:
     return kinds == {"instruction"} and whole.evaluation.items > 0
 
 
+def parts(whole: Experiment, label: str) -> list[Part]:
+    """The methods of a strategy."""
+    return strategy.build(label, whole.strategies[label], whole.strategy).parts
+
+
 def _methods(whole: Experiment, label: str) -> set[str]:
-    return {part.name for part in strategy.build(label, whole.strategies[label], whole.strategy).parts}
+    return {part.name for part in parts(whole, label)}
 
 
 def _study(

@@ -111,8 +111,9 @@ def _learner(order: Order, settings: Train, readings: Sequence[Reading]) -> Lear
     stored = inputs["state"] / "methods.safetensors"
     if spec["continues"] and stored.exists():  # inside one stage: on from the parent's state
         checkpoint.load_methods(order.methods, load_file(stored))
+    together = order.local["devices"] > 1 and order.local["distributed"] == "fsdp"
     learner = Learner(
-        model.to(spec["device"]),
+        model if together else model.to(spec["device"]),  # FSDP moves it layer by layer
         settings,
         order.methods,
         separator=result_of(inputs["tokenizer"])["separator_id"],

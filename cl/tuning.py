@@ -155,9 +155,9 @@ def run_trial(trial: optuna.Trial, asked: StudyPlan, values: dict[str, Any], log
             child.terminate()  # pruned or interrupted: its checkpoint and finished nodes stay
     if found is None:
         words = log.read_text(encoding="utf-8").strip().splitlines()
-        raise TrialError(
-            f"trial {trial.number} ended without a value: {words[-1] if words else 'no message'}; see {log}"
-        )
+        said = f"trial {trial.number} ended without a value: {words[-1] if words else 'no message'}; see {log}"
+        trial.set_user_attr("error", said)
+        raise TrialError(said)
     return found
 
 
@@ -185,11 +185,13 @@ def follow(
 ) -> optuna.trial.FrozenTrial:  # fmt: skip
     """Run trials with these values in turn until one is good enough, and return it, or the last.
 
-    Those that the study has already are not run again. Raises UserError where the last one has no value.
+    Those that the study has already are not run again. The best of all where the last one has no value; UserError where
+    none has.
     """
     for values in tries:
-        if _with(study, values) is None:
-            study.enqueue_trial(dict(values))
+        while _with(study, values) is None:  # a trial that a killed search left may have to be run before
+            if not _waits(study, values):
+                study.enqueue_trial(dict(values))
             optimize(asked, study, replace(whole, tune=replace(whole.tune, workers=1)), logs, seen, once=True)
         found = _with(study, values)
         if found is not None and found.values and enough(found.values[0]):
@@ -200,9 +202,16 @@ def follow(
 
 
 def _with(study: optuna.Study, values: Mapping[str, Any]) -> optuna.trial.FrozenTrial | None:
-    """The finished trial with these values."""
-    trials = study.get_trials(deepcopy=False, states=FINISHED)
-    return next((trial for trial in trials if trial.params == values), None)
+    """The trial that ended with these values: well, or else by an error of its own; an interruption is no end."""
+    trials = [t for t in study.get_trials(deepcopy=False, states=FINISHED) if t.params == values]
+    ended = [t for t in trials if t.values or "error" in t.user_attrs]
+    return max(ended, key=lambda trial: trial.values is not None, default=None)
+
+
+def _waits(study: optuna.Study, values: Mapping[str, Any]) -> bool:
+    """Whether a trial with these values is in the queue."""
+    queued = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
+    return any(trial.system_attrs.get("fixed_params") == values for trial in queued)
 
 
 def choose(study: optuna.Study) -> optuna.trial.FrozenTrial:

@@ -77,14 +77,12 @@ def test_other_questions_are_not_paired() -> None:
     assert found.sentence == said
 
 
-def test_a_task_that_a_unit_lacks_is_left_out() -> None:
+def test_units_that_count_different_tasks_are_not_paired() -> None:
+    """As where leading tasks are left out of several orders: the mean over the tasks in common would be another one."""
     made = answers(a=[[[1, 1], [0, 0]], [[1, 1], [0, 0]]], b=[[[0, 0], [0, 0]], [[0, 0], [0, 0]]])
     del made["b"]["seed 1"]["task 1"]
     (found,) = item_tests.contrasts(made, [("a", "b")], ASKED)
-    assert (found.tasks, found.questions, found.mean) == (1, 2, 1.0)
-    del made["b"]["seed 1"]["task 0"]
-    (found,) = item_tests.contrasts(made, [("a", "b")], ASKED)
-    assert found.reason == "no task was answered in all units"
+    assert (found.verdict, found.reason) == ("undefined", item_tests.COUNTED)
 
 
 def test_the_interval_of_one_unit_and_one_task_is_the_bootstrap_of_questions() -> None:
@@ -94,7 +92,7 @@ def test_the_interval_of_one_unit_and_one_task_is_the_bootstrap_of_questions() -
 
 
 def test_the_interval_covers_what_units_and_questions_vary_by() -> None:
-    """Effects of both, three units: the mean over all units and questions is covered in 70 % or more of 95 %.
+    """Effects of both, three units: the mean over all units and questions is covered in 80 % or more, of 95 %.
 
     Few units are always drawn too alike; an interval of questions alone would cover in less than half.
     """

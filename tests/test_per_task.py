@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import optuna
 import pytest
 import yaml
 
-from cl import cli, experiment, graph, per_task
+from cl import cli, experiment, graph, per_task, tuning
 from cl.space import Range
 from cl.studies import StudyPlan
 from tests.training_fixture import write_toy
@@ -119,6 +121,15 @@ def test_no_study_looks_beyond_the_task_that_comes_or_at_a_test_split(tmp_path: 
         ("--tune.objectives=[mft_nll]", "tune.objectives: per_task looks at the task that comes"),
         ("--tune.decay=1", "tune: decay 1.0 must be between 0 and 1"),
         ("--train.batch={value: 4, low: 2, high: 8}", "train.batch: cannot differ by task"),
+        ("--by_task.german.train.lr=1e-3", "by_task: is what per_task chooses"),
+        (
+            "--strategies={lora_ewc: {ewc: {gamma: {value: 0.9, low: 0.1, high: 1.0}}}}",
+            "strategies.lora_ewc.ewc.gamma: acts by what is remembered of a task",
+        ),
+        (
+            "--strategies={lora_incremental: {lora: {r: {value: 8, low: 2, high: 16}}}}",
+            "lora (alone) makes the stream, the data or what is evaluated",
+        ),
     ],
 )
 def test_what_cannot_be_tuned_so_is_one_line(
@@ -135,6 +146,7 @@ def test_what_cannot_be_tuned_so_is_one_line(
         ("{german: {train: {batch: 8}}}", "by_task.german: train.batch holds for all tasks"),
         ("{french: {train: {lr: 1.0e-3}}}", "by_task: task: 'french' is unknown"),
         ("{german: {strategy: {replya: {share: 0.1}}}}", "strategy.replya: no strategy of this experiment has that"),
+        ("{german: {strategy.replya.share: 0.1}}", "strategy.replya: no strategy of this experiment has that"),
         ("{german: {evaluation: {tokens: 9}}}", "by_task.german: evaluation.tokens holds for all tasks"),
     ],
 )
@@ -151,6 +163,32 @@ def test_what_makes_the_stream_holds_for_all_tasks(tmp_path: Path, capsys: pytes
         settings = ["--by_task={german: {strategy: {wsd: {decay: linear}}}}"]
         assert cli.main(["plan", "toyexp.yaml", *settings]) == 2
     assert "makes the stream, the data or what is evaluated" in capsys.readouterr().err
+
+
+def test_an_interrupted_try_is_tried_again_and_what_waits_is_not_taken_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left by a killed search: a try that failed without an error of its own, and one that waits."""
+    study = optuna.create_study()
+    study.enqueue_trial({"w": 0.5})
+    study.optimize(lambda trial: trial.suggest_float("w", 0, 1) * math.nan, n_trials=1)  # FAIL, as after Ctrl-C
+    study.enqueue_trial({"w": 0.25})
+    ran: list[float] = []
+
+    def run_trial(trial: optuna.Trial, asked: Any, values: dict[str, Any], log: Path, workers: int) -> list[float]:
+        ran.append(values["w"])
+        return [1 + values["w"]]
+
+    monkeypatch.setattr(tuning, "run_trial", run_trial)
+    plan = StudyPlan("l", ["t"], ["t"], ["learned_nll/1"], {"w": Range("w", 0.5, 0.0, 1.0)}, {"name": "n"}, [])
+    with contextlib.chdir(toy(tmp_path, {})):
+        whole = experiment.load("toyexp.yaml")
+    tries = [{"w": 0.5}, {"w": 0.25}, {"w": 0.0}]
+    found = tuning.follow(plan, study, whole, tmp_path / "logs", lambda study: None, tries, lambda value: value < 1.6)
+    assert found.params == {"w": 0.5}
+    assert ran == [0.25, 0.5]  # what waited was run first, and is kept for its turn
+    found = tuning.follow(plan, study, whole, tmp_path / "logs", lambda study: None, tries, lambda value: value < 1.1)
+    assert (found.params, ran) == ({"w": 0.0}, [0.25, 0.5, 0.0])
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ def execute(todo: Sequence[Node], store: Store, listener: parcel.Listener, exper
 
     Raises what a node raises, and UserError for Slurm, whose jobs nobody waits for: see `launchers.slurm.submit`.
     """
-    if experiment.launcher == "slurm":
+    if experiment.launcher == "slurm" and todo:
         raise UserError("launcher: slurm submits what `cl run` and `cl compare` lack; use local or ray here")
     if experiment.launcher == "ray" and todo:
         from cl.launchers import ray

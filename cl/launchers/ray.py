@@ -63,6 +63,7 @@ def _connected(cluster: Cluster) -> Iterator[None]:
         if cluster.address is None:
             workers = cluster.workers or max(1, (os.cpu_count() or 1) // cluster.cpus)
             cores = workers * cluster.cpus
+            os.environ.setdefault("RAY_task_oom_retries", str(cluster.retries))  # by itself it would try for ever
             ray.init("local", num_cpus=cores, object_store_memory=OBJECTS, include_dashboard=False, **quiet)
         else:
             _knock(cluster.address)
@@ -84,13 +85,17 @@ def _knock(address: str) -> None:
 
 def _check_room(todo: Sequence[Node], cluster: Cluster) -> None:
     """Refuse what a cluster that cannot grow will never have; a named one may start machines when asked."""
-    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    dear = max(todo, key=lambda node: node.gpus)
-    if cluster.address is None and dear.gpus > there.get("GPU", 0):
-        raise UserError(
-            f"{dear.kind} {dear.name}: needs {dear.gpus} GPU(s), this machine has {there.get('GPU', 0):.0f}; name a "
-            "cluster by cluster.address, or set train.device to cpu"
-        )
+    if cluster.address is not None:
+        return
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    for node in todo:
+        for kind, wanted in (("GPU", node.gpus), ("CPU", node.processes * cluster.cpus)):
+            if wanted > there.get(kind, 0):
+                raise UserError(
+                    f"{node.kind} {node.name}: needs {wanted} {kind}(s), this cluster has {there.get(kind, 0):.0f}; "
+                    "name another by cluster.address, or change train.device, train.devices, cluster.cpus or "
+                    "cluster.workers"
+                )
 
 
 @ray.remote

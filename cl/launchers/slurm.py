@@ -26,6 +26,7 @@ except ImportError as error:
 
 LIGHT = frozenset({"tokenizer", "data", "base", "consolidate", "merge"})
 """Kinds that are computed in the job before them: to queue would take longer."""
+NOWHERE = "launcher: there is no Slurm here (srun, sbatch and squeue are not found); use local or ray"
 
 
 @dataclass
@@ -124,9 +125,14 @@ def _check_queue(record: Path) -> None:
     ids = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
     if not ids:
         return
-    asked = subprocess.run(["squeue", "--noheader", "--format=%i", f"--jobs={','.join(ids)}"],
-                           capture_output=True, text=True, check=False)  # fmt: skip
-    if left := asked.stdout.split():  # an id that Slurm has forgotten is an error there, and no job
+    try:
+        asked = subprocess.run(["squeue", "--noheader", "--format=%i", f"--jobs={','.join(ids)}"],
+                               capture_output=True, text=True, check=False)  # fmt: skip
+    except FileNotFoundError as error:
+        raise UserError(NOWHERE) from error
+    if asked.returncode and "Invalid job id" not in asked.stderr:  # which Slurm has forgotten
+        raise UserError(f"launcher: squeue cannot say what is in the queue: {asked.stderr.strip()[:300]}")
+    if left := asked.stdout.split():
         raise UserError(f"launcher: jobs of this experiment are in the queue: {', '.join(left)}; wait, or scancel them")
 
 
@@ -146,7 +152,7 @@ def _executor(
         executor = submitit.SlurmExecutor(folder=folder / "%j", max_num_timeout=cluster.retries)
         executor.update_parameters(**{**own, **further, "additional_parameters": flags})
     except RuntimeError as error:
-        raise UserError("launcher: there is no Slurm here (srun and sbatch are not found); use local or ray") from error
+        raise UserError(NOWHERE) from error
     except ValueError as error:
         raise UserError(f"cluster.slurm: {' '.join(str(error).split())[:400]}") from error
     return executor

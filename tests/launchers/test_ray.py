@@ -119,8 +119,14 @@ def cluster(bucket: str) -> Iterator[None]:
 
 
 def test_a_gpu_that_this_machine_will_never_have_is_refused_at_once(toy: Path) -> None:
-    with pytest.raises(UserError, match=r"train english: needs 1 GPU\(s\), this machine has 0"):
+    with pytest.raises(UserError, match=r"train english: needs 1 GPU\(s\), this cluster has 0"):
         run(str(toy / "store"), "ray", Ears(), "--train.device=cuda")
+
+
+def test_more_processes_than_the_cluster_has_cores_are_refused_at_once(toy: Path) -> None:
+    settings = ("--train.devices=2", "--cluster.cpus=2", "--cluster.workers=1")
+    with pytest.raises(UserError, match=r"train english: needs 4 CPU\(s\), this cluster has 2"):
+        run(str(toy / "store"), "ray", Ears(), *settings)
 
 
 def test_a_cluster_that_is_not_there_is_said() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from cl import cli, commands, experiment, graph, runner
+from cl import cli, commands, experiment, graph, launchers, runner
 from cl.errors import UserError
-from cl.launchers import slurm
+from cl.launchers import slurm, worker
 from cl.node import Node
 from cl.settings import Cluster
 from cl.store import Store
@@ -33,7 +33,8 @@ while [ ! -x "$1" ]; do shift; done
 exec "$@"
 """
 SQUEUE = """#!/bin/bash
-cat "$QUEUE/../waiting" 2>/dev/null
+if [ -e "$QUEUE/../broken" ]; then echo "slurm_load_jobs error: Unable to contact controller" >&2; exit 1; fi
+cat "$QUEUE/../waiting" 2>/dev/null || true
 """
 RUN = ["run", "toyexp.yaml", "--tracking.uri=none", "--launcher=slurm"]
 
@@ -125,6 +126,33 @@ def test_a_job_asks_for_what_the_experiment_says(toy: Path, capsys: pytest.Captu
     assert "submitted 7 jobs, 1 to 7" in capsys.readouterr().out
 
 
+def test_the_job_that_reports_settles_nothing_anew(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine might come to another device, precision or compile, and so to other keys."""
+    asked: list[list[str]] = []
+
+    def submit(todo: Any, store: Any, cluster: Any, name: str, report: list[str]) -> tuple[list[str], Path]:
+        asked.append(report)
+        return ["1"], Path("logs")
+
+    monkeypatch.setattr(slurm, "submit", submit)
+    assert cli.main([*RUN, "--train.precision=auto"]) == 0
+    planned = graph.build(experiment.load("toyexp.yaml", ["--train.precision=auto"]))
+    assert asked[0][3:] == [
+        *RUN,
+        "--train.precision=auto",
+        "--train.device=cpu",
+        f"--train.precision={planned.resolved['precision']}",
+        "--train.compile=false",
+        "--launcher=local",
+    ]
+    again = graph.build(experiment.load("toyexp.yaml", asked[0][5:-1]))
+    assert [run.key for run in again.runs] == [run.key for run in planned.runs]
+
+
+def test_where_everything_is_stored_there_is_nothing_to_submit(toy: Path) -> None:
+    launchers.execute([], Store("store"), worker.Log(), experiment.load("toyexp.yaml", ["--launcher=slurm"]))
+
+
 def test_a_plan_shows_the_jobs_and_submits_none(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", *RUN[1:]]) == 0
     shown = capsys.readouterr().out
@@ -156,6 +184,10 @@ def test_what_is_in_the_queue_is_not_submitted_again(toy: Path) -> None:
     todo = runner.pending([planned.base], store := Store("store"))
     with pytest.raises(UserError, match="jobs of this experiment are in the queue: 3, 4; wait, or scancel them"):
         slurm.submit(todo, store, Cluster(), "toyexp", ["true"])
+    (toy / "broken").touch()
+    with pytest.raises(UserError, match="squeue cannot say what is in the queue: slurm_load_jobs error"):
+        slurm.submit(todo, store, Cluster(), "toyexp", ["true"])
+    (toy / "broken").unlink()
     (toy / "waiting").unlink()
     assert len(slurm.submit(todo, store, Cluster(), "toyexp", ["true"])[0]) == 2
 
