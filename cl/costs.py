@@ -76,13 +76,13 @@ def _measured(example: Node, store: Store) -> float | None:
     base = example.parents["state"]
     if not store.has(base):
         return None
-    wanted = (store.result(base)["parameters"], *_shape(example.spec))
+    wanted = (store.result(base)["parameters"], example.processes, *_shape(example.spec))
     found = []
     for record in store.records():
         result = record["result"]
         if (
             record["identity"]["kind"] == "train"
-            and (result["parameters"], *_shape(record["identity"]["spec"])) == wanted
+            and (result["parameters"], result.get("devices", 1), *_shape(record["identity"]["spec"])) == wanted
         ):
             found.append((record["created"], float(result["tokens_per_second"])))
     return max(found)[1] if found else None
