@@ -18,9 +18,10 @@ from cl.node import Node
 from cl.settings import Train
 from cl.store import Store
 from tests.instruction_fixture import write_stream
-from tests.training_fixture import plan, results, run, start, write_toy
+from tests.training_fixture import plan, results, run, start, write_strategy, write_toy
 
 TOGETHER = 1e-5  # relative: rounding of fp32, over some steps of AdamW
+CURVES = 1e-4  # of norms of the gradient as well, which grow apart faster
 
 
 def losses(folder: Path) -> list[float]:
@@ -51,31 +52,26 @@ def both(folder: Path, *settings: str, distributed: str = "ddp") -> list[Any]:
 
 @pytest.mark.slow
 def test_two_processes_read_the_rows_of_one_and_learn_the_same(tmp_path: Path) -> None:
-    settings = ("--train.micro_batch=1", "--strategies={rewarm_replay: }", "--strategy.replay.share=0.3")
-    one, two = both(write_toy(tmp_path / "toy"), *settings)
+    """With replayed rows and penalties: EWC adds a term of parameters, SI follows gradients and keeps a state."""
+    folder = write_toy(tmp_path / "toy")
+    write_strategy(
+        folder, "held", ["rewarm_cosine", {"replay": {"share": 0.3}}, {"ewc": {"weight": 1e4}}, {"si": {"weight": 10}}]
+    )
+    settings = ("--train.micro_batch=1", "--strategies={held: }")
+    run(folder, *settings, "--upto=1", "--store=store2")  # which is found: how many trained a stage is in no key
+    one, two = both(folder, *settings)
     for alone, together in zip(one[0], two[0], strict=True):
         assert together["key"] == alone["key"]
         for name in ("ledger", "seen", "tokens", "steps"):
             assert together["result"][name] == alone["result"][name], name
-    assert [stages[1]["result"]["devices"] for stages, *_ in (one, two)] == [1, 2]
+    assert [[found["result"]["devices"] for found in stages] for stages, *_ in (one, two)] == [[1, 1], [1, 2]]
     assert one[0][1]["result"]["seen"].keys() == {"german", "replay:english"}
-    assert two[1] == pytest.approx(one[1], rel=TOGETHER)
+    assert two[1] == pytest.approx(one[1], rel=CURVES)
     assert two[2] == pytest.approx(one[2], rel=TOGETHER)
-
-
-@pytest.mark.slow
-def test_penalties_and_what_consolidates_are_those_of_one_process(tmp_path: Path) -> None:
-    """EWC adds a term of parameters; SI follows gradients as well, and keeps a state, both on adapters."""
-    settings = ("--strategies={lora_ewc: , lora_si: }", "--strategy.ewc.weight=1e4", "--strategy.si.weight=10")
-    folder = write_toy(tmp_path / "toy")
-    run(folder, *settings, "--upto=1", "--store=store2")  # which is found: how many trained a stage is in no key
-    one, two = both(folder, *settings)
-    assert [found["result"]["devices"] for found in two[0]] == [1, 2, 1, 2]
     mine, theirs = ([p["terms"] for s in each[0] for p in s["result"]["points"] if p["terms"]] for each in (one, two))
     assert {name for each in mine for name in each} >= {"ewc", "si"}
-    for alone, together in zip(mine, theirs, strict=True):
-        assert together == pytest.approx(alone, rel=1e-3, abs=1e-7)  # small differences of parameters, squared
-    assert two[2] == pytest.approx(one[2], rel=TOGETHER)
+    for ours, others in zip(mine, theirs, strict=True):
+        assert others == pytest.approx(ours, rel=1e-3, abs=1e-7)  # small differences of parameters, squared
 
 
 @pytest.mark.slow
@@ -83,7 +79,7 @@ def test_answers_of_different_length_weigh_as_in_one_process(tmp_path: Path) -> 
     """Each process has another number of learned tokens, so a mean of means would differ."""
     folder = write_stream(tmp_path)
     one, two = both(folder, "--evaluation.items=0", "--upto=1")
-    assert two[1] == pytest.approx(one[1], rel=TOGETHER)
+    assert two[1] == pytest.approx(one[1], rel=CURVES)
     assert two[2] == pytest.approx(one[2], rel=TOGETHER)
 
 
@@ -93,7 +89,8 @@ def test_a_sharded_model_its_moments_and_its_adapters_are_whole_again_at_the_end
     upto = 2 if strategy == "finetune_keep" else 1
     settings = (f"--strategies={{{strategy}: }}", f"--upto={upto}")
     one, two = both(write_toy(tmp_path / "toy"), *settings, distributed="fsdp")
-    assert two[1:] == [pytest.approx(figures, rel=TOGETHER) for figures in one[1:]]
+    assert two[1] == pytest.approx(one[1], rel=CURVES)
+    assert two[2] == pytest.approx(one[2], rel=TOGETHER)
     assert [sorted(each["files"]) for each in two[0]] == [sorted(each["files"]) for each in one[0]]
 
 
@@ -116,7 +113,7 @@ def test_another_number_of_processes_goes_on_from_a_checkpoint(tmp_path: Path, b
     done = start(broken, *settings, *devices(after))
     assert done.returncode == 0, done.stderr[-2000:]
     assert losses(broken) == pytest.approx(losses(whole), rel=TOGETHER)
-    assert curves(broken)[-3:] == pytest.approx(curves(whole)[-3:], rel=TOGETHER)
+    assert curves(broken)[-3:] == pytest.approx(curves(whole)[-3:], rel=CURVES)
 
 
 # One process takes steps, the parent of two hears of points.

@@ -365,7 +365,7 @@ def recorded(share: float, look: float, tokens: int, monkeypatch: Any, steps: in
             clock.now += look
             return {"english": 1.0}
 
-    learner = SimpleNamespace(step=0, last={}, token_loss=None, methods=[])
+    learner = SimpleNamespace(step=0, last={}, token_loss=SimpleNamespace(root=None), methods=[])
     counts = SimpleNamespace(batch_rows=10, row_tokens=10)
     job = SimpleNamespace(
         learner=learner, plan=counts, first=0, last=steps, probe=Look(), device="cpu", precision="fp32", work=Path(),
