@@ -73,7 +73,7 @@ def _submitted(graph: Graph, store: Store, todo: list[Node], typed: list[str]) -
     from cl.launchers import slurm
 
     resolved = [f"--train.{name}={value}" for name, value in graph.resolved.items()]  # not anew, on another machine
-    report = [sys.executable, "-m", "cl.cli", *typed, *resolved, "--launcher=local"]
+    report = [sys.executable, "-P", "-m", "cl.cli", *typed, *resolved, "--launcher=local"]
     with quiet():
         ids, folder = slurm.submit(todo, store, graph.experiment.cluster, graph.experiment.name, report)
     console.print(

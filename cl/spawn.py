@@ -29,11 +29,12 @@ def train(node: Node, store: Store, work: Path, listener: parcel.Listener) -> di
     threads = max(1, torch.get_num_threads() // node.processes)
     place = {"store": store.url, "scratch": str(store.scratch), "work": str(work), "parent": os.getpid()}
     sent.write_text(json.dumps({"parcel": parcel.pack([node]), "threads": threads, **place}), encoding="utf-8")
+    environment = os.environ | {"PYTHONSAFEPATH": "1"}  # a folder `strategies` of the user's must not hide ours
     command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={node.processes}", "-m", "cl.rank"]
     with (
         log.open("w", encoding="utf-8") as errors,
         subprocess.Popen(
-            [sys.executable, *command, str(sent)], stdout=subprocess.PIPE, stderr=errors, text=True
+            [sys.executable, *command, str(sent)], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
         ) as run,
     ):
         assert run.stdout is not None

@@ -137,7 +137,8 @@ class TrialError(Exception):
 def run_trial(trial: optuna.Trial, asked: StudyPlan, values: dict[str, Any], log: Path, workers: int) -> list[float]:
     """Run one trial in a process of its own and follow it. Raises TrialPruned, or TrialError with its last words."""
     threads = str(max(1, (os.cpu_count() or 1) // workers))
-    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    # safe path: a folder `strategies` of the user's, in which the process begins, must not hide ours
+    environment = {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONSAFEPATH": "1"}
     spec = {"experiment": asked.experiment(values), "objectives": asked.objectives}
     with (
         log.open("w", encoding="utf-8") as errors,

@@ -46,6 +46,7 @@ def tuned(folder: Path, *settings: str) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_tune_then_compare_as_a_user_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = toy(tmp_path, {"protocol": "first_k"}, strategies={"finetune": None, "rewarm": None})
+    (folder / "strategies").mkdir()  # of the user's own, in the folder where trials begin
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     found = tuned(folder, f"--tracking.uri={uri}")
     assert [study["strategy"] for study in found] == ["finetune", "rewarm"]

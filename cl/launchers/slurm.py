@@ -6,7 +6,9 @@ Nobody waits here. A job that is preempted or runs out of time is queued again a
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,7 +151,8 @@ def _executor(
         own["dependency"] = f"afterok:{':'.join(after)}"
         flags.setdefault("kill-on-invalid-dep", "yes")  # one that waits for a failed job would wait for ever
     try:
-        executor = submitit.SlurmExecutor(folder=folder / "%j", max_num_timeout=cluster.retries)
+        python = f"{shlex.quote(sys.executable)} -P"  # a folder `strategies` of the user's must not hide ours
+        executor = submitit.SlurmExecutor(folder=folder / "%j", max_num_timeout=cluster.retries, python=python)
         executor.update_parameters(**{**own, **further, "additional_parameters": flags})
     except RuntimeError as error:
         raise UserError(NOWHERE) from error

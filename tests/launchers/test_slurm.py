@@ -137,7 +137,7 @@ def test_the_job_that_reports_settles_nothing_anew(toy: Path, monkeypatch: pytes
     monkeypatch.setattr(slurm, "submit", submit)
     assert cli.main([*RUN, "--train.precision=auto"]) == 0
     planned = graph.build(experiment.load("toyexp.yaml", ["--train.precision=auto"]))
-    assert asked[0][3:] == [
+    assert asked[0][4:] == [
         *RUN,
         "--train.precision=auto",
         "--train.device=cpu",
@@ -145,7 +145,7 @@ def test_the_job_that_reports_settles_nothing_anew(toy: Path, monkeypatch: pytes
         "--train.compile=false",
         "--launcher=local",
     ]
-    again = graph.build(experiment.load("toyexp.yaml", asked[0][5:-1]))
+    again = graph.build(experiment.load("toyexp.yaml", asked[0][6:-1]))
     assert [run.key for run in again.runs] == [run.key for run in planned.runs]
 
 
@@ -162,6 +162,7 @@ def test_a_plan_shows_the_jobs_and_submits_none(toy: Path, capsys: pytest.Captur
 
 @pytest.mark.slow
 def test_the_scripts_compute_what_the_local_launcher_does_and_report(toy: Path) -> None:
+    (Path("strategies")).mkdir()  # of the user's own, in the folder where jobs begin
     assert cli.main([*RUN, "--upto=1"]) == 0
     for number in scripts(toy):
         job = subprocess.run(
