@@ -98,6 +98,7 @@ def test_pending_leaves_out_what_only_led_to_stored_nodes(toy: Path, monkeypatch
     assert found.data["english"].key in {node.key for node in german.uses.values()}
 
 
+@pytest.mark.slow
 def test_a_node_is_executed_again_for_what_a_new_child_needs_of_it(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[Node] = []
     fake(monkeypatch, computed)
@@ -169,6 +170,7 @@ def comparable(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_second_call_executes_nothing_and_reports_the_same(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cold = run()
     assert (cold["asked"], cold["executed"]) == (2, 2)
@@ -205,6 +207,7 @@ def losses(stage: dict[str, Any]) -> list[Any]:
     return [(p["step"], p["loss"], p["lr"], p["grad_norm"], p["seen"]) for p in stage["points"]]
 
 
+@pytest.mark.slow
 def test_the_plan_forecasts_what_is_read(toy: Path, run: Any) -> None:
     overrides = ["--strategies={rewarm_replay: {replay: {share: 0.25}}, infinite_cosine: , joint: }"]
     run(*overrides)

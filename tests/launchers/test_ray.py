@@ -10,14 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-import ray
-from moto.server import ThreadedMotoServer
 
 from cl import cli, experiment, graph, launchers, runner
 from cl.errors import UserError
-from cl.launchers import ray as launcher
 from cl.node import Node
 from cl.results import Point
 from cl.settings import Cluster
@@ -94,6 +90,9 @@ def toy(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """A bucket on an S3 server of this machine."""
+    import boto3  # here: collecting the fast tests must not wait for it
+    from moto.server import ThreadedMotoServer
+
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
@@ -113,6 +112,8 @@ def bucket() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def cluster(bucket: str) -> Iterator[None]:
     """Two workers for several tests, which the launcher finds running; they know the bucket."""
+    import ray
+
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
@@ -130,6 +131,8 @@ def test_more_processes_than_the_cluster_has_cores_are_refused_at_once(toy: Path
 
 
 def test_a_cluster_that_is_not_there_is_said() -> None:
+    from cl.launchers import ray as launcher
+
     with (
         pytest.raises(UserError, match=r"cluster\.address: 127\.0\.0\.1:1 cannot be reached"),
         launcher._connected(Cluster(address="127.0.0.1:1")),
