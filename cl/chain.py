@@ -15,6 +15,7 @@ from cl.reading import Reading, blend
 from cl.schedules import boundary
 from cl.shown import Stage
 from cl.sides import Sides
+from cl.strategy import Part
 
 
 class Chain(Sides):
@@ -67,11 +68,7 @@ class Chain(Sides):
         shares = self._shares(stage, before)
         sources = sorted({Reading.parse(key).source for key in shares})
         active = chosen.active(stage)
-        schedules = [part.name for part in active if type(part.method).schedule is not Method.schedule]
-        if len(schedules) > 1:
-            raise UserError(f"strategies.{self.chosen.label}: two schedules in stage {stage.t}: {schedules}; keep one")
-        if train.devices > 1:
-            check_together((part.method for part in active), sharded=train.distributed == "fsdp")
+        self._check_active(stage, active)
         spec = {
             "t": stage.t,
             "steps": steps,
@@ -110,6 +107,15 @@ class Chain(Sides):
             },
         )
         return StagePlan(stage, node, parent, before, after)
+
+    def _check_active(self, stage: Stage, active: list[Part]) -> None:
+        """Raises UserError for methods that cannot train a stage together, or not on the devices that are asked for."""
+        schedules = [part.name for part in active if type(part.method).schedule is not Method.schedule]
+        if len(schedules) > 1:
+            raise UserError(f"strategies.{self.chosen.label}: two schedules in stage {stage.t}: {schedules}; keep one")
+        train = self.ground.experiment.train
+        if train.devices > 1:
+            check_together((part.method for part in active), sharded=train.distributed == "fsdp")
 
     def _shares(self, stage: Stage, before: Ledger) -> dict[str, float]:
         """Share of each reading in the stage: new data first, for which row comes when depends on the order."""

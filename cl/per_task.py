@@ -17,6 +17,7 @@ keeps the margin.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -65,7 +66,8 @@ def _decayed(space: Range, decay: float, step: int) -> Any:
     assert space.low is not None and space.high is not None  # noqa: PT018
     value = max(space.low, space.high * decay**step)
     if space.step is not None:
-        value = space.low + space.step * round((value - space.low) / space.step)
+        steps = min(round((value - space.low) / space.step), math.floor((space.high - space.low) / space.step + 1e-9))
+        value = space.low + space.step * steps
     value = min(max(value, space.low), space.high)
     return int(value) if all(isinstance(each, int) for each in (space.low, space.value, space.high)) else value
 

@@ -27,6 +27,7 @@ from cl.experiment import Experiment
 from cl.node import digest
 from cl.studies import StudyPlan
 
+LEFT = 20  # trials that an interrupted search may have left before one that is asked for
 STARTUP = 4  # trials before the median pruner prunes
 FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
 
@@ -189,17 +190,26 @@ def follow(
     Those that the study has already are not run again. The best of all where the last one has no value; UserError where
     none has.
     """
+    alone = replace(whole, tune=replace(whole.tune, workers=1))
     for values in tries:
-        while _with(study, values) is None:  # a trial that a killed search left may have to be run before
-            if not _waits(study, values):
-                study.enqueue_trial(dict(values))
-            optimize(asked, study, replace(whole, tune=replace(whole.tune, workers=1)), logs, seen, once=True)
-        found = _with(study, values)
-        if found is not None and found.values and enough(found.values[0]):
+        found = _tried(asked, study, alone, logs, seen, values)
+        if found.values and enough(found.values[0]):
             return found
-    if found is None or not found.values:
-        return choose(study)  # which says what went wrong
-    return found
+    return found if found.values else choose(study)  # which says what went wrong where nothing has a value
+
+
+def _tried(
+    asked: StudyPlan, study: optuna.Study, whole: Experiment, logs: Path, seen: Callable[[optuna.Study], None],
+    values: Mapping[str, Any],
+) -> optuna.trial.FrozenTrial:  # fmt: skip
+    """The trial with these values, which is run if the study has none."""
+    for _ in range(LEFT):  # trials that an interrupted search left may have to be run before
+        if found := _with(study, values):
+            return found
+        if not _waits(study, values):
+            study.enqueue_trial(dict(values))
+        optimize(asked, study, whole, logs, seen, once=True)
+    raise UserError(f"tune: {study.study_name!r} does not take {dict(values)}; look at its trials by optuna-dashboard")
 
 
 def _with(study: optuna.Study, values: Mapping[str, Any]) -> optuna.trial.FrozenTrial | None:

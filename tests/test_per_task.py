@@ -53,6 +53,8 @@ def test_a_step_is_kept() -> None:
     assert [v["w"] for v in per_task.decays({"w": Range("w", 1.0, 0.0, 1.0, step=0.2)}, 0.5, 5)] == pytest.approx(
         [1.0, 0.4, 0.2, 0.0]
     )
+    uneven = {"w": Range("w", 0.6, 0.0, 1.0, step=0.6)}  # 1.0 is no multiple: nobody could try it
+    assert [v["w"] for v in per_task.decays(uneven, 0.5, 5)] == pytest.approx([0.6, 0.0])
 
 
 @pytest.mark.parametrize(
