@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from cl.graph import Graph
     from cl.node import Node
     from cl.results import ExperimentResult
-    from cl.settings import Cluster
     from cl.tracking import Tracker
 
 console = Console()
@@ -96,25 +95,7 @@ def _planned(name: str, settings: list[str], protect: bool) -> tuple[Graph, Stor
         todo = runner.pending([planned.base, *planned.data.values(), *wanted], store)
         cost = costs.estimate(planned, todo, store)
     show_plan(console, planned, store, todo, cost)
-    if todo and planned.experiment.launcher == "slurm":
-        console.print(_jobs(todo, cost, planned.experiment.cluster))
     return planned, store, todo, cost
-
-
-def _jobs(todo: list[Node], cost: Estimate, cluster: Cluster) -> Table:
-    """A line per Slurm job."""
-    from cl.console import duration
-    from cl.launchers import slurm
-
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("job", "nodes", "waits for", "GPUs", "takes"):
-        table.add_column(column, justify="left" if column in ("job", "waits for") else "right")
-    for number, job in enumerate(slurm.jobs(todo), 1):
-        seconds = sum(cost.seconds[node.key] for node in job.nodes)
-        took = duration(seconds) + (f" [red]of {cluster.minutes} min[/]" if seconds > 60 * cluster.minutes else "")
-        waits = ", ".join(str(at + 1) for at in sorted(job.after))
-        table.add_row(f"{number} {escape(job.name)}", str(len(job.nodes)), waits, str(job.gpus), took)
-    return table
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from cl.costs import Estimate
 from cl.graph import Graph, RunPlan
 from cl.node import Node
 from cl.results import Point
+from cl.settings import Cluster
 from cl.store import Store
 
 
@@ -52,6 +53,23 @@ def show_plan(console: Console, graph: Graph, store: Store, todo: list[Node], co
     for text in graph.warnings:
         console.print(f"[yellow]warning[/] {escape(text)}")
     console.print(totals(graph, todo, cost))
+    if todo and experiment.launcher == "slurm":
+        console.print(_jobs(todo, cost, experiment.cluster))
+
+
+def _jobs(todo: list[Node], cost: Estimate, cluster: Cluster) -> Table:
+    """A line per Slurm job."""
+    from cl.launchers import slurm
+
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("job", "nodes", "waits for", "GPUs", "takes"):
+        table.add_column(column, justify="left" if column in ("job", "waits for") else "right")
+    for number, job in enumerate(slurm.jobs(todo), 1):
+        seconds = sum(cost.seconds[node.key] for node in job.nodes)
+        took = duration(seconds) + (f" [red]of {cluster.minutes} min[/]" if seconds > 60 * cluster.minutes else "")
+        waits = ", ".join(str(at + 1) for at in sorted(job.after))
+        table.add_row(f"{number} {escape(job.name)}", str(len(job.nodes)), waits, str(job.gpus), took)
+    return table
 
 
 def _stages(runs: Iterable[RunPlan], waiting: set[str], listed: set[str], cost: Estimate) -> Table:

@@ -157,11 +157,8 @@ def _tuned(path: str, given: list[str]) -> Any:
 
 def _keys(values: Mapping[str, Any]) -> set[str]:
     """Dotted keys of chosen values, also of those for single tasks."""
-    return {key for name, value in values.items() for key in (_keys_of_tasks(value) if name == "by_task" else {name})}
-
-
-def _keys_of_tasks(by_task: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    return {key for values in by_task.values() for key in flat(values)}
+    alone = {key for own in values.get("by_task", {}).values() for key in flat(own)}
+    return (values.keys() - {"by_task"}) | alone
 
 
 def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
@@ -170,20 +167,6 @@ def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
     for key, value in values.items():
         put(raw, key, value)
     return parse(raw)
-
-
-ONE_TASK = ("train.lr", "train.weight_decay", "train.betas", "train.eps", "train.clip")
-"""Settings of training that may differ by task: nothing that a budget, a row or another task depends on."""
-
-
-def of_task(experiment: Experiment, task: str) -> Experiment:
-    """The experiment as it is while one task is learned. Raises UserError for a setting that cannot be one task's."""
-    values = flat(experiment.by_task.get(task, {}))
-    for key in values:
-        if key not in ONE_TASK and not key.startswith(("strategy.", "strategies.")):
-            allowed = f"{', '.join(ONE_TASK)}, or a strategy's settings"
-            raise UserError(f"by_task.{task}: {key} holds for all tasks; one task may have {allowed}")
-    return replaced(experiment, {**values, "by_task": {}})
 
 
 def parse(raw: dict[str, Any]) -> Experiment:

@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any
 
 from cl import experiment, scenario, studies
+from cl.by_task import ONE_TASK
 from cl.errors import UserError
 from cl.experiment import Experiment
 from cl.measures import better
@@ -87,8 +88,8 @@ def choose(raw: dict[str, Any], ranges: Mapping[str, Range], search: Search) -> 
     whole, labels = studies.checked(raw, ranges)
     if whole.by_task:
         raise UserError("by_task: is what per_task chooses; remove it")
-    if wrong := [key for key in ranges if key.startswith("train.") and key not in experiment.ONE_TASK]:
-        allowed = ", ".join(experiment.ONE_TASK)
+    if wrong := [key for key in ranges if key.startswith("train.") and key not in ONE_TASK]:
+        allowed = ", ".join(ONE_TASK)
         raise UserError(f"{wrong[0]}: cannot differ by task, as per_task would have it; search {allowed}")
     defined, known = scenario.load(whole.scenario), len(whole.model.knows)
     asked = [(label, order) for label in labels for order in defined.ordered(whole.orders, known)]

@@ -5,19 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from cl import strategy
+from cl import by_task
 from cl.catalog import unknown
 from cl.errors import UserError
-from cl.experiment import of_task
 from cl.ground import Ground
-from cl.method import Method
 from cl.node import Node
 from cl.plans import StagePlan
 from cl.shown import Stage, Teaching
 from cl.strategy import Part, Strategy
 
-STREAM = ("stages", "transform", "chosen", "merge", "alone", "stands_on_base")
-"""Hooks whose effect is not of one stage."""
 ALIGNED = {"sft": "instruction", "dpo": "preference"}
 """Kind of the general sets that a phase of alignment learns from."""
 
@@ -27,7 +23,7 @@ class Sides:
 
     def __init__(self, ground: Ground, chosen: Strategy, seed: int, order: list[str]) -> None:
         self.ground, self.chosen, self.seed, self.order = ground, chosen, seed, order[: ground.experiment.upto]
-        self.own = {task: _own(ground, chosen, task) for task in ground.experiment.by_task}
+        self.own = {task: by_task.own(ground, chosen, task) for task in ground.experiment.by_task}
         self.base = ground.base(seed)
         self.data = ground.data([part for part in chosen.parts if part.transforms])
 
@@ -190,20 +186,3 @@ class Sides:
             found = dict.fromkeys(plan.stage.tasks, f"t{plan.stage.t}") | found  # learned twice: the newer one
             plan = plan.parent
         return found
-
-
-def _own(ground: Ground, chosen: Strategy, task: str) -> tuple[Ground, Strategy]:
-    """What one task stands on. Raises UserError for a task or a setting that cannot have its own."""
-    experiment = ground.experiment
-    if task not in ground.scenario.tasks:
-        raise UserError(unknown("by_task: task", task, ground.scenario.tasks))
-    one = of_task(experiment, task)
-    own = strategy.build(chosen.label, one.strategies[chosen.label], one.strategy)
-    for part, other in zip(chosen.parts, own.parts, strict=True):
-        hooks = [hook for hook in STREAM if getattr(type(part.method), hook) is not getattr(Method, hook)]
-        if hooks and part.settings != other.settings:
-            raise UserError(
-                f"by_task.{task}: {part.name} ({hooks[0]}) makes the stream, the data or what is evaluated: its "
-                "settings hold for all tasks"
-            )
-    return Ground(one, ground.scenario), own
