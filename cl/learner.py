@@ -62,6 +62,7 @@ class Learner(pl.LightningModule):
         self.automatic_optimization = False
         self.model, self.settings, self.methods = model, train, list(methods)
         self.total, self.step, self.t, self.readings = total, start, t, readings
+        self.compiled = compiled
         self.teachers: dict[int, Callable[[Batch], Teacher]] = {}
         self.token_loss = TokenLoss(model, separator, train.boundaries)
         _check_room(model, train.sequence)

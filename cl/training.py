@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -227,11 +228,26 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
             batch_size=None,
             sampler=range(first, job.last),
         )
-        trainer.fit(job.learner, loader)
+        with _reproducible(job):
+            trainer.fit(job.learner, loader)
     else:
         recorder.begin(job.learner.configure_optimizers())
     assert recorder.optimizer is not None
     return recorder.optimizer
+
+
+@contextmanager
+def _reproducible(job: Job) -> Iterator[None]:
+    """Compiled for a CPU, gradients of embeddings are added by all threads in any order, unless this asks otherwise.
+
+    Other bits each time would grow into other losses, and no killed run would go on as the one that was not.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before or (job.learner.compiled and job.device == "cpu"), warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def _strategy(job: Job) -> Strategy | str:

@@ -97,6 +97,18 @@ def test_killed_again_and_again_ends_with_the_same_bits(tmp_path: Path, model: P
             assert found[name] == expected[name]
 
 
+@pytest.mark.slow
+def test_compiled_training_on_two_threads_gives_the_same_bits_each_time(tmp_path: Path) -> None:
+    """Threads that add gradients of one token's embedding in any order would not."""
+    found = []
+    for name in ("one", "two"):
+        folder = write_toy(tmp_path / name, train={"compile": True, "batch": 16, "sequence": 64}, tokens=16 * 64 * 24)
+        done = start(folder, "--tracking.uri=none", "--upto=1", OMP_NUM_THREADS="2")
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append(weights(folder))
+    assert found[0] == found[1]
+
+
 class CrashError(Exception):
     """Not an error of ours."""
 
