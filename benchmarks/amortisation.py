@@ -24,11 +24,14 @@ from jsonargparse import auto_cli
 if Path(sys.path[0]) == Path(__file__).parent:  # as in the other benchmarks
     sys.path.pop(0)
 
-from cl import experiment, graph, runner, space, studies
-from cl.commands import quiet
-from cl.node import Node
-from cl.results import Point
-from cl.store import Store
+from cl.commands.shared import quiet
+from cl.config import loading, search_ranges
+from cl.execution import runner
+from cl.execution.store import Store
+from cl.graph import planner
+from cl.graph.node import Node
+from cl.metrics.records import Point
+from cl.tuning import studies
 
 STRATEGIES = ("finetune", "rewarm", "rewarm_replay", "rewarm_replay_25", "constant_low", "ewc")
 
@@ -84,7 +87,7 @@ def drawn_trials(whole: dict[str, Any], count: int) -> list[dict[str, Any]]:
     lr = {"value": 3e-3, "choices": [1e-3, 3e-3]}
     share = {"replay": {"share": {"value": 0.05, "low": 0.01, "high": 0.5}}}
     searched = whole | {"train": whole["train"] | {"lr": lr}, "strategy": share, "tune": {"protocol": "oracle"}}
-    plain, ranges = space.extract(searched)
+    plain, ranges = search_ranges.extract(searched)
     (study,) = studies.plan(plain, ranges)[1]
     drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     found = []
@@ -96,7 +99,7 @@ def drawn_trials(whole: dict[str, Any], count: int) -> list[dict[str, Any]]:
 
 def prepare(whole: dict[str, Any], folder: Path) -> None:
     """Tokenizer and data."""
-    planned = graph.build(experiment.parse(whole))
+    planned = planner.build(loading.parse(whole))
     store = Store(str(folder))
     runner.run(runner.pending(planned.data.values(), store), store, Count())
 
@@ -115,7 +118,7 @@ def execute(asked: Sequence[dict[str, Any]], data: Path) -> tuple[int, int, dict
                 if not own.exists():
                     shutil.copytree(data, own)
                 started = time.monotonic()
-                planned = graph.build(experiment.parse(each))
+                planned = planner.build(loading.parse(each))
                 store = Store(str(own))
                 nodes = [n for run in planned.runs for n in (*(s.node for s in run.stages), *run.rows.values())]
                 runner.run(runner.pending(nodes, store), store, counts[shared])

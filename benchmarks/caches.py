@@ -20,9 +20,10 @@ from torch import Tensor
 if Path(sys.path[0]) == Path(__file__).parent:  # the package `strategies` is meant below, not the benchmark beside us
     sys.path.pop(0)
 
-from cl import models, scenario
-from cl.distillation import Dense, Sampled, divergence, sample
-from cl.settings import Model
+from cl.config.model import Model
+from cl.models import pretrained
+from cl.models.distillation import Dense, Sampled, divergence, sample
+from cl.tasks import scenario
 
 COUNTS = (4, 16, 64)
 
@@ -30,10 +31,10 @@ COUNTS = (4, 16, 64)
 def teacher_of(name: str, tokens: int) -> tuple[Tensor, Tensor, Tensor]:
     """Final hidden states [n, D] of running text, the output layer's weight [V, D], and the true tokens [n]."""
     model = Model(name=name)
-    tokenizer, defined = models.load_tokenizer(model), scenario.load("medicine_mixture")
+    tokenizer, defined = pretrained.load_tokenizer(model), scenario.load("medicine_mixture")
     text = "\n\n".join(map(str, scenario.split(defined.tasks["medicine"], defined).train))
     ids = torch.tensor([tokenizer(text)["input_ids"][: tokens + 1]])
-    loaded = models.create(model, len(tokenizer), 0, None, tokens).eval()
+    loaded = pretrained.create(model, len(tokenizer), 0, None, tokens).eval()
     with torch.no_grad():
         hidden = loaded.get_decoder()(ids[:, :-1]).last_hidden_state[0]
     return hidden, loaded.get_output_embeddings().weight.detach(), ids[0, 1:]

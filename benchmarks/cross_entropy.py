@@ -17,14 +17,14 @@ import time
 
 from jsonargparse import auto_cli
 
-ARMS = {"whole": "logits of all tokens at once (PyTorch)", "chunked": "logits in chunks (cl.losses.fused)"}
+ARMS = {"whole": "logits of all tokens at once (PyTorch)", "chunked": "logits in chunks (cl.models.losses.fused)"}
 
 
 def measure(arm: str, tokens: int, width: int, vocabulary: int) -> dict[str, float]:
     """Median seconds of three passes after one to warm up, and the growth of peak memory in MB."""
     import torch
 
-    from cl import losses
+    from cl.models import losses
 
     hidden = torch.randn(tokens, width, requires_grad=True)
     weight = torch.nn.Parameter(torch.randn(vocabulary, width) * 0.02)

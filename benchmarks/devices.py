@@ -20,12 +20,15 @@ from jsonargparse import auto_cli
 if Path(sys.path[0]) == Path(__file__).parent:  # as in the other benchmarks
     sys.path.pop(0)
 
-from cl import catalog, experiment, graph, runner
-from cl.commands import quiet
+from cl import registry
+from cl.commands.shared import quiet
+from cl.config import loading
 from cl.errors import UserError
-from cl.node import Node
-from cl.results import Point
-from cl.store import Store
+from cl.execution import runner
+from cl.execution.store import Store
+from cl.graph import planner
+from cl.graph.node import Node
+from cl.metrics.records import Point
 
 STREAMS = ("tiny", "instructions_small", "medicine_mixture")
 
@@ -72,7 +75,7 @@ Figures = tuple[list[float], list[float], list[float]]
 def figures(spec: dict[str, Any], store: Store) -> Figures:
     """Losses of the last row of R; training losses and norms of the gradient at all points."""
     with quiet():
-        (run,) = graph.build(experiment.parse(spec)).runs
+        (run,) = planner.build(loading.parse(spec)).runs
         nodes = [*(plan.node for plan in run.stages), *run.rows.values()]
         runner.run(runner.pending(nodes, store), store, Silent())
     cells = store.result(run.rows[max(run.rows)])["cells"]
@@ -92,12 +95,12 @@ def compared(strategy: str, distributed: str, steps: int, folder: str) -> str:
     for scenario in STREAMS:
         one, two = (raw(strategy, scenario, steps, devices, distributed) for devices in (1, 2))
         try:
-            graph.build(experiment.parse(one))
+            planner.build(loading.parse(one))
         except UserError as error:
             words = str(error)
             continue
         try:
-            graph.build(experiment.parse(two))
+            planner.build(loading.parse(two))
         except UserError as error:
             return f"{scenario:20} refused: {error}"
         both = (figures(one, Store(f"{folder}/one")), figures(two, Store(f"{folder}/{distributed}")))
@@ -109,7 +112,7 @@ def compared(strategy: str, distributed: str, steps: int, folder: str) -> str:
 def main(strategies: list[str] | None = None, distributed: str = "ddp", steps: int = 12) -> None:
     """Run every strategy and print its line."""
     with tempfile.TemporaryDirectory() as folder:
-        for strategy in strategies or catalog.names("strategies"):
+        for strategy in strategies or registry.names("strategies"):
             print(f"{strategy:22} {compared(strategy, distributed, steps, folder)}", flush=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cl.method import Method, MicroBatch
+from cl.methods.method import Method, MicroBatch
 
 
 class ExtraForward(Method):

@@ -22,14 +22,15 @@ from jsonargparse import auto_cli
 if Path(sys.path[0]) == Path(__file__).parent:  # as in the other benchmarks
     sys.path.pop(0)
 
-from cl import models
-from cl.learner import Learner
-from cl.orders import estimator as estimators
-from cl.orders import recorder, references
-from cl.orders.estimator import Estimator
-from cl.orders.stream import Stream
-from cl.rows import Batch
-from cl.settings import Model, Train
+from cl.config.model import Model
+from cl.config.train import Train
+from cl.data.batches import Batch
+from cl.models import pretrained
+from cl.sample_order import estimator as estimators
+from cl.sample_order import references, trace_recorder
+from cl.sample_order.batch_gradients import Stream
+from cl.sample_order.estimator import Estimator
+from cl.training.learner import Learner
 
 VOCABULARY, SEQUENCE, BLOCK = 512, 64, 128
 TARGETS = {"one": 8, "two": 8}  # rows of each set
@@ -37,7 +38,7 @@ TARGETS = {"one": 8, "two": 8}  # rows of each set
 
 def stream_of(batches: int, rows: int) -> Stream:
     """Random batches of so many rows."""
-    model = models.create(Model("llama-tiny-scaled"), VOCABULARY, 0, 0, SEQUENCE)
+    model = pretrained.create(Model("llama-tiny-scaled"), VOCABULARY, 0, 0, SEQUENCE)
     train = Train(lr=3e-4, sequence=SEQUENCE, batch=rows, precision="fp32", compile=False)
     learner = Learner(model, train, [], separator=0, total=batches)
     generator = torch.Generator().manual_seed(0)
@@ -55,7 +56,7 @@ def ratio(estimator: Estimator, rounds: int) -> float:
     asked, found = references.drawn(len(stream.batches), BLOCK, seed=1), []
     for each in range(rounds + 1):  # the first warms up
         begun = time.perf_counter()
-        recorder.record(stream, asked[each % BLOCK], start, every=len(stream.batches))
+        trace_recorder.record(stream, asked[each % BLOCK], start, every=len(stream.batches))
         trained = time.perf_counter()
         estimator.estimate_many(asked)
         found.append((trained - begun) / (time.perf_counter() - trained) * BLOCK)

@@ -52,11 +52,11 @@ IMPLIED = {
 
 def node_of(model: str, strategy: str, steps: int, store: str) -> Any:
     """The train node of the second task, which has so many steps."""
-    from cl import graph
-    from cl.experiment import parse
+    from cl.config.loading import parse
+    from cl.graph import planner
 
     named = {"from": "benchmarks/extra_forward.yaml"} if strategy == "extra_forward" else {}
-    planned = graph.build(
+    planned = planner.build(
         parse(
             {
                 "name": "cost",

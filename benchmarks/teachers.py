@@ -33,14 +33,14 @@ def node_of(
     model: str, sequence: int, batch: int, precision: str, adapters: bool, arm: str, steps: int, store: str
 ) -> Any:
     """The train node of an arm, which has so many steps."""
-    from cl import graph
-    from cl.experiment import parse
+    from cl.config.loading import parse
+    from cl.graph import planner
 
     taught = "self_distilled_lora" if adapters else "self_distilled"
     named = {} if arm == "rewarm" else {"from": taught, "self_distillation": {"mode": arm}}
     if arm == "rewarm" and adapters:
         named = {"from": "lora_sequential"}
-    planned = graph.build(
+    planned = planner.build(
         parse(
             {
                 "name": "cost",

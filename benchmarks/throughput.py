@@ -45,7 +45,7 @@ ABOUT = {
 
 def experiment(model: str, arm: str, steps: int, store: str) -> Any:
     """The experiment of an arm: one stage of German."""
-    from cl.experiment import parse
+    from cl.config.loading import parse
 
     batch, sequence = SHAPES.get(model, (4, 256))
     fresh = {"vocabulary": 4096} if model.startswith(("llama", "neox")) else {}
@@ -67,12 +67,12 @@ def plain(graph: Any, store: Any) -> list[float]:
     """Times after each step of a loop as anyone would write it, on the model and the rows of the first stage."""
     import torch
 
-    from cl import models
-    from cl.rows import rows as read_rows
+    from cl.data.batches import rows as read_rows
+    from cl.models import pretrained
 
     node = graph.runs[0].stages[0].node
     settings = graph.experiment.train
-    model = models.load(store.path(graph.base)).train()
+    model = pretrained.load(store.path(graph.base)).train()
     rows = read_rows(store.path(graph.data["english"]), "english", "train", settings.sequence)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, fused=True)
     times = []
@@ -92,9 +92,9 @@ def ours(graph: Any, store: Any, folder: Path) -> tuple[list[float], float]:
     """Times after each step of the first stage's train node, tracked in SQLite and displayed, and its later loss."""
     from rich.console import Console
 
-    from cl import costs, runner
-    from cl.console import ProgressListener
-    from cl.tracking import Tracker
+    from cl.execution import cost_estimate, runner
+    from cl.reporting.mlflow import Tracker
+    from cl.reporting.terminal import ProgressListener
 
     node = graph.runs[0].stages[0].node
     tracker = Tracker(f"sqlite:///{folder}/mlflow.db", folder, graph, store, (folder / "artifacts").as_uri())
@@ -113,7 +113,7 @@ def ours(graph: Any, store: Any, folder: Path) -> tuple[list[float], float]:
             if point.step > node.spec["steps"] / 2:
                 losses.append(point.loss)
 
-    display = Listener(Console(stderr=True), [node], costs.estimate(graph, [node], store))
+    display = Listener(Console(stderr=True), [node], cost_estimate.estimate(graph, [node], store))
     with display.bars:
         runner.run([node], store, display)
     tracker.close()
@@ -124,18 +124,19 @@ def listener(graph: Any, todo: list[Any], store: Any) -> Any:
     """A display for what is prepared before the clock runs."""
     from rich.console import Console
 
-    from cl import costs
-    from cl.console import ProgressListener
+    from cl.execution import cost_estimate
+    from cl.reporting.terminal import ProgressListener
 
-    return ProgressListener(Console(stderr=True), todo, costs.estimate(graph, todo, store))
+    return ProgressListener(Console(stderr=True), todo, cost_estimate.estimate(graph, todo, store))
 
 
 def measure(model: str, arm: str, steps: int, store: str) -> dict[str, float]:
     """Run one arm in this process: tokens/s, peak memory in MB, and the loss after the middle."""
-    from cl import graph, runner
-    from cl.store import Store
+    from cl.execution import runner
+    from cl.execution.store import Store
+    from cl.graph import planner
 
-    planned, found = graph.build(experiment(model, arm, steps, store)), Store(store)
+    planned, found = planner.build(experiment(model, arm, steps, store)), Store(store)
     with tempfile.TemporaryDirectory() as folder:
         todo = runner.pending([planned.base, *planned.data.values()], found)
         runner.run(todo, found, listener(planned, todo, found))

@@ -68,8 +68,8 @@ class Stepper(Silent):
 
 def prepare(node_of: NodeOf, arm: str, steps: int, store: str) -> None:
     """Compute all that the node stands on."""
-    from cl import runner
-    from cl.store import Store
+    from cl.execution import runner
+    from cl.execution.store import Store
 
     node, found = node_of(arm, steps, store), Store(store)
     for parent in (*node.parents.values(), *node.uses.values()):
@@ -78,8 +78,8 @@ def prepare(node_of: NodeOf, arm: str, steps: int, store: str) -> None:
 
 def timed(node_of: NodeOf, arms: list[str], steps: int, store: str) -> dict[str, list[float]]:
     """Seconds of each step of each arm, the first ones left out."""
-    from cl import runner
-    from cl.store import Store
+    from cl.execution import runner
+    from cl.execution.store import Store
 
     turns, found = Turns(arms), Store(store)
     steppers = {arm: Stepper(arm, turns) for arm in arms}
@@ -105,8 +105,8 @@ def timed(node_of: NodeOf, arms: list[str], steps: int, store: str) -> dict[str,
 
 def measured(node_of: NodeOf, arm: str, store: str) -> float:
     """Peak memory in MB of this process, which trains some steps."""
-    from cl import runner
-    from cl.store import Store
+    from cl.execution import runner
+    from cl.execution.store import Store
 
     runner.run([node_of(arm, WARM_UP + 1, store)], Store(store), Silent())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

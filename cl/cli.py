@@ -90,7 +90,7 @@ def build_parser(arguments: list[str]) -> ArgumentParser:
 
 def describe_settings(width: int = 80) -> str:
     """All settings of an experiment with type, default and meaning, as text of at most `width` columns."""
-    from cl.experiment import settings
+    from cl.config.loading import settings
 
     lines = []
     for setting in settings():
@@ -128,33 +128,33 @@ def _add_arguments(parser: ArgumentParser, command: str) -> None:
 
 
 def _dispatch(chosen: Any, settings: list[str]) -> None:
-    from cl import commands
+    from cl.commands import list, plan, report, run, scenario, store
 
     options = chosen[chosen.subcommand]
     if chosen.subcommand == "run":
-        commands.run(options.experiment, settings)
+        run.run(options.experiment, settings)
     elif chosen.subcommand == "plan":
-        commands.plan(options.experiment, settings)
+        plan.plan(options.experiment, settings)
     elif chosen.subcommand == "compare":
-        from cl import compare_commands
+        from cl.commands import compare
 
-        compare_commands.compare(options.experiment, settings)
+        compare.compare(options.experiment, settings)
     elif chosen.subcommand == "tune":
-        from cl import tune_commands
+        from cl.commands import tune
 
-        tune_commands.tune(options.experiment, settings)
+        tune.tune(options.experiment, settings)
     elif chosen.subcommand == "order":
-        from cl import order_commands
+        from cl.commands import order
 
-        order_commands.order(options.action, options.experiment, settings)
+        order.order(options.action, options.experiment, settings)
     elif chosen.subcommand == "report":
-        commands.report(options.results)
+        report.report(options.results)
     elif chosen.subcommand == "scenario":
-        commands.scenario_show(options.name, options.model)
+        scenario.scenario_show(options.name, options.model)
     elif chosen.subcommand == "list":
-        commands.list_names(options.kind)
+        list.list_names(options.kind)
     else:
-        commands.store(options.action, options.store, options.drop, options.dry_run)
+        store.store(options.action, options.store, options.drop, options.dry_run)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ import plotly.graph_objects as go
 import script
 from intervals import Interval
 
-from cl import commands, experiment
-from cl.results import Cell, ExperimentResult, RunResult
+from cl.commands import run as commands
+from cl.config import loading
+from cl.metrics.records import Cell, ExperimentResult, RunResult
 
 HERE = Path(__file__).parent
 NEAR = 0.05  # nats a token, or share of answers, that counts as "about equal"
@@ -102,7 +103,7 @@ def main(settings: list[str]) -> None:
     """Run the experiment, write table and plot, print the table."""
     path = str(HERE / "mix_cpt.yaml")
     commands.run(path, settings)
-    chosen = experiment.load(path, settings)
+    chosen = loading.load(path, settings)
     folder = Path(chosen.output) / chosen.name
     found = arms(ExperimentResult.load(folder / "results.json").runs)
     lines = [f"- {claim}: **{verdict}** ({figures})" for claim, verdict, figures in verdicts(found)]

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from intervals import Interval
 
-from cl.results import ExperimentResult, RunResult
+from cl.metrics.records import ExperimentResult, RunResult
 
 FLAT = 0.05  # nats/token that "nearly flat" may differ by: ours, the paper gives .01 at 405 M parameters
 

@@ -14,8 +14,9 @@ import plotly.graph_objects as go
 import script
 from rewarm_claims import Arm, arms, verdicts
 
-from cl import commands, experiment
-from cl.results import ExperimentResult
+from cl.commands import run
+from cl.config import loading
+from cl.metrics.records import ExperimentResult
 
 HERE = Path(__file__).parent
 PAPER = {  # 405M, Pile -> German, (Pile, German), Table 2
@@ -31,8 +32,8 @@ PAPER = {  # 405M, Pile -> German, (Pile, German), Table 2
 def main(settings: list[str]) -> None:
     """Run the experiment, write table and plot, print the table."""
     name = str(HERE / "rewarm_replay.yaml")
-    commands.run(name, settings)
-    chosen = experiment.load(name, settings)
+    run.run(name, settings)
+    chosen = loading.load(name, settings)
     folder = Path(chosen.output) / chosen.name
     found = arms(ExperimentResult.load(folder / "results.json"))
     lines = [f"- {claim}: **{verdict}** ({figures})" for claim, verdict, figures in verdicts(found)]

@@ -20,7 +20,8 @@ from typing import Any
 import plotly.graph_objects as go
 import script
 
-from cl import experiment, order_commands
+from cl.commands import order
+from cl.config import loading
 
 HERE = Path(__file__).parent
 LONGER = "--tokens={news: 512000, medicine: 8192, religion: 8192, code: 8192, conversation: 8192}"
@@ -34,7 +35,7 @@ Answers = dict[str, list[Mapping[str, Any]]]
 def main(settings: list[str]) -> None:
     """Validate every setting, write tables and plot, print the tables."""
     path = str(HERE / "sample_order.yaml")
-    chosen = experiment.load(path, settings)
+    chosen = loading.load(path, settings)
     found: Answers = {}
     for label in chosen.strategies:
         for batches, own in ((16, []), (32, [LONGER])):
@@ -52,9 +53,9 @@ def main(settings: list[str]) -> None:
 
 def validate(path: str, settings: list[str], name: str) -> list[Mapping[str, Any]]:
     """The answers of `cl order validate`, one by run, written beneath results/NAME."""
-    chosen = experiment.load(path, settings)
+    chosen = loading.load(path, settings)
     output = Path(chosen.output) / name
-    order_commands.order("validate", path, [*settings, f"--output={output}"])
+    order.order("validate", path, [*settings, f"--output={output}"])
     answers = json.loads((output / chosen.name / "order_validate.json").read_text(encoding="utf-8"))
     return list(answers["answers"].values())
 

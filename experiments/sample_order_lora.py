@@ -12,7 +12,7 @@ from pathlib import Path
 import script
 from sample_order import Answers, signals, table, validate
 
-from cl import experiment
+from cl.config import loading
 
 RATES = ("3e-4", "1e-3")
 
@@ -20,7 +20,7 @@ RATES = ("3e-4", "1e-3")
 def main(settings: list[str]) -> None:
     """Validate every rate, write tables, print them."""
     path = str(Path(__file__).with_suffix(".yaml"))
-    chosen = experiment.load(path, settings)
+    chosen = loading.load(path, settings)
     found: Answers = {f"LoRA, {rate}": validate(path, [*settings, f"--train.lr={rate}"], rate) for rate in RATES}
     folder = Path(chosen.output) / chosen.name
     folder.mkdir(parents=True, exist_ok=True)

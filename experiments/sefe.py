@@ -16,8 +16,9 @@ import plotly.graph_objects as go
 import script
 from sefe_claims import Arm, arms, verdicts
 
-from cl import commands, experiment
-from cl.results import ExperimentResult
+from cl.commands import run
+from cl.config import loading
+from cl.metrics.records import ExperimentResult
 
 HERE = Path(__file__).parent
 HEADS = {
@@ -43,8 +44,8 @@ def main(settings: list[str]) -> None:
 
 
 def _run(name: str, settings: list[str]) -> tuple[dict[str, Arm], Path]:
-    commands.run(str(HERE / name), settings)
-    chosen = experiment.load(str(HERE / name), settings)
+    run.run(str(HERE / name), settings)
+    chosen = loading.load(str(HERE / name), settings)
     folder = Path(chosen.output) / chosen.name
     return arms(ExperimentResult.load(folder / "results.json")), folder
 

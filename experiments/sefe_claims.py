@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 
 from intervals import Interval
 
-from cl import metrics
-from cl.results import ExperimentResult, RunResult
+from cl.metrics import continual
+from cl.metrics.records import ExperimentResult, RunResult
 
 EQUAL = 0.05  # of MFT that counts as "about equal": ours; one answer of 64, in one of four tasks, is .004
 
@@ -52,13 +52,13 @@ def _arm(runs: Sequence[RunResult]) -> Arm:
 
 def _figures(run: RunResult) -> dict[str, float]:
     strict, normalised = (
-        metrics.as_matrix(
+        continual.as_matrix(
             {t: {n: cell.scores[score] for n, cell in row.items()} for t, row in run.matrix.items()}, run.order
         )
         for score in ("strict", "normalised")
     )
-    summary = metrics.summary(strict)
-    split = {metric.key: metric.value for metric in metrics.forgetting_split(strict, normalised)}
+    summary = continual.summary(strict)
+    split = {metric.key: metric.value for metric in continual.forgetting_split(strict, normalised)}
     figures = {name: summary[key].value for name, key in KEYS.items()}
     return figures | {name: split[name] for name in ("superficial", "essential")}
 

@@ -1,19 +1,19 @@
 """Scenario definitions (YAML) and the sources that turn real text into documents."""
 
 SOURCES: dict[str, str] = {
-    "files": "scenarios.files:Files",
-    "examples": "scenarios.examples:Examples",
-    "reasoning_gym": "scenarios.instructions:ReasoningGym",
-    "german_nouns": "scenarios.instructions:GermanNouns",
-    "home_intents": "scenarios.instructions:HomeIntents",
-    "function_calls": "scenarios.instructions:FunctionCalls",
-    "preferences": "scenarios.preferences:Preferences",
-    "findings": "scenarios.findings:Findings",
-    "trace": "scenarios.benchmarks:Trace",
-    "cl_benchmark": "scenarios.benchmarks:CLBenchmark",
-    "coin": "scenarios.benchmarks:Coin",
-    "clinc": "scenarios.benchmarks:Clinc",
-    "hub": "scenarios.hub:Hub",
-    "packaged": "scenarios.packaged:Packaged",
+    "files": "scenarios.sources.files:Files",
+    "examples": "scenarios.sources.examples:Examples",
+    "reasoning_gym": "scenarios.sources.instructions:ReasoningGym",
+    "german_nouns": "scenarios.sources.instructions:GermanNouns",
+    "home_intents": "scenarios.sources.instructions:HomeIntents",
+    "function_calls": "scenarios.sources.instructions:FunctionCalls",
+    "preferences": "scenarios.sources.preferences:Preferences",
+    "findings": "scenarios.sources.findings:Findings",
+    "trace": "scenarios.sources.benchmarks:Trace",
+    "cl_benchmark": "scenarios.sources.benchmarks:CLBenchmark",
+    "coin": "scenarios.sources.benchmarks:Coin",
+    "clinc": "scenarios.sources.benchmarks:Clinc",
+    "hub": "scenarios.sources.hub:Hub",
+    "packaged": "scenarios.sources.packaged:Packaged",
 }
 """Names that a scenario may write as `source: NAME`; any other class is written "package.module:Class"."""

@@ -8,10 +8,10 @@ from unittest.mock import Mock
 
 import torch
 
-from cl.losses import Outputs, fused
-from cl.method import Learned, Method, MicroBatch, Step
-from cl.reading import Reading
-from cl.rows import Batch
+from cl.data.batches import Batch
+from cl.data.sampling import Reading
+from cl.methods.method import Learned, Method, MicroBatch, Step
+from cl.models.losses import Outputs, fused
 
 
 def step_of(

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl.learner import Learner
-from cl.orders.grid import Grid, Supports, Trace, differences
-from cl.orders.recursion import Gradient, Update, simulate, step
-from cl.orders.stream import Stream
-from cl.rows import Batch
-from cl.settings import Train
+from cl.config.train import Train
+from cl.data.batches import Batch
+from cl.sample_order.batch_gradients import Stream
+from cl.sample_order.grid import Grid, Supports, Trace, differences
+from cl.sample_order.optimizer_replay import Gradient, Update, simulate, step
+from cl.training.learner import Learner
 
 Order = tuple[int, ...]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cl.results import Cell, ExperimentResult, Point, RunResult, StageResult
+from cl.metrics.records import Cell, ExperimentResult, Point, RunResult, StageResult
 
 STAGE_TOKENS = 2_000_000
 STEPS = 500

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from cl import adapters, models
 from cl.errors import UserError
-from strategies.lora import Lora
-from strategies.prompts import Prompts
+from cl.models import adapters, pretrained
+from strategies.adapters.lora import Lora
+from strategies.adapters.prompts import Prompts
 from tests.training_fixture import tiny, token_rows
 
 IDS = token_rows(4)[:, :-1]
@@ -47,13 +47,13 @@ def learned(life: Any, base: Path, folder: Path, tasks: int = 2, **settings: Any
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    models.save(tiny(), tmp_path / "base")
+    pretrained.save(tiny(), tmp_path / "base")
     return tmp_path / "base"
 
 
 def test_a_fresh_adapter_changes_nothing_and_alone_learns(base: Path) -> None:
-    model = Lora(r=4).prepare(models.load(base), 1)
-    assert torch.equal(logits(model), logits(models.load(base)))
+    model = Lora(r=4).prepare(pretrained.load(base), 1)
+    assert torch.equal(logits(model), logits(pretrained.load(base)))
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert trained
     assert all(".t1." in name for name in trained)
@@ -93,7 +93,7 @@ def test_stacked_and_merged_adapters_are_the_same_sum(base: Path, tmp_path: Path
     stacked = adapters.load(learned("stack", base, tmp_path / "stack"), base)
     merged = adapters.load(learned("merge", base, tmp_path / "merge"), base)
     torch.testing.assert_close(logits(stacked), logits(merged), rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(logits(stacked), logits(models.load(base)), atol=1e-3)
+    assert not torch.allclose(logits(stacked), logits(pretrained.load(base)), atol=1e-3)
 
 
 @pytest.mark.parametrize("life", ["continue", "stack", "merge", "alone"])
@@ -110,7 +110,7 @@ def test_what_is_learned_alone_knows_nothing_of_the_others(base: Path, tmp_path:
         torch.manual_seed(t)
         model = Lora(life="alone", r=4).prepare(model, t)
         torch.manual_seed(t)
-        other = Lora(r=4).prepare(models.load(base), t)
+        other = Lora(r=4).prepare(pretrained.load(base), t)
         nudge(model)
         nudge(other)
         found[f"t{t}"] = logits(model)
@@ -120,7 +120,7 @@ def test_what_is_learned_alone_knows_nothing_of_the_others(base: Path, tmp_path:
         state = new
     for name, expected in found.items():
         assert torch.equal(logits(adapters.alone(state, base, name)), expected)
-    assert torch.equal(logits(adapters.alone(state, base, None)), logits(models.load(base)))
+    assert torch.equal(logits(adapters.alone(state, base, None)), logits(pretrained.load(base)))
     assert torch.equal(logits(adapters.load(state, base)), found["t3"])
     assert adapters.uses(adapters.merged(adapters.load(state, base))) == {"t1": "kept", "t2": "kept", "t3": "merged"}
 
@@ -144,7 +144,7 @@ def test_prompts_live_alone_and_cannot_be_merged(base: Path, tmp_path: Path) -> 
     assert adapters.prompt(adapters.alone(state, base, None)) is None
     with pytest.raises(UserError, match="neither a prompt nor experts can be merged into weights"):
         adapters.merged(adapters.load(state, base))
-    assert torch.equal(logits(adapters.bare(adapters.load(state, base))), logits(models.load(base)))
+    assert torch.equal(logits(adapters.bare(adapters.load(state, base))), logits(pretrained.load(base)))
 
 
 @pytest.mark.parametrize("variant", ["lora", "rslora", "dora"])
@@ -152,14 +152,14 @@ def test_plain_peft_opens_a_stored_adapter(variant: Any, base: Path, tmp_path: P
     from peft import PeftModel
 
     state = learned("continue", base, tmp_path, variant=variant)
-    plain = PeftModel.from_pretrained(models.load(base), str(state / "adapters" / "t1"))
+    plain = PeftModel.from_pretrained(pretrained.load(base), str(state / "adapters" / "t1"))
     torch.testing.assert_close(logits(plain), logits(adapters.load(state, base)), rtol=1e-5, atol=1e-6)
 
 
 def test_the_factors_are_the_update(base: Path, tmp_path: Path) -> None:
     model = adapters.load(learned("continue", base, tmp_path, tasks=1), base)
     factors = adapters.low_rank(model, "t1")
-    weights = dict(models.load(base).named_parameters())
+    weights = dict(pretrained.load(base).named_parameters())
     after = dict(adapters.merged(model).named_parameters())
     for path, (a, b, scale) in factors.items():
         name = path.removeprefix("base_model.model.") + ".weight"

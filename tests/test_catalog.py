@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cl import catalog
+from cl import registry
 from cl.errors import UserError
 
 
@@ -24,7 +24,7 @@ def write(path: Path, text: str) -> Path:
 
 def test_names_are_the_shipped_ones_and_the_users(workplace: Path) -> None:
     write(workplace / "scenarios" / "mine.yaml", "summary: x")
-    names = catalog.names("scenarios")
+    names = registry.names("scenarios")
     assert {"mine", "tiny", "english_german"} <= set(names)
     assert names == sorted(names)
 
@@ -32,18 +32,18 @@ def test_names_are_the_shipped_ones_and_the_users(workplace: Path) -> None:
 def test_read_by_name_and_by_path(workplace: Path) -> None:
     path = write(workplace / "scenarios" / "mine.yaml", "summary: grüße\nversion: 2\n")
     for name in ("mine", str(path), "scenarios/mine.yaml"):
-        assert catalog.read("scenarios", name) == {"summary": "grüße", "version": 2}
+        assert registry.read("scenarios", name) == {"summary": "grüße", "version": 2}
 
 
 def test_an_unknown_name_gets_the_closest_and_all_known() -> None:
     with pytest.raises(UserError, match=r"scenarios: 'tinny' is unknown; did you mean 'tiny'\? \(known: domains,"):
-        catalog.read("scenarios", "tinny")
+        registry.read("scenarios", "tinny")
 
 
 def test_a_name_of_two_files_is_refused(workplace: Path) -> None:
     write(workplace / "scenarios" / "tiny.yaml", "summary: my own\n")
     with pytest.raises(UserError, match=r"'tiny' is both .* and .*; give the path"):
-        catalog.read("scenarios", "tiny")
+        registry.read("scenarios", "tiny")
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_a_name_of_two_files_is_refused(workplace: Path) -> None:
 def test_malformed_yaml_is_one_line_with_the_place(workplace: Path, text: str, message: str) -> None:
     path = write(workplace / "bad.yaml", text)
     with pytest.raises(UserError, match=message) as caught:
-        catalog.read("scenarios", str(path))
+        registry.read("scenarios", str(path))
     assert "\n" not in str(caught.value)
 
 
 def test_other_encodings_are_refused(workplace: Path) -> None:
     (workplace / "bad.yaml").write_bytes("a: grün".encode("latin-1"))
     with pytest.raises(UserError, match=r"bad.yaml: is not UTF-8 text \(byte 5\)"):
-        catalog.read("scenarios", "bad.yaml")
+        registry.read("scenarios", "bad.yaml")
 
 
 OWN_CLASS = """
@@ -95,7 +95,7 @@ not_a_class = 3
 )
 def test_build_a_class_of_the_users_own(workplace: Path, settings: dict[str, object], built: object) -> None:
     write(workplace / "own_class.py", OWN_CLASS)
-    found = catalog.build("sources", "own_class:Own", settings, "here", folder="here", colour="not asked for")
+    found = registry.build("sources", "own_class:Own", settings, "here", folder="here", colour="not asked for")
     assert found.settings == built
 
 
@@ -117,12 +117,12 @@ def test_build_a_class_of_the_users_own(workplace: Path, settings: dict[str, obj
 def test_build_errors_are_one_line(workplace: Path, name: str, settings: dict[str, object], message: str) -> None:
     write(workplace / "own_class.py", OWN_CLASS)
     with pytest.raises(UserError, match=message) as caught:
-        catalog.build("sources", name, settings, "tasks.a")
+        registry.build("sources", name, settings, "tasks.a")
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("tasks.a")
 
 
 def test_build_by_the_name_in_the_table(workplace: Path) -> None:
     write(workplace / "a.txt", "text")
-    built = catalog.build("sources", "files", {"path": "a.txt"}, "here", folder=str(workplace))
+    built = registry.build("sources", "files", {"path": "a.txt"}, "here", folder=str(workplace))
     assert list(built.documents()) == ["text"]

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cl import cli, commands
-from cl.store import Store
+from cl import cli
+from cl.commands import shared
+from cl.execution.store import Store
 
 HEAVY = ("torch", "transformers", "mlflow", "pytorch_lightning", "datasets", "plotly", "numpy")
 
@@ -21,7 +22,7 @@ HEAVY = ("torch", "transformers", "mlflow", "pytorch_lightning", "datasets", "pl
 @pytest.fixture(autouse=True)
 def console(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal of 80 columns, whatever the tests run in."""
-    monkeypatch.setattr(commands, "console", Console(width=80, force_terminal=False, color_system=None))
+    monkeypatch.setattr(shared, "console", Console(width=80, force_terminal=False, color_system=None))
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["run", "--help"], ["store", "--help"]])
@@ -117,7 +118,7 @@ def test_a_mistake_is_told_in_one_line(
 
 
 def test_a_defect_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "list_names", lambda kind: 1 / 0)
+    monkeypatch.setattr("cl.commands.list.list_names", lambda kind: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main(["list", "models"])
 
@@ -128,7 +129,7 @@ def test_an_interruption_says_how_to_go_on(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "run", interrupt)
+    monkeypatch.setattr("cl.commands.run.run", interrupt)
     assert cli.main(["run", "toy.yaml"]) == 130
     assert "run it again to go on" in capsys.readouterr().err
 

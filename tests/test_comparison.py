@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from cl import cli, comparison, disclosure, metrics
-from cl.command_settings import Compare
+from cl import cli
+from cl.config.compare import Compare
 from cl.errors import UserError
-from cl.measures import better
-from cl.report import comparison as report
-from cl.results import ExperimentResult
+from cl.metrics import comparison, continual, disclosure
+from cl.metrics.records import ExperimentResult
+from cl.metrics.run_metrics import better
+from cl.reporting.html import comparison as report
 from tests import results_fixture
 from tests.training_fixture import write_toy
 
@@ -173,7 +174,7 @@ def test_better_ends_of_metrics() -> None:
 )
 def test_what_cannot_be_compared_is_refused(labels: list[str], wanted: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        comparison.check(labels, 2, Compare(**wanted), metrics.defined(2, 0, 0, scored=False))
+        comparison.check(labels, 2, Compare(**wanted), continual.defined(2, 0, 0, scored=False))
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from cl import data
-from cl.data import SEPARATOR, encode
+from cl.data import tokenization
+from cl.data.batches import Batch, PackedRows, block_mask, positions, rows, segments
+from cl.data.tokenization import SEPARATOR, encode
 from cl.errors import UserError
-from cl.evaluation import bytes_per_token
-from cl.rows import Batch, PackedRows, block_mask, positions, rows, segments
-from cl.token_loss import TokenLoss
+from cl.models.forward import TokenLoss
+from cl.steps import data
+from cl.steps import tokenizer as tokenizer_
+from cl.training.validation import bytes_per_token
 from tests.training_fixture import TEXTS, VOCABULARY, tiny
 
 S = 0  # the separator's id in rows written by hand
@@ -26,7 +28,7 @@ S = 0  # the separator's id in rows written by hand
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return data._train_bpe(documents("english"), 300)
+    return tokenizer_._train_bpe(documents("english"), 300)
 
 
 def documents(name: str, count: int = 40) -> Iterator[str]:
@@ -53,7 +55,7 @@ def test_no_document_is_no_token(tokenizer: Any) -> None:
 def test_documents_do_not_depend_on_the_batch_they_are_encoded_in(tokenizer: Any, monkeypatch: Any) -> None:
     texts = list(documents("german"))
     whole = encode(texts, tokenizer, 0)
-    monkeypatch.setattr(data, "BATCH", 3)
+    monkeypatch.setattr(tokenization, "BATCH", 3)
     np.testing.assert_array_equal(encode(texts, tokenizer, 0), whole)
 
 
@@ -148,7 +150,7 @@ def test_loss_of_a_row_is_that_of_its_documents_alone() -> None:
 
 
 def test_a_tokenizer_is_trained_the_same_each_time() -> None:
-    first, second = (data._train_bpe(documents("german"), 320).backend_tokenizer.to_str() for _ in range(2))
+    first, second = (tokenizer_._train_bpe(documents("german"), 320).backend_tokenizer.to_str() for _ in range(2))
     assert first == second
     assert json.loads(first)["model"]["vocab"][SEPARATOR] == 0
 
@@ -162,12 +164,14 @@ def test_a_tokenizer_is_trained_the_same_each_time() -> None:
     ],
 )
 def test_which_token_separates(vocabulary: dict[str, int], eos: str | None, bos: str | None, expected: str) -> None:
-    assert data._separator(SimpleNamespace(get_vocab=lambda: vocabulary, eos_token=eos, bos_token=bos)) == expected
+    assert (
+        tokenization._separator(SimpleNamespace(get_vocab=lambda: vocabulary, eos_token=eos, bos_token=bos)) == expected
+    )
 
 
 def test_a_tokenizer_without_any_separator_is_an_error() -> None:
     with pytest.raises(UserError, match=r"model\.tokenizer: has neither"):
-        data._separator(SimpleNamespace(get_vocab=dict, eos_token=None, bos_token=None))
+        tokenization._separator(SimpleNamespace(get_vocab=dict, eos_token=None, bos_token=None))
 
 
 def test_data_node_accounts_for_every_byte_and_token(tmp_path: Path, tokenizer: Any) -> None:
@@ -196,7 +200,7 @@ def test_data_node_accounts_for_every_byte_and_token(tmp_path: Path, tokenizer: 
 def test_tokenizer_training_reads_no_more_than_its_share_of_a_task(monkeypatch: Any) -> None:
     splits = SimpleNamespace(train=["aaaa", "bbbb", "cccc"])
     defined = SimpleNamespace(task=lambda name: name)
-    monkeypatch.setattr("cl.scenario.load", lambda name: defined)
-    monkeypatch.setattr("cl.scenario.split", lambda task, scenario: splits)
-    monkeypatch.setattr(data, "TRAINING_BYTES", 9)
-    assert list(data._training_text({"one": "", "two": ""}, {"scenario": "any"})) == ["aaaa", "bbbb"] * 2
+    monkeypatch.setattr("cl.tasks.scenario.load", lambda name: defined)
+    monkeypatch.setattr("cl.tasks.scenario.split", lambda task, scenario: splits)
+    monkeypatch.setattr(tokenizer_, "TRAINING_BYTES", 9)
+    assert list(tokenizer_._training_text({"one": "", "two": ""}, {"scenario": "any"})) == ["aaaa", "bbbb"] * 2

@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch.distributed.tensor import DTensor
 
-from cl import cli, processes, spawn
-from cl.checkpoint import newest
+from cl import cli
+from cl.config.train import Train
 from cl.errors import UserError
-from cl.node import Node
-from cl.settings import Train
-from cl.store import Store
+from cl.execution import torchrun
+from cl.execution.store import Store
+from cl.graph.node import Node
+from cl.training import distributed as processes
+from cl.training.checkpoint import newest
 from tests.instruction_fixture import write_stream
 from tests.training_fixture import plan, results, run, start, write_strategy, write_toy
 
@@ -117,7 +119,7 @@ def test_another_number_of_processes_goes_on_from_a_checkpoint(tmp_path: Path, b
 
 
 # One process takes steps, the parent of two hears of points.
-KILL = {"1": "cl.learner:Learner.training_step 15", "2": "cl.parcel:hear 16"}
+KILL = {"1": "cl.training.learner:Learner.training_step 15", "2": "cl.execution.listener:hear 16"}
 
 
 @pytest.mark.parametrize(
@@ -166,20 +168,20 @@ def test_a_node_of_two_gpus_says_so_and_its_key_does_not(tmp_path: Path) -> None
 def test_a_process_that_ends_without_a_result_is_told_with_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spawn.sys, "executable", str(tmp_path / "python"))  # type: ignore[attr-defined]
+    monkeypatch.setattr(torchrun.sys, "executable", str(tmp_path / "python"))  # type: ignore[attr-defined]
     (tmp_path / "python").write_text("#!/bin/bash\necho 'out of memory' >&2\nexit 1\n")
     (tmp_path / "python").chmod(0o755)
     _, store = plan(write_toy(tmp_path / "toy"))
     with pytest.raises(RuntimeError, match=r"train german: a process ended without a result.*\n.*out of memory"):
-        spawn.train(Node("train", "german", {}, local={"devices": 2}), store, tmp_path, None)
+        torchrun.train(Node("train", "german", {}, local={"devices": 2}), store, tmp_path, None)
 
 
 def test_a_refusal_of_a_process_is_one_of_the_run(tmp_path: Path) -> None:
     node = Node("train", "german", {})
     with pytest.raises(UserError, match=r"lower train\.lr"):
-        spawn._follow(['{"error": "the loss is not finite; lower train.lr"}\n'], node, None)
-    assert spawn._follow(['{"result": {"tokens": 3}}\n'], node, None) == {"tokens": 3}
-    assert spawn._follow([], node, None) is None
+        torchrun._follow(['{"error": "the loss is not finite; lower train.lr"}\n'], node, None)
+    assert torchrun._follow(['{"result": {"tokens": 3}}\n'], node, None) == {"tokens": 3}
+    assert torchrun._follow([], node, None) is None
 
 
 def test_one_process_is_the_identity() -> None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from cl.distillation import Dense, Direction, Model, Rule, Sampled, criterion, divergence, sample
-from cl.losses import Outputs, fused
+from cl.models.distillation import Dense, Direction, Model, Rule, Sampled, criterion, divergence, sample
+from cl.models.losses import Outputs, fused
 
 DIRECTIONS: tuple[Direction, ...] = ("forward", "reverse")
 TEACHER = [2.0, 1.0, 0.0, -1.0]

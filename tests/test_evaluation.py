@@ -12,12 +12,14 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from cl import evaluation, models
+from cl.config.train import Train
+from cl.data.batches import Batch, PackedRows
 from cl.errors import UserError
-from cl.evaluation import Probe, bytes_per_token, evaluate, score, window
-from cl.rows import Batch, PackedRows
-from cl.settings import Train
-from cl.token_loss import TokenLoss
+from cl.graph import stored
+from cl.models import pretrained
+from cl.models.forward import TokenLoss
+from cl.steps.evaluate import evaluate
+from cl.training.validation import Probe, bytes_per_token, score, window
 from tests.training_fixture import SEPARATOR, VOCABULARY, dropout_model, tiny
 
 SEQUENCE = 16
@@ -100,7 +102,7 @@ def evaluated(folder: Path, batch: int, tokens: int) -> dict[str, Any]:
 
 
 def test_a_row_of_r(tmp_path: Path) -> None:
-    models.save(tiny(), tmp_path / "state")
+    pretrained.save(tiny(), tmp_path / "state")
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "tokenizer" / "node.json").write_text(json.dumps({"result": {"separator_id": SEPARATOR}}))
     data_folder(tmp_path / "english"), data_folder(tmp_path / "german", rows=3, seed=1)
@@ -130,7 +132,7 @@ class Restless(torch.nn.Module):
 
 
 def test_a_look_leaves_no_trace(tmp_path: Path) -> None:
-    model = models.load(dropout_model(tmp_path / "model")).train()
+    model = pretrained.load(dropout_model(tmp_path / "model")).train()
     loss = TokenLoss(Restless(model).train(), SEPARATOR, boundaries=True)
     probe = Probe({"english": data_folder(tmp_path / "english")}, Train(sequence=SEQUENCE), 64, batch=2)
     assert probe.tokens == 64
@@ -154,4 +156,4 @@ def test_a_look_at_a_model_in_evaluation_mode_leaves_it_there(tmp_path: Path) ->
 
 def test_result_of_reads_what_a_node_returned(tmp_path: Path) -> None:
     (tmp_path / "node.json").write_text('{"key": "x", "result": {"answer": 42}}')
-    assert evaluation.result_of(tmp_path) == {"answer": 42}
+    assert stored.result_of(tmp_path) == {"answer": 42}

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from cl.config.experiment import Experiment
+from cl.config.loading import load, parse, settings
+from cl.config.model import Model
+from cl.config.train import Train
 from cl.errors import UserError
-from cl.experiment import Experiment, load, parse, settings
-from cl.settings import Model, Train
 
 RAW: dict[str, Any] = {
     "name": "toy",

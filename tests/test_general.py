@@ -12,13 +12,13 @@ import yaml
 from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
-from cl.data import as_text, examples
+from cl.data.batches import IGNORE, PairRows, collate, rows
+from cl.data.tokenization import as_text, examples
 from cl.errors import UserError
-from cl.examples import Example
-from cl.ground import Ground
-from cl.rows import IGNORE, PairRows, collate, rows
-from cl.scenario import load, split
-from scenarios.preferences import Preferences
+from cl.graph.shared_nodes import Ground
+from cl.tasks.example import Example
+from cl.tasks.scenario import load, split
+from scenarios.sources.preferences import Preferences
 from tests.mixture_fixture import write_mixture
 from tests.training_fixture import execute, plan, run, write_strategy
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from cl.generation import answers
+from cl.models.decoding import answers
 from tests.training_fixture import VOCABULARY, tiny
 
 END, PAD, LIMIT = 7, 0, 12

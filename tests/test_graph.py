@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from cl import experiment, graph, node
+from cl.config import loading
 from cl.errors import UserError
-from cl.graph import Graph, RunPlan
+from cl.graph import node, planner
+from cl.graph.planner import Graph, RunPlan
 
 RETAIN = '\nretain:\n  kept: {sources: [{source: files, path: kept.txt, separator: "\\n\\n"}]}\n'
 BOTH = "--strategies={finetune: , rewarm_replay: }"
@@ -18,7 +19,7 @@ EVERYTHING = {"english", "finetune german", "replay german"}
 
 
 def planned(*overrides: str) -> Graph:
-    return graph.build(experiment.load("toy.yaml", list(overrides)))
+    return planner.build(loading.load("toy.yaml", list(overrides)))
 
 
 def by_label(found: Graph) -> dict[str, RunPlan]:
@@ -156,10 +157,14 @@ def test_a_key_covers_the_code_that_the_node_executes(toy: Path, monkeypatch: py
     monkeypatch.setattr(node, "code_version", code)
     assert planned(BOTH).nodes
     assert asked == {
-        "cl.data": {"cl.data", "scenarios.files"},
-        "cl.models": {"cl.models"},
-        "cl.training": {"cl.training", "strategies.schedules"},  # replay acts on shares, which are in the key
-        "cl.evaluation": {"cl.evaluation"},
+        "cl.steps.tokenizer": {"cl.steps.tokenizer", "scenarios.sources.files"},
+        "cl.steps.data": {"cl.steps.data", "scenarios.sources.files"},
+        "cl.steps.base": {"cl.steps.base"},
+        "cl.steps.train": {
+            "cl.steps.train",
+            "strategies.schedules.rewarm",
+        },  # replay acts on shares, which are in the key
+        "cl.steps.evaluate": {"cl.steps.evaluate"},
     }
 
 

@@ -14,14 +14,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cl import cli, experiment, graph, runner
-from cl.data import dialogue
+from cl import cli
+from cl.config import loading
+from cl.data.batches import IGNORE, DialogueRows, Row, collate, rows, segments
+from cl.data.tokenization import dialogue
 from cl.errors import UserError
-from cl.examples import Example
-from cl.graph import Graph
-from cl.learner import Learner
-from cl.rows import IGNORE, DialogueRows, Row, collate, rows, segments
-from cl.store import Store
+from cl.execution import runner
+from cl.execution.store import Store
+from cl.graph import planner
+from cl.graph.planner import Graph
+from cl.tasks.example import Example
+from cl.training.learner import Learner
 from tests.instruction_fixture import write_stream
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{name}") for name in ("reglora", "inf_lora")]
@@ -44,7 +47,7 @@ LORAS = [*SHARING, "prompt_tuning", "moe_lora", "osf", "n_lora", "inf_lora", "lo
 
 def plan(folder: Path, *settings: str) -> tuple[Graph, Store]:
     with contextlib.chdir(folder):
-        planned = graph.build(experiment.load("toyexp.yaml", list(settings)))
+        planned = planner.build(loading.load("toyexp.yaml", list(settings)))
     return planned, Store(folder / planned.experiment.store)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
-from cl import cli, item_tests
-from cl.command_settings import Compare
+from cl import cli
+from cl.config.compare import Compare
+from cl.metrics import answer_tests
 from tests.instruction_fixture import write_stream
 
 ASKED = Compare(items="strict", resamples=2000)
@@ -31,26 +32,26 @@ def answers(**scores: list[list[list[float]]]) -> Any:
 
 def test_the_mean_is_over_tasks_of_the_mean_over_questions() -> None:
     """Task 0: one of four questions differs; task 1: its only one: (1/4 + 1) / 2, not 2 of 5."""
-    found = item_tests.contrasts(answers(a=[[[1, 1, 0, 0], [1]]], b=[[[1, 0, 0, 0], [0]]]), [("a", "b")], ASKED)
+    found = answer_tests.contrasts(answers(a=[[[1, 1, 0, 0], [1]]], b=[[[1, 0, 0, 0], [0]]]), [("a", "b")], ASKED)
     assert (found[0].mean, found[0].questions, found[0].tasks, found[0].units) == (0.625, 5, 2, 1)
 
 
 def test_p_counts_flips_of_questions_by_hand() -> None:
     """Three questions all won: 2 of 8 flips are as far from zero. In two units they are still three questions."""
     won = [np.array([[1.0, 1.0, 1.0]])]
-    assert item_tests.item_flip(won) == pytest.approx(2 / 8)
-    assert item_tests.item_flip([np.repeat(won[0], 2, 0)]) == pytest.approx(2 / 8)
+    assert answer_tests.item_flip(won) == pytest.approx(2 / 8)
+    assert answer_tests.item_flip([np.repeat(won[0], 2, 0)]) == pytest.approx(2 / 8)
 
 
 def test_a_question_weighs_as_in_its_tasks_mean() -> None:
     """Differences 1 of a task of one question and -1, -1 of a task of two: 1/1 - 2/2 = 0: every flip is as far."""
-    assert item_tests.item_flip([np.array([[1.0]]), np.array([[-1.0, -1.0]])]) == pytest.approx(1.0)
+    assert answer_tests.item_flip([np.array([[1.0]]), np.array([[-1.0, -1.0]])]) == pytest.approx(1.0)
 
 
 def test_many_questions_decide_where_three_seeds_cannot() -> None:
     generator = np.random.default_rng(0)
     better, worse = (generator.random((3, 1, 100)) < rate for rate in (0.8, 0.5))
-    (found,) = item_tests.contrasts(
+    (found,) = answer_tests.contrasts(
         answers(a=better.astype(float).tolist(), b=worse.astype(float).tolist()), [("a", "b")], ASKED
     )
     assert found.verdict == "better"
@@ -62,7 +63,7 @@ def test_many_questions_decide_where_three_seeds_cannot() -> None:
 
 def test_holm_is_over_the_pairs() -> None:
     made = answers(a=[[[1] * 6]], b=[[[0] * 6]], c=[[[0, 0, 0, 0, 0, 1]]])
-    first, second = item_tests.contrasts(made, [("a", "b"), ("a", "c")], ASKED)
+    first, second = answer_tests.contrasts(made, [("a", "b"), ("a", "c")], ASKED)
     assert (first.p, second.p) == (2 / 64, 2 / 32)
     assert (first.adjusted, second.adjusted) == (2 * 2 / 64, 2 / 32)
     assert (first.verdict, second.verdict) == ("not decided", "not decided")
@@ -71,9 +72,9 @@ def test_holm_is_over_the_pairs() -> None:
 def test_other_questions_are_not_paired() -> None:
     made = answers(a=[[[1, 0]]], b=[[[1, 0]]])
     made["b"]["seed 0"]["task 0"][1] = ("another question", 0.0)
-    (found,) = item_tests.contrasts(made, [("a", "b")], ASKED)
+    (found,) = answer_tests.contrasts(made, [("a", "b")], ASKED)
     assert found.verdict == "undefined"
-    said = f"a and b cannot be compared by single answers: task 0: {item_tests.PAIRED}."
+    said = f"a and b cannot be compared by single answers: task 0: {answer_tests.PAIRED}."
     assert found.sentence == said
 
 
@@ -81,13 +82,13 @@ def test_units_that_count_different_tasks_are_not_paired() -> None:
     """As where leading tasks are left out of several orders: the mean over the tasks in common would be another one."""
     made = answers(a=[[[1, 1], [0, 0]], [[1, 1], [0, 0]]], b=[[[0, 0], [0, 0]], [[0, 0], [0, 0]]])
     del made["b"]["seed 1"]["task 1"]
-    (found,) = item_tests.contrasts(made, [("a", "b")], ASKED)
-    assert (found.verdict, found.reason) == ("undefined", item_tests.COUNTED)
+    (found,) = answer_tests.contrasts(made, [("a", "b")], ASKED)
+    assert (found.verdict, found.reason) == ("undefined", answer_tests.COUNTED)
 
 
 def test_the_interval_of_one_unit_and_one_task_is_the_bootstrap_of_questions() -> None:
     """0 and 1 half each, 400 of them: standard error .025, so 95 % are within .049."""
-    found = item_tests.crossed([np.tile([0.0, 1.0], 200)[None, :]], 0.95, 4000)
+    found = answer_tests.crossed([np.tile([0.0, 1.0], 200)[None, :]], 0.95, 4000)
     assert found == pytest.approx((0.451, 0.549), abs=0.004)
 
 
@@ -99,9 +100,9 @@ def test_the_interval_covers_what_units_and_questions_vary_by() -> None:
     generator, covered, alone = np.random.default_rng(0), 0, 0
     for seed in range(200):
         values = generator.normal(0, 0.3, (3, 1)) + generator.normal(0, 1, (1, 60)) + generator.normal(0, 1, (3, 60))
-        low, high = item_tests.crossed([values], 0.95, 400, seed)
+        low, high = answer_tests.crossed([values], 0.95, 400, seed)
         covered += low <= 0 <= high
-        low, high = item_tests.crossed([values.mean(0, keepdims=True)], 0.95, 400, seed)
+        low, high = answer_tests.crossed([values.mean(0, keepdims=True)], 0.95, 400, seed)
         alone += low <= 0 <= high
     assert covered >= 0.8 * 200
     assert covered > alone + 20

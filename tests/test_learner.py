@@ -11,14 +11,14 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from cl import losses
+from cl.config.train import Train
+from cl.data.batches import Batch
+from cl.data.sampling import Reading
 from cl.errors import UserError
-from cl.learner import Learner, build_optimizer
-from cl.method import Method, MicroBatch, Progress, Step
-from cl.reading import Reading
-from cl.rows import Batch
-from cl.settings import Train
-from cl.token_loss import TokenLoss
+from cl.methods.method import Method, MicroBatch, Progress, Step
+from cl.models import losses
+from cl.models.forward import TokenLoss
+from cl.training.learner import Learner, build_optimizer
 from tests.training_fixture import SEPARATOR, VOCABULARY, Anchor, tiny, token_rows
 
 # Lightning advises workers for the loader; these rows are in memory.

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl import losses
-from cl.distillation import Model, Rule, criterion
-from cl.losses import Outputs, fused, nll
+from cl.models import losses
+from cl.models.distillation import Model, Rule, criterion
+from cl.models.losses import Outputs, fused, nll
 
 N, D, V = 37, 8, 50
 

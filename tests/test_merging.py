@@ -13,17 +13,20 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from cl import adapters, cli, experiment, graph, models
-from cl.graph import Graph, RunPlan
-from cl.measures import forgetting, peak, scores
-from cl.merging import merge
-from cl.node import Node
-from cl.report import figures
-from cl.report.groups import groups, is_reference
-from cl.results import ExperimentResult
-from cl.store import Store
-from strategies.ema import EMA
-from strategies.task_arithmetic import TaskArithmetic
+from cl import cli
+from cl.config import loading
+from cl.execution.store import Store
+from cl.graph import planner
+from cl.graph.node import Node
+from cl.graph.planner import Graph, RunPlan
+from cl.metrics.records import ExperimentResult
+from cl.metrics.run_metrics import forgetting, peak, scores
+from cl.models import adapters, pretrained
+from cl.reporting.html.figures import figures
+from cl.reporting.html.groups import groups, is_reference
+from cl.steps.merge import merge
+from strategies.merging.ema import EMA
+from strategies.merging.task_arithmetic import TaskArithmetic
 from tests.instruction_fixture import write_stream
 
 MERGING = ["lora_arithmetic", "lora_ties", "lora_magmax", "lora_ema"]
@@ -32,7 +35,7 @@ PLAIN = ["lora_sequential", "lora_apart"]
 
 def plan(folder: Path, *settings: str) -> tuple[dict[str, RunPlan], Graph, Store]:
     with contextlib.chdir(folder):
-        planned = graph.build(experiment.load("toyexp.yaml", list(settings)))
+        planned = planner.build(loading.load("toyexp.yaml", list(settings)))
     return {run.strategy.label: run for run in planned.runs}, planned, Store(folder / planned.experiment.store)
 
 
@@ -117,7 +120,7 @@ def test_a_row_is_of_the_base_model_and_what_was_learned_of_all_tasks(done: Path
     runs, planned, store = plan(done)
     run = runs["lora_arithmetic"]
     first, second = (weights(store, stage.node) for stage in run.stages)
-    base = dict(models.load(store.path(planned.base)).named_parameters())
+    base = dict(pretrained.load(store.path(planned.base)).named_parameters())
     found = dict(AutoModelForCausalLM.from_pretrained(store.path(shown(run, 2))).named_parameters())
     for name, before in base.items():
         expected = before + 0.4 * ((first[name] - before) + (second[name] - before))
@@ -131,7 +134,7 @@ def test_the_average_of_a_stream_is_between_its_states(done: Path) -> None:
     runs, _, store = plan(done)
     run = runs["lora_ema"]
     first, second = (weights(store, stage.node) for stage in run.stages)
-    found = models.load(store.path(shown(run, 2)))
+    found = pretrained.load(store.path(shown(run, 2)))
     for name, value in found.named_parameters():
         torch.testing.assert_close(value.detach(), (first[name] + second[name]) / 2, rtol=0, atol=1e-6)
 
@@ -144,7 +147,7 @@ def test_one_state_at_full_scale_is_that_state(method: Any, done: Path, tmp_path
     inputs = {"base": store.path(planned.base), "state/1": store.path(node)}
     assert merge({"states": 1}, inputs, method, tmp_path)["largest"] > 0
     expected = weights(store, node)
-    for name, value in models.load(tmp_path).named_parameters():
+    for name, value in pretrained.load(tmp_path).named_parameters():
         torch.testing.assert_close(value.detach(), expected[name], rtol=0, atol=1e-6)
 
 
@@ -216,12 +219,12 @@ def test_full_fine_tuning_is_merged_as_well(tmp_path: Path) -> None:
     with contextlib.chdir(folder):
         assert cli.main(["run", "toyexp.yaml", "--strategies={full: null}"]) == 0
     runs, planned, store = plan(folder, "--strategies={full: null}")
-    base = dict(models.load(store.path(planned.base)).named_parameters())
+    base = dict(pretrained.load(store.path(planned.base)).named_parameters())
     first, second = (
-        {name: value.detach() for name, value in models.load(store.path(stage.node)).named_parameters()}
+        {name: value.detach() for name, value in pretrained.load(store.path(stage.node)).named_parameters()}
         for stage in runs["full"].stages
     )
-    for name, value in models.load(store.path(shown(runs["full"], 2))).named_parameters():
+    for name, value in pretrained.load(store.path(shown(runs["full"], 2))).named_parameters():
         one, two = first[name] - base[name], second[name] - base[name]
         expected = base[name] + 0.5 * torch.where(two.abs() >= one.abs(), two, one)
         torch.testing.assert_close(value.detach(), expected.detach(), rtol=0, atol=1e-6)

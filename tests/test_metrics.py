@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 
 from cl.errors import UserError
-from cl.metrics import (
-    Metric,
-    adaptation,
-    as_matrix,
-    forgetting_split,
-    reject_zero_padded,
-    summary,
-)
-from cl.stability import stability_gap, windowed_forgetting, windowed_plasticity
+from cl.metrics.continual import Metric, adaptation, as_matrix, forgetting_split, reject_zero_padded, summary
+from cl.metrics.curve_metrics import stability_gap, windowed_forgetting, windowed_plasticity
 
 NAN = math.nan
 EXAMPLE = np.array(

@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from cl.data.mixture import Account, Ledger, Plan
+from cl.data.sampling import Reading, apportion, blend, reading_seed, replay_shares, reservoir, row_order
 from cl.errors import UserError
-from cl.mixing import Account, Ledger, Plan
-from cl.reading import Reading, apportion, blend, reading_seed, replay_shares, reservoir, row_order
 
 SLIMPAJAMA = [0.5209, 0.2669, 0.0522, 0.0420, 0.0443, 0.0400, 0.0337]
 EIGHT = [0.05, *(round(0.95 * share, 10) for share in SLIMPAJAMA)]  # 5 % of Pile, the subsets of SlimPajama

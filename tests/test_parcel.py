@@ -10,28 +10,30 @@ from typing import Any
 
 import pytest
 
-from cl import experiment, graph, parcel
+from cl.config import loading
 from cl.errors import UserError
-from cl.node import Node
-from cl.results import Point
+from cl.execution import listener, transport
+from cl.graph import planner
+from cl.graph.node import Node
+from cl.metrics.records import Point
 
 
 @pytest.fixture
 def last(toy: Path) -> Node:
     """The last row of R of a run whose methods, data and base model all stand in its ancestors."""
     with contextlib.chdir(toy):
-        planned = graph.build(experiment.load("toy.yaml", ["--strategies={rewarm_replay: }"]))
+        planned = planner.build(loading.load("toy.yaml", ["--strategies={rewarm_replay: }"]))
     return planned.runs[0].rows[2]
 
 
 def sent(node: Node) -> dict[str, Any]:
     """A parcel that went through JSON."""
-    found: dict[str, Any] = json.loads(json.dumps(parcel.pack([node])))
+    found: dict[str, Any] = json.loads(json.dumps(transport.pack([node])))
     return found
 
 
 def test_a_node_arrives_with_its_key_its_needs_and_all_that_it_stands_on(last: Node) -> None:
-    (found,) = parcel.unpack(sent(last))
+    (found,) = transport.unpack(sent(last))
     assert found.key == last.key
     assert found.parents["state"].needs == last.parents["state"].needs
     train = found.parents["state"]
@@ -52,14 +54,14 @@ def test_another_version_on_the_other_side_is_refused(last: Node) -> None:
     row = next(row for row in data["rows"] if row["kind"] == "base")
     row["made_by"]["libraries"]["torch"], row["key"] = "1.0", "0" * 20
     with pytest.raises(UserError, match=r"base llama-tiny: \S+ has torch \S+ in place of 1.0; install the same there"):
-        parcel.unpack(data)
+        transport.unpack(data)
 
 
 def test_another_specification_is_refused(last: Node) -> None:
     data = sent(last)
     data["rows"][-1]["spec"]["tokens"] += 1
     with pytest.raises(UserError, match=r"evaluate row 2 after german: .* has another specification"):
-        parcel.unpack(data)
+        transport.unpack(data)
 
 
 def test_the_senders_folder_and_code_version_are_taken_over(
@@ -68,10 +70,10 @@ def test_the_senders_folder_and_code_version_are_taken_over(
     monkeypatch.setenv("CL_CODE_VERSION", "mine")
     base = Node("base", "b", {"name": "b"})
     with contextlib.chdir(tmp_path):
-        data = parcel.pack([base])
+        data = transport.pack([base])
     monkeypatch.setenv("CL_CODE_VERSION", "")
     with contextlib.chdir("/"):
-        (found,) = parcel.unpack(data)
+        (found,) = transport.unpack(data)
         assert Path.cwd() == tmp_path
     assert found.identity["code"] == "override:mine"
 
@@ -86,7 +88,7 @@ class Ears:
 
 def test_a_listener_hears_what_was_told_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     node, said, ears = Node("base", "b", {}), list[dict[str, Any]](), Ears()
-    teller = parcel.Teller(lambda line: said.append(json.loads(json.dumps(line))))
+    teller = listener.Teller(lambda line: said.append(json.loads(json.dumps(line))))
     point = Point(step=1, tokens=2, seconds=3.0, loss=0.5, scores={"a": 1.0})
     teller.waiting(node)
     teller.found(node)
@@ -94,7 +96,7 @@ def test_a_listener_hears_what_was_told_elsewhere(monkeypatch: pytest.MonkeyPatc
     teller.point(node, point)
     teller.finished(node, 2.5)
     for line in said:
-        parcel.hear(line, {node.key: node}, ears)
+        listener.hear(line, {node.key: node}, ears)
     assert ears.heard == [
         ("waiting", "b"),
         ("found", "b"),
@@ -108,7 +110,7 @@ def test_progress_is_told_now_and_then_and_at_the_end(monkeypatch: pytest.Monkey
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     node, said = Node("base", "b", {}), list[Any]()
-    teller = parcel.Teller(lambda line: said.append(line["what"]))
+    teller = listener.Teller(lambda line: said.append(line["what"]))
     for done in range(1, 9):
         now[0] += 0.2
         teller.progress(node, done, 8)

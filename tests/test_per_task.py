@@ -14,9 +14,13 @@ import optuna
 import pytest
 import yaml
 
-from cl import cli, experiment, graph, per_task, tuning
-from cl.space import Range
-from cl.studies import StudyPlan
+from cl import cli
+from cl.config import loading
+from cl.config.search_ranges import Range
+from cl.graph import planner
+from cl.tuning import per_task
+from cl.tuning import search as tuning
+from cl.tuning.studies import StudyPlan
 from tests.training_fixture import write_toy
 
 LR = {"value": 3e-3, "low": 1e-3, "high": 1e-2, "log": True}
@@ -83,7 +87,7 @@ class Fake:
 
 def chosen(folder: Path, search: Any) -> Any:
     with contextlib.chdir(folder):
-        return per_task.choose(*experiment.read("toyexp.yaml"), search)[1]
+        return per_task.choose(*loading.read("toyexp.yaml"), search)[1]
 
 
 def test_each_task_gets_a_rate_then_as_much_stability_as_the_margin_allows(tmp_path: Path) -> None:
@@ -110,7 +114,7 @@ def test_no_study_looks_beyond_the_task_that_comes_or_at_a_test_split(tmp_path: 
     chosen(folder, fake)
     for plan, _ in fake.asked:
         with contextlib.chdir(folder):
-            (run,) = graph.build(experiment.parse(plan.experiment({}))).runs
+            (run,) = planner.build(loading.parse(plan.experiment({}))).runs
         assert [stage.stage.name for stage in run.stages] == plan.tasks
         for row in run.rows.values():
             assert row.spec["split"] == "validation"
@@ -184,7 +188,7 @@ def test_an_interrupted_try_is_tried_again_and_what_waits_is_not_taken_for_anoth
     monkeypatch.setattr(tuning, "run_trial", run_trial)
     plan = StudyPlan("l", ["t"], ["t"], ["learned_nll/1"], {"w": Range("w", 0.5, 0.0, 1.0)}, {"name": "n"}, [])
     with contextlib.chdir(toy(tmp_path, {})):
-        whole = experiment.load("toyexp.yaml")
+        whole = loading.load("toyexp.yaml")
     tries = [{"w": 0.5}, {"w": 0.25}, {"w": 0.0}]
     found = tuning.follow(plan, study, whole, tmp_path / "logs", lambda study: None, tries, lambda value: value < 1.6)
     assert found.params == {"w": 0.5}

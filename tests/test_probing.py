@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from cl import cli, experiment, graph
+from cl import cli
+from cl.config import loading
 from cl.errors import UserError
-from cl.probing import classify, ridge
+from cl.graph import planner
+from cl.probes.linear import classify, ridge
 from tests.instruction_fixture import write_stream
 
 
@@ -62,4 +64,4 @@ def test_a_stream_without_labels_cannot_be_probed(tmp_path: Path, capsys: pytest
 
 def test_text_cannot_be_probed() -> None:
     with pytest.raises(UserError, match=r"evaluation\.probing: has no effect: no task of english_german"):
-        graph.build(experiment.load("quickstart", ["--evaluation.probing=true"]))
+        planner.build(loading.load("quickstart", ["--evaluation.probing=true"]))

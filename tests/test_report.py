@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cl.measures import adaptation, forgetting, peak
-from cl.report import figures, headline, terminal_table, write
-from cl.report.curves import apart
-from cl.report.groups import groups, is_reference, lines
-from cl.report.page import coloured, data_rows, number, plain
-from cl.report.table import Value, duration, short, strategies
-from cl.results import Cell, ExperimentResult, Point, RunResult, StageResult
+from cl.metrics.records import Cell, ExperimentResult, Point, RunResult, StageResult
+from cl.metrics.run_metrics import adaptation, forgetting, peak
+from cl.reporting.html.curves import apart
+from cl.reporting.html.figures import figures
+from cl.reporting.html.groups import groups, is_reference, lines
+from cl.reporting.html.headline import headline
+from cl.reporting.html.page import coloured, data_rows, number, plain, write
+from cl.reporting.html.table import Value, duration, short, strategies, terminal_table
 from tests.results_fixture import experiment, one_run
 
 

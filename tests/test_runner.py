@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from cl import commands, experiment, graph, runner
+from cl.commands import run as commands
+from cl.config import loading
 from cl.errors import UserError
-from cl.graph import Graph
-from cl.node import Node
-from cl.results import Point
-from cl.store import Store
+from cl.execution import runner
+from cl.execution.store import Store
+from cl.graph import planner
+from cl.graph.node import Node
+from cl.graph.planner import Graph
+from cl.metrics.records import Point
 
 
 class Log:
@@ -43,7 +46,7 @@ class Log:
 
 
 def planned(*overrides: str) -> Graph:
-    return graph.build(experiment.load("toy.yaml", list(overrides)))
+    return planner.build(loading.load("toy.yaml", list(overrides)))
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, computed: list[Node]) -> None:

@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from cl import schedules
 from cl.errors import UserError
-from cl.schedules import Phases
+from cl.methods import lr_schedules
+from cl.methods.lr_schedules import Phases
 
 Schedule = Callable[[int, Phases], float]
 
 MAX, CONST, MIN = 3e-4, 1.65e-4, 3e-5  # the 405M model of 2403.08763
 SCHEDULES: dict[str, Schedule] = {
-    "inf_cosine": partial(schedules.inf_cosine, eta_max=MAX, eta_const=CONST, eta_min=MIN),
-    "inf_invsqrt": partial(schedules.inf_invsqrt, eta_max=MAX, eta_const=CONST, eta_min=MIN, alpha=10),
-    "rewarm_cosine": partial(schedules.rewarm_cosine, eta_max=MAX, eta_min=MIN),
-    "constant": partial(schedules.constant, eta_max=MAX),
-    "wsd_exponential": partial(schedules.wsd, eta_max=MAX, eta_min=MIN, decay="exponential"),
-    "wsd_linear": partial(schedules.wsd, eta_max=MAX, eta_min=MIN, decay="linear"),
-    "wsd_1-sqrt": partial(schedules.wsd, eta_max=MAX, eta_min=MIN, decay="1-sqrt"),
+    "inf_cosine": partial(lr_schedules.inf_cosine, eta_max=MAX, eta_const=CONST, eta_min=MIN),
+    "inf_invsqrt": partial(lr_schedules.inf_invsqrt, eta_max=MAX, eta_const=CONST, eta_min=MIN, alpha=10),
+    "rewarm_cosine": partial(lr_schedules.rewarm_cosine, eta_max=MAX, eta_min=MIN),
+    "constant": partial(lr_schedules.constant, eta_max=MAX),
+    "wsd_exponential": partial(lr_schedules.wsd, eta_max=MAX, eta_min=MIN, decay="exponential"),
+    "wsd_linear": partial(lr_schedules.wsd, eta_max=MAX, eta_min=MIN, decay="linear"),
+    "wsd_1-sqrt": partial(lr_schedules.wsd, eta_max=MAX, eta_min=MIN, decay="1-sqrt"),
 }
 T = 10_000
 PHASES = Phases.cumulative(T, warmup=0.01, cooldown_end=0.60, constant_end=0.85)
@@ -114,10 +114,10 @@ def test_empty_phases(name: str, phases: Phases, values: list[float]) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: schedules.inf_cosine(95, Phases(100, 0, 0, 90), eta_max=1, eta_const=0.5, eta_min=0), "eta_min: 0"),
-        (lambda: schedules.wsd(95, Phases(100, 0, 0, 90), eta_max=1, eta_min=0, decay="exponential"), "eta_min: 0"),
-        (lambda: schedules.wsd(95, Phases(100, 0, 0, 90), eta_max=1, eta_min=0, decay=COSINE), "'cosine'"),
-        (lambda: schedules.inf_invsqrt(5, PHASES, eta_max=1, eta_const=0.5, eta_min=0.1, alpha=0), "alpha: 0"),
+        (lambda: lr_schedules.inf_cosine(95, Phases(100, 0, 0, 90), eta_max=1, eta_const=0.5, eta_min=0), "eta_min: 0"),
+        (lambda: lr_schedules.wsd(95, Phases(100, 0, 0, 90), eta_max=1, eta_min=0, decay="exponential"), "eta_min: 0"),
+        (lambda: lr_schedules.wsd(95, Phases(100, 0, 0, 90), eta_max=1, eta_min=0, decay=COSINE), "'cosine'"),
+        (lambda: lr_schedules.inf_invsqrt(5, PHASES, eta_max=1, eta_const=0.5, eta_min=0.1, alpha=0), "alpha: 0"),
         (lambda: Phases.cumulative(100, warmup=0.2, cooldown_end=0.1), "ascend"),
         (lambda: Phases.cumulative(100, constant_end=1.2), "ascend"),
         (lambda: Phases.cumulative(100, warmup=-0.1), "ascend"),

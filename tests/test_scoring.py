@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 import pytest
 
-from cl.examples import Example, Style
-from cl.scoring import FORMAT_PROMPTS, format_ok, mentions, normalised, strict
+from cl.tasks.answer_scoring import FORMAT_PROMPTS, format_ok, mentions, normalised, strict
+from cl.tasks.example import Example, Style
 
 COLOURS = ("red", "dark red", "blue")
 EXAMPLES: dict[Style, Example] = {

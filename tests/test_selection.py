@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cl import adapters, data, losses
+from cl.data import tokenization
+from cl.data.batches import Row, collate
 from cl.errors import UserError
-from cl.rows import Row, collate
-from cl.token_loss import TokenLoss
+from cl.models import adapters, losses
+from cl.models.forward import TokenLoss
 from tests.mixture_fixture import write_mixture
 from tests.training_fixture import execute, plan, run, write_strategy
 
@@ -54,9 +55,9 @@ def test_the_least_surprising_answers_are_chosen(tmp_path: Path) -> None:
     node = stage.parents["data/chat"]
     result = store.result(node)
     (whole,) = (store.path(parent) for role, parent in node.parents.items() if role == "data/chat")
-    found = data.examples(whole, "train")
+    found = tokenization.examples(whole, "train")
     assert result["of"] == len(found) > 5
-    assert data.examples(store.path(node), "train") == [found[row] for row in result["chosen"]]
+    assert tokenization.examples(store.path(node), "train") == [found[row] for row in result["chosen"]]
     loss = TokenLoss(adapters.load(store.path(node.parents["state"]), None).eval(), 0, boundaries=True)
     loss.separator = store.result(node.parents["tokenizer"])["separator_id"]
     arrays = load_file(whole / "tokens.safetensors")

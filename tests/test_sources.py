@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cl import sources
+from cl.graph import code_version
 
 SOURCE = '''\
 """Module."""
 import os
 from cl import losses
-from cl.mixing import Ledger
+from cl.data.mixture import Ledger
 
 RATE = 2  # a comment
 
@@ -27,7 +27,7 @@ def double(x):
 def forget() -> Iterator[None]:
     """Modules of one test are not found by the next."""
     yield
-    sources._find.cache_clear()
+    code_version._find.cache_clear()
 
 
 def fingerprint_of(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -37,8 +37,8 @@ def fingerprint_of(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (folder / "changed.py").write_text(text, encoding="utf-8")
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        sources._find.cache_clear()
-        return sources.fingerprint(["changed"])
+        code_version._find.cache_clear()
+        return code_version.fingerprint(["changed"])
 
 
 @pytest.mark.parametrize(
@@ -73,35 +73,47 @@ def test_code_counts_and_its_explanation_does_not(
     ],
     ids=["docstring", "comment", "code"],
 )
-@pytest.mark.parametrize("asked", ["cl.training", "user_of_training"])
+@pytest.mark.parametrize("asked", ["cl.steps.train", "user_of_training"])
 def test_an_edit_of_training_is_seen_from_above(
     change: object, changes: bool, asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = sources.path_of("cl.training")
+    original = code_version.path_of("cl.steps.train")
     assert callable(change)
     edited = tmp_path / "training.py"
     edited.write_text(change(original.read_text(encoding="utf-8")), encoding="utf-8")
     assert edited.read_text(encoding="utf-8") != original.read_text(encoding="utf-8")
     user = tmp_path / "user.py"
-    user.write_text("import cl.training\n", encoding="utf-8")
-    find = sources._find
+    user.write_text("import cl.steps.train\n", encoding="utf-8")
+    find = code_version._find
 
     def path_of(name: str, training: Path) -> Path:
-        special = {"cl.training": training, "user_of_training": user}
+        special = {"cl.steps.train": training, "user_of_training": user}
         return special.get(name) or find(name) or pytest.fail(name)
 
-    monkeypatch.setattr(sources, "path_of", lambda name: path_of(name, original))
-    before = sources.fingerprint([asked])
-    monkeypatch.setattr(sources, "path_of", lambda name: path_of(name, edited))
-    assert (sources.fingerprint([asked]) != before) == changes
+    monkeypatch.setattr(code_version, "path_of", lambda name: path_of(name, original))
+    before = code_version.fingerprint([asked])
+    monkeypatch.setattr(code_version, "path_of", lambda name: path_of(name, edited))
+    assert (code_version.fingerprint([asked]) != before) == changes
 
 
 def test_closure_follows_all_imports_of_ours() -> None:
-    found = sources.closure(["cl.training"])
-    assert {"cl.training", "cl.learner", "cl.losses", "cl.mixing", "cl.models", "cl.data", "cl.splitting"} <= found
-    assert not found & {"cl.tracking", "cl.store", "cl.cli", "cl.report", *sources.NEUTRAL}
+    found = code_version.closure(["cl.steps.train"])
+    assert {
+        "cl.steps.train",
+        "cl.training.learner",
+        "cl.models.losses",
+        "cl.data.mixture",
+        "cl.models.pretrained",
+    } <= found
+    assert not found & {
+        "cl.reporting.mlflow",
+        "cl.execution.store",
+        "cl.cli",
+        "cl.reporting.html",
+        *code_version.NEUTRAL,
+    }
     assert all(name.startswith("cl.") for name in found)
-    assert "strategies.schedules" in sources.closure(["strategies.infinite"])
+    assert "strategies.schedules.rewarm" in code_version.closure(["strategies.schedules.infinite"])
 
 
 @pytest.mark.parametrize(
@@ -122,7 +134,7 @@ def test_closure_follows_all_imports_of_ours() -> None:
 def test_imports(text: str, expected: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"method.py": text, "helper.py": "", "chain.py": "import helper"})
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert sources.closure(["method"]) == {"method"} | expected
+    assert code_version.closure(["method"]) == {"method"} | expected
 
 
 @pytest.mark.parametrize(
@@ -141,18 +153,20 @@ def test_relative_imports(text: str, expected: set[str], tmp_path: Path, monkeyp
     write(tmp_path, {"pack/method.py": text, "pack/inner/method.py": text, "pack/other.py": ""})
     monkeypatch.syspath_prepend(str(tmp_path))
     asked = "pack.inner.method" if ".." in text else "pack.method"
-    assert sources.closure([asked]) == {asked} | expected
+    assert code_version.closure([asked]) == {asked} | expected
 
 
 def test_a_missing_module_is_an_error() -> None:
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        sources.closure(["no_such_module"])
+        code_version.closure(["no_such_module"])
 
 
 def test_hashing_imports_nothing() -> None:
     program = (
-        "import sys; from cl import sources; sources.fingerprint(['cl.training', 'strategies.replay']);"
-        "print(sorted({'torch', 'transformers', 'pytorch_lightning', 'cl.training', 'cl.models'} & set(sys.modules)))"
+        "import sys; from cl.graph import code_version;"
+        "code_version.fingerprint(['cl.steps.train', 'strategies.rehearsal.replay']);"
+        "heavy = {'torch', 'transformers', 'pytorch_lightning', 'cl.steps.train', 'cl.models.pretrained'};"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -9,9 +9,9 @@ from typing import Any
 import optuna
 import pytest
 
-from cl import experiment, space
+from cl.config import loading, search_ranges
+from cl.config.search_ranges import Range
 from cl.errors import UserError
-from cl.space import Range
 from tests.training_fixture import write_toy
 
 LR = {"value": 1e-3, "low": 1e-4, "high": 1e-2, "log": True}
@@ -20,7 +20,7 @@ LR = {"value": 1e-3, "low": 1e-4, "high": 1e-2, "log": True}
 def test_values_stand_in_for_ranges() -> None:
     raw = {"train": {"lr": LR, "batch": {"value": 4, "low": 2, "high": 8, "step": 2}}, "a": {"value": 1}, "b": [1]}
     share = {"value": 0.0, "choices": [0.0, 0.25]}
-    plain, ranges = space.extract(raw | {"strategy": {"replay": {"share": share}}})
+    plain, ranges = search_ranges.extract(raw | {"strategy": {"replay": {"share": share}}})
     assert plain == {
         "train": {"lr": 1e-3, "batch": 4},
         "a": {"value": 1},  # a mapping that happens to have such a key is none
@@ -32,7 +32,7 @@ def test_values_stand_in_for_ranges() -> None:
 
 
 def test_numbers_without_a_dot_are_numbers() -> None:
-    assert space.extract({"lr": {"value": "1e-3", "low": "1e-4", "high": "1E-2"}})[1]["lr"] == Range(
+    assert search_ranges.extract({"lr": {"value": "1e-3", "low": "1e-4", "high": "1E-2"}})[1]["lr"] == Range(
         "lr", 1e-3, 1e-4, 1e-2
     )
 
@@ -69,13 +69,13 @@ def test_suggestions_are_of_the_kind_of_the_range() -> None:
 )
 def test_what_is_no_range_is_refused(value: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        space.extract({"lr": value})
+        search_ranges.extract({"lr": value})
 
 
 def test_a_run_takes_the_values_and_the_command_line_replaces_a_range(tmp_path: Path) -> None:
     write_toy(tmp_path, train={"lr": LR})
     with contextlib.chdir(tmp_path):
-        assert experiment.load("toyexp.yaml").train.lr == 1e-3
-        raw, ranges = experiment.read("toyexp.yaml", ["--train.lr=5e-3"])
+        assert loading.load("toyexp.yaml").train.lr == 1e-3
+        raw, ranges = loading.read("toyexp.yaml", ["--train.lr=5e-3"])
     assert not ranges
     assert raw["train"]["lr"] == 5e-3

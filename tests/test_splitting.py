@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cl.examples import Example
-from cl.splitting import Shares, overlap, split_texts
+from cl.tasks.example import Example
+from cl.tasks.splitting import Shares, overlap, split_texts
 
 SHARES = Shares(validation=0.1, test=0.2, seed=0)
 WORDS = [f"document number {index} says {index * 7}" for index in range(1000)]

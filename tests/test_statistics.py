@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from cl import statistics
+from cl.metrics import statistics
 
 
 def by_hand(differences: list[float]) -> float:

@@ -12,8 +12,8 @@ import pytest
 from filelock import FileLock
 
 from cl.errors import UserError
-from cl.node import Node
-from cl.store import RECORD, Store
+from cl.execution.store import RECORD, Store
+from cl.graph.node import Node
 
 
 @pytest.fixture(autouse=True)

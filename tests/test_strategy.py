@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cl import strategy
 from cl.errors import UserError
-from cl.method import Stage
-from cl.strategy import build
+from cl.methods import strategy
+from cl.methods.method import Stage
+from cl.methods.strategy import build
 
 TWICE = """\
 summary: two schedules
@@ -94,7 +94,7 @@ def test_a_mistake_in_an_experiment_is_told(label: str, changes: dict[str, Any],
         ("methods: [replai]", "strategies.bad.replai: methods: 'replai' is unknown; did you mean 'replay'?"),
         (
             "methods: ['json:JSONDecoder']",
-            "strategies.bad.json:JSONDecoder: json:JSONDecoder is not a cl.method.Method",
+            "strategies.bad.json:JSONDecoder: json:JSONDecoder is not a cl.methods.method.Method",
         ),
     ],
 )

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from cl import experiment, graph, studies
+from cl.config import loading
 from cl.errors import UserError
-from cl.studies import StudyPlan
+from cl.graph import planner
+from cl.tuning import studies
+from cl.tuning.studies import StudyPlan
 from tests.training_fixture import SCENARIO, TEXTS, write_toy
 
 LR = {"value": 3e-3, "low": 1e-3, "high": 1e-2, "log": True}
@@ -27,7 +29,7 @@ def planned(folder: Path, tune: dict[str, Any], **changes: Any) -> list[StudyPla
     }
     (folder / "toy.yaml").write_text(yaml.safe_dump(own | {"tasks": tasks}))
     with contextlib.chdir(folder):
-        _, found = studies.plan(*experiment.read("toyexp.yaml"))
+        _, found = studies.plan(*loading.read("toyexp.yaml"))
     return found
 
 
@@ -37,7 +39,7 @@ def test_first_k_looks_at_the_first_tasks_and_orders_that_begin_alike_share_a_st
     assert (first.tasks, first.orders) == (["a"], ["a > b > c", "a > c > b"])
     assert (second.tasks, second.orders) == (["b"], ["b > a > c"])
     with contextlib.chdir(tmp_path):
-        (run,) = graph.build(experiment.parse(first.experiment({"train.lr": 2e-3}))).runs
+        (run,) = planner.build(loading.parse(first.experiment({"train.lr": 2e-3}))).runs
     assert [plan.stage.name for plan in run.stages] == ["a"]
     assert {tuple(row.spec["sets"]) for row in run.rows.values()} == {("a",)}
     assert {row.spec["split"] for row in run.rows.values()} == {"validation"}
@@ -47,8 +49,8 @@ def test_first_k_looks_at_the_first_tasks_and_orders_that_begin_alike_share_a_st
 def test_a_trial_shares_its_train_nodes_with_the_runs_that_follow(tmp_path: Path) -> None:
     (study,) = planned(tmp_path, {"protocol": "first_k", "first": 2})
     with contextlib.chdir(tmp_path):
-        (trial,) = graph.build(experiment.parse(study.experiment({}))).runs
-        (whole,) = graph.build(experiment.load("toyexp.yaml")).runs
+        (trial,) = planner.build(loading.parse(study.experiment({}))).runs
+        (whole,) = planner.build(loading.load("toyexp.yaml")).runs
     assert [plan.node.key for plan in trial.stages] == [plan.node.key for plan in whole.stages][:2]
     assert not {row.key for row in trial.rows.values()} & {row.key for row in whole.rows.values()}
 
@@ -57,10 +59,10 @@ def test_the_oracle_looks_at_the_whole_stream_and_is_called_cheating(tmp_path: P
     found = planned(tmp_path, {"protocol": "oracle"})
     assert [study.tasks for study in found] == [["a", "b", "c"]]
     with contextlib.chdir(tmp_path):
-        whole = experiment.load("toyexp.yaml")
+        whole = loading.load("toyexp.yaml")
         chosen = studies.tuned(whole, [(found[0], {"train.lr": 2e-3})])
         Path("tuned.yaml").write_text(yaml.safe_dump(chosen))
-        again = graph.build(experiment.load("toyexp.yaml", ["--tuned=tuned.yaml"]))
+        again = planner.build(loading.load("toyexp.yaml", ["--tuned=tuned.yaml"]))
     assert chosen["values"] == {"rewarm": {"a > b > c": {"train.lr": 2e-3}}}
     assert again.warnings[0].startswith("CHEATING: hyperparameters chosen by oracle: 20 trials of tpe each for rewarm")
     assert {plan.node.spec["train"]["lr"] for plan in again.runs[0].stages} == {2e-3}
@@ -73,7 +75,7 @@ def test_values_are_of_one_strategy_and_one_order(tmp_path: Path) -> None:
     with contextlib.chdir(tmp_path):
         Path("tuned.yaml").write_text(yaml.safe_dump(tuned))
         use = ["--tuned=tuned.yaml", "--orders=[[a,b,c],[b,a,c]]"]
-        planned_runs = graph.build(experiment.load("toyexp.yaml", use))
+        planned_runs = planner.build(loading.load("toyexp.yaml", use))
         runs = planned_runs.runs
         assert planned_runs.warnings[1:] == [
             "not tuned, with the values of the file: finetune",
@@ -82,14 +84,14 @@ def test_values_are_of_one_strategy_and_one_order(tmp_path: Path) -> None:
         rates = {(run.strategy.label, run.order[0]): run.stages[0].node.spec["train"]["lr"] for run in runs}
         assert rates == {("rewarm", "a"): 2e-3, ("rewarm", "b"): 4e-3, ("finetune", "a"): 3e-3, ("finetune", "b"): 3e-3}
         with pytest.raises(UserError, match="nothing was chosen for rewarm in the order c > a > b"):
-            graph.build(experiment.load("toyexp.yaml", ["--tuned=tuned.yaml", "--orders=[[c,a,b]]"]))
+            planner.build(loading.load("toyexp.yaml", ["--tuned=tuned.yaml", "--orders=[[c,a,b]]"]))
         with pytest.raises(UserError, match=r"--train\.lr: was chosen in tuned\.yaml as well"):
-            experiment.load("toyexp.yaml", ["--tuned=tuned.yaml", "--train.lr=1e-3"])
+            loading.load("toyexp.yaml", ["--tuned=tuned.yaml", "--train.lr=1e-3"])
         with pytest.raises(UserError, match="leave upto or tuned out"):
-            experiment.load("toyexp.yaml", ["--tuned=tuned.yaml", "--upto=1"])
+            loading.load("toyexp.yaml", ["--tuned=tuned.yaml", "--upto=1"])
         Path("empty.yaml").write_text("")
         with pytest.raises(UserError, match="holds no values"):
-            experiment.load("toyexp.yaml", ["--tuned=empty.yaml"])
+            loading.load("toyexp.yaml", ["--tuned=empty.yaml"])
 
 
 def test_two_streams_have_no_task_in_common(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_another_question_is_another_study(tmp_path: Path) -> None:
     plain = name({})
     path = tmp_path / "english.txt"
     path.write_text(path.read_text() + "\n\nOne more paragraph.")
-    found = studies.plan(*experiment.read(str(tmp_path / "toyexp.yaml")))[1][0].name
+    found = studies.plan(*loading.read(str(tmp_path / "toyexp.yaml")))[1][0].name
     assert found != plain  # the data are in it
     plain = name({})
     assert name({"trials": 3, "workers": 2, "sampler": "random"}) == plain

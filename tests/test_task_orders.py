@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from cl import scenario, task_orders
 from cl.errors import UserError
+from cl.tasks import scenario, task_orders
 
 
 @pytest.mark.parametrize("count", range(1, 9))

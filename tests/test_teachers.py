@@ -10,14 +10,16 @@ import pytest
 import torch
 from peft import LoraConfig
 
-from cl import adapters, models, training
-from cl.distillation import Dense, Sampled
+from cl.data.batches import Batch, rows
 from cl.errors import UserError
-from cl.evaluation import result_of
-from cl.method import Teaching
-from cl.rows import Batch, rows
-from cl.teachers import Setting, check_adapter_off, opening
-from cl.token_loss import TokenLoss
+from cl.graph.stored import result_of
+from cl.methods.method import Teaching
+from cl.models import adapters, pretrained
+from cl.models.distillation import Dense, Sampled
+from cl.models.forward import TokenLoss
+from cl.steps import train
+from cl.training import stage_rows
+from cl.training.teachers import Setting, check_adapter_off, opening
 from tests.training_fixture import execute, plan, run, tiny, token_rows, write_strategy, write_toy
 
 TAUGHT: dict[str, Any] = {"strategies": {"taught": None}}
@@ -90,11 +92,11 @@ def test_what_is_kept_is_what_the_model_says(tmp_path: Path) -> None:
             execute(folder, parent, store)
         inputs = {role: store.path(parent) for role, parent in node.parents.items()}
         sources = {"english": rows(inputs["data/english"], "english", "train", 32)}
-        staged = training._plan(node.spec, inputs, sources)
-        model = models.load(inputs["state"]).eval()
+        staged = train._plan(node.spec, inputs, sources)
+        model = pretrained.load(inputs["state"]).eval()
         loss = TokenLoss(model, 0, boundaries=True)
         loss.separator = result_of(inputs["tokenizer"])["separator_id"]
-        batch = training.Batches(staged, sources, loss.separator)[3]
+        batch = stage_rows.Batches(staged, sources, loss.separator)[3]
         mode: Any = label
         says = opening(Teaching("base", mode, 7), 1, inputs, loss, Setting(1, "cpu", "fp32", staged.readings))
         found = says(batch).says(slice(None), 1.0)

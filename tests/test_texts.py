@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cl.texts import Texts
+from cl.models.text_cache import Texts
 from tests.writing_fixture import FakeWriter
 
 PROMPTS = ["a", "b", "c", "d", "e"]

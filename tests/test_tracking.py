@@ -20,10 +20,11 @@ from typing import Any
 
 import pytest
 
-from cl.delivery import Delivered, Deliveries, final_metrics, numbered, point_metrics
-from cl.results import ExperimentResult, Point, flat
-from cl.store import Store
-from cl.tracking import Tracker, _make_database
+from cl.config.nested import flat
+from cl.execution.store import Store
+from cl.metrics.records import ExperimentResult, Point
+from cl.reporting.mlflow import Tracker, _make_database
+from cl.reporting.mlflow_values import Delivered, Deliveries, final_metrics, numbered, point_metrics
 from tests.results_fixture import experiment
 from tests.training_fixture import EXPERIMENT, ROOT, STEPS, execute, plan, results, start, write_toy
 
@@ -147,7 +148,7 @@ def tracked(tmp_path: Path, monkeypatch: Any) -> Iterator[Any]:
     """Makes trackers of the toy experiment, each as in a new process; they only send when told to."""
     server = Server()
     monkeypatch.setattr(Tracker, "client", server)
-    monkeypatch.setattr("cl.tracking.FLUSH_SECONDS", 3600.0)
+    monkeypatch.setattr("cl.reporting.mlflow.FLUSH_SECONDS", 3600.0)
     graph, store = plan(write_toy(tmp_path))
     with contextlib.ExitStack() as stack:
 
@@ -286,7 +287,7 @@ def test_many_metrics_go_in_several_calls(tracked: Any) -> None:
 @pytest.mark.slow
 def test_mlflow_reports_nothing_home() -> None:
     code = (
-        "import sys, cl.tracking; assert 'mlflow' not in sys.modules; import mlflow;"
+        "import sys, cl.reporting.mlflow; assert 'mlflow' not in sys.modules; import mlflow;"
         "from mlflow.telemetry.utils import is_telemetry_disabled; assert is_telemetry_disabled();"
         "from mlflow.telemetry.client import get_telemetry_client; assert get_telemetry_client() is None"
     )
@@ -365,7 +366,7 @@ def check_everything_is_there(client: Any, folder: Path) -> None:
         for name, value, tokens in final_metrics(typed, []):
             assert (tokens, value) in histories(client, run_id, name)
         tags, params = child.data.tags, child.data.params
-        assert tags["cl.node.0.english"] == run["stages"][0]["key"]
+        assert tags["cl.graph.node.0.english"] == run["stages"][0]["key"]
         assert tags["cl.row.2"] == run["matrix_keys"]["2"]
         assert (params["seed"], params["order"], params["train.lr"]) == ("0", "english,german", "0.003")
         assert params["methods.rewarm_cosine.tasks"] == "first"
@@ -424,7 +425,7 @@ def test_killed_and_resumed_in_one_mlflow_run_in_the_default_file(tmp_path: Path
     from mlflow import MlflowClient
 
     folder = write_toy(tmp_path, strategies=STRATEGIES, checkpoints={"steps": 10})
-    moment = f"cl.learner:Learner.training_step {STEPS + 17}"
+    moment = f"cl.training.learner:Learner.training_step {STEPS + 17}"
     killed = start(folder, module="tests.kill_driver", KILL=moment)
     assert killed.returncode == -signal.SIGKILL
     done = start(folder)

@@ -13,12 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cl import checkpoint, cli
-from cl.learner import Learner
-from cl.mixing import Ledger
-from cl.recorder import Recorder, next_look, summarise
-from cl.rows import Batch, rows
-from cl.settings import Checkpoints, Evaluation
+from cl import cli
+from cl.config.checkpoints import Checkpoints
+from cl.config.evaluation import Evaluation
+from cl.data.batches import Batch, rows
+from cl.data.mixture import Ledger
+from cl.training import checkpoint
+from cl.training.learner import Learner
+from cl.training.recorder import Recorder, next_look, summarise
 from tests.method_fixture import step_of
 from tests.training_fixture import (
     STEPS,
@@ -68,14 +70,14 @@ def stage_results(folder: Path, strategy: str = "finetune") -> list[dict[str, An
 
 
 KILLS = [
-    "cl.learner:Learner.training_step 8",  # in a step of the first task, after the checkpoint of step 5
-    "cl.checkpoint:optimizer_tensors 3",  # while the checkpoint of step 20 is being written
-    "cl.evaluation:Probe.__call__ 1",  # in an in-task evaluation
-    "cl.models:save 1",  # trained, and about to be stored
-    "cl.store:Store.publish 1",  # all files written, not yet published
-    "cl.learner:Learner.training_step 3",  # in the second task, before its first checkpoint
-    "cl.checkpoint:save_file 7",  # while its second checkpoint is being written
-    "cl.evaluation:bytes_per_token 3",  # in the evaluation of the second row of R
+    "cl.training.learner:Learner.training_step 8",  # in a step of the first task, after the checkpoint of step 5
+    "cl.training.checkpoint:optimizer_tensors 3",  # while the checkpoint of step 20 is being written
+    "cl.training.validation:Probe.__call__ 1",  # in an in-task evaluation
+    "cl.models.pretrained:save 1",  # trained, and about to be stored
+    "cl.execution.store:Store.publish 1",  # all files written, not yet published
+    "cl.training.learner:Learner.training_step 3",  # in the second task, before its first checkpoint
+    "cl.training.checkpoint:save_file 7",  # while its second checkpoint is being written
+    "cl.training.validation:bytes_per_token 3",  # in the evaluation of the second row of R
 ]
 
 
@@ -367,7 +369,7 @@ class Clock:
 def recorded(share: float, look: float, tokens: int, monkeypatch: Any, steps: int = 200) -> Any:
     """The job after a stage of `steps` steps of a second and 100 tokens each, whose looks take `look` seconds."""
     clock, one = Clock(), torch.tensor(1.0)
-    monkeypatch.setattr("cl.recorder.time", clock)
+    monkeypatch.setattr("cl.training.recorder.time", clock)
 
     class Look:
         def __init__(self) -> None:

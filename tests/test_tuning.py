@@ -20,9 +20,14 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from cl import cli, evaluation, experiment, studies, study_storage, trial, tuning
+from cl import cli
+from cl.config import loading
 from cl.errors import UserError
-from cl.report import tuning as report
+from cl.reporting.html import tuning as report
+from cl.steps import evaluate
+from cl.training import validation
+from cl.tuning import search, studies, trial_process
+from cl.tuning import storage as study_storage
 from tests.training_fixture import ROOT, TEXTS, write_toy
 
 LR = {"value": 3e-3, "low": 1e-3, "high": 1e-2, "log": True}
@@ -83,15 +88,15 @@ def said(folder: Path) -> list[dict[str, Any]]:
     """What a trial of the file's own values says."""
     lines: list[dict[str, Any]] = []
     with contextlib.chdir(folder):
-        _, (study, *_) = studies.plan(*experiment.read("toyexp.yaml"))
-        trial.run(study.experiment({}), study.objectives, lines.append)
+        _, (study, *_) = studies.plan(*loading.read("toyexp.yaml"))
+        trial_process.run(study.experiment({}), study.objectives, lines.append)
     return lines
 
 
 @pytest.mark.slow
 def test_neither_test_splits_nor_retain_sets_reach_a_selection(tmp_path: Path) -> None:
     opened = set[tuple[str, str]]()
-    window = evaluation.window
+    window = validation.window
 
     def watched(folder: Path, name: str, split: str, *rest: Any) -> Any:
         opened.add((name, split))
@@ -103,17 +108,17 @@ def test_neither_test_splits_nor_retain_sets_reach_a_selection(tmp_path: Path) -
         retain = {"kept": {"sources": [{"source": "files", "path": str(TEXTS / text), "separator": "\n\n"}]}}
         path = folder / "toy.yaml"
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"retain": retain}))
-        with patch.object(evaluation, "window", watched):
+        with patch.object(evaluate, "window", watched):
             with_retain.append(said(folder))
     assert {split for _, split in opened} == {"validation"}
     behind = [
         [
-            line for line in lines if line.get("step", 0) % trial.STAGE == 0
+            line for line in lines if line.get("step", 0) % trial_process.STAGE == 0
         ]  # when there is time to look inside is chance
         for lines in with_retain
     ]
     assert behind[0] == behind[1]  # what is retained changes nothing, to the last bit
-    assert [line["step"] for line in behind[0] if "step" in line] == [trial.STAGE, 2 * trial.STAGE]
+    assert [line["step"] for line in behind[0] if "step" in line] == [trial_process.STAGE, 2 * trial_process.STAGE]
 
 
 @pytest.mark.slow
@@ -122,9 +127,9 @@ def test_a_stored_trial_tells_the_pruner_the_same(tmp_path: Path) -> None:
     cold, warm = said(folder), said(folder)
     assert [line for line in cold if "executed" not in line] == [line for line in warm if "executed" not in line]
     assert [line["executed"] for line in (*cold, *warm) if "executed" in line] == [0, 1, 2, 0, 0, 0]
-    inside = [line["step"] for line in cold if "step" in line and line["step"] % trial.STAGE]
+    inside = [line["step"] for line in cold if "step" in line and line["step"] % trial_process.STAGE]
     assert inside
-    assert all(step % (trial.STAGE // trial.LOOKS) == 0 for step in inside)
+    assert all(step % (trial_process.STAGE // trial_process.LOOKS) == 0 for step in inside)
 
 
 def memory_study(values: list[list[float]], directions: list[Any]) -> optuna.Study:
@@ -136,15 +141,15 @@ def memory_study(values: list[list[float]], directions: list[Any]) -> optuna.Stu
 
 
 def test_the_best_or_the_nearest_to_the_ideal_corner_is_chosen() -> None:
-    assert tuning.choose(memory_study([[2.0], [1.0], [3.0]], ["minimize"])).number == 1
-    assert tuning.choose(memory_study([[2.0], [1.0], [3.0]], ["maximize"])).number == 2
+    assert search.choose(memory_study([[2.0], [1.0], [3.0]], ["minimize"])).number == 1
+    assert search.choose(memory_study([[2.0], [1.0], [3.0]], ["maximize"])).number == 2
     # front: (0, 10), (0.3, 4), (1, 0); scaled (0, 1), (.3, .4), (1, 0): the middle one is .5 from the corner
     front = [[0.0, 10.0], [0.3, 4.0], [1.0, 0.0], [1.0, 9.0]]
-    assert tuning.choose(memory_study(front, ["minimize", "minimize"])).number == 1
+    assert search.choose(memory_study(front, ["minimize", "minimize"])).number == 1
     signs = memory_study([[-a, b] for a, b in front], ["maximize", "minimize"])
-    assert tuning.choose(signs).number == 1
+    assert search.choose(signs).number == 1
     with pytest.raises(UserError, match=r"no trial of .* has a value"):
-        tuning.choose(optuna.create_study())
+        search.choose(optuna.create_study())
 
 
 def test_every_picture_of_one_and_of_two_objectives_can_be_drawn(tmp_path: Path) -> None:
@@ -153,7 +158,7 @@ def test_every_picture_of_one_and_of_two_objectives_can_be_drawn(tmp_path: Path)
         tune = {"protocol": "oracle", "objectives": objectives}
         toy(tmp_path, tune, strategies={"rewarm_replay": None}, strategy=share)
         with contextlib.chdir(tmp_path):
-            whole, (plan,) = studies.plan(*experiment.read("toyexp.yaml"))
+            whole, (plan,) = studies.plan(*loading.read("toyexp.yaml"))
         study = optuna.create_study(directions=plan.directions)
         for number in range(6):
             asked = study.ask()
@@ -164,7 +169,7 @@ def test_every_picture_of_one_and_of_two_objectives_can_be_drawn(tmp_path: Path)
             if len(objectives) == 1:
                 asked.report(float(number), 100)
             study.tell(asked, values)
-        done = tuning.Done(plan, study, tuning.choose(study), "sqlite://")
+        done = search.Done(plan, study, search.choose(study), "sqlite://")
         names = {name.partition(" ")[0] for name in report.figures(done)}
         assert names == {"front" if len(objectives) > 1 else "history", "slice", "importance", "timeline"} | (
             {"inside"} if len(objectives) == 1 else set()
@@ -183,8 +188,8 @@ def test_what_is_no_mean_loss_is_not_pruned(tmp_path: Path) -> None:
     }.items():
         toy(tmp_path, {"protocol": "oracle", "objectives": list(objectives)})
         with contextlib.chdir(tmp_path):
-            _, (plan,) = studies.plan(*experiment.read("toyexp.yaml"))
-        assert tuning.prunes(plan) == pruned
+            _, (plan,) = studies.plan(*loading.read("toyexp.yaml"))
+        assert search.prunes(plan) == pruned
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with Study.optimize")
@@ -201,10 +206,10 @@ def test_a_waiting_trial_is_taken_up_once(tmp_path: Path) -> None:
 def test_samplers_of_processes_that_share_a_study_draw_other_numbers(tmp_path: Path) -> None:
     toy(tmp_path, {"protocol": "oracle", "sampler": "random"})
     with contextlib.chdir(tmp_path):
-        whole, (plan,) = studies.plan(*experiment.read("toyexp.yaml"))
+        whole, (plan,) = studies.plan(*loading.read("toyexp.yaml"))
         drawn = []
         for _ in range(2):
-            study, _ = tuning.open_study(plan, whole, tmp_path / "scratch")
+            study, _ = search.open_study(plan, whole, tmp_path / "scratch")
             study.ask()  # the file's own values
             drawn.append(plan.space["train.lr"].suggest(study.ask()))
     assert drawn[0] != drawn[1]
@@ -214,14 +219,14 @@ def test_samplers_of_processes_that_share_a_study_draw_other_numbers(tmp_path: P
     }
     write_toy(tmp_path, **grid | {"strategies": {"rewarm": None}})
     with contextlib.chdir(tmp_path):
-        whole, (plan,) = studies.plan(*experiment.read("toyexp.yaml"))
+        whole, (plan,) = studies.plan(*loading.read("toyexp.yaml"))
         with pytest.raises(UserError, match=r"tune\.trials: 3 are fewer than the 4 points of the grid"):
-            tuning.open_study(plan, whole, tmp_path / "scratch")
+            search.open_study(plan, whole, tmp_path / "scratch")
 
 
 def test_a_trial_that_falls_behind_is_pruned_at_a_look_and_after_a_task() -> None:
     for step in (100, 1000):
-        study = optuna.create_study(pruner=tuning.MedianHere(), study_name=f"at {step}")
+        study = optuna.create_study(pruner=search.MedianHere(), study_name=f"at {step}")
         for value in (1.0, 2.0, 3.0, 4.0):
             steps = {100: value, 1000: value}
             done = optuna.trial.create_trial(value=value, state=TrialState.COMPLETE, intermediate_values=steps)
@@ -229,16 +234,16 @@ def test_a_trial_that_falls_behind_is_pruned_at_a_look_and_after_a_task() -> Non
         lines = [json.dumps({"step": each, "value": 2.6 if each == step else 2.4}) for each in (100, 1000)]
         lines += ['{"asked": 2, "executed": 1}', '{"values": [1.0]}']
         with pytest.raises(optuna.TrialPruned, match=f"after step {step}"):
-            tuning._follow(lines, study.ask(), single=True)
-        assert tuning._follow(lines, study.ask(), single=False) == [1.0]
+            search._follow(lines, study.ask(), single=True)
+        assert search._follow(lines, study.ask(), single=False) == [1.0]
 
 
 def test_a_trial_that_fails_says_why() -> None:
     asked = optuna.create_study().ask()
-    with pytest.raises(tuning.TrialError, match="diverged"):
-        tuning._follow(['{"error": "the loss is not finite, training diverged"}'], asked, single=True)
+    with pytest.raises(search.TrialError, match="diverged"):
+        search._follow(['{"error": "the loss is not finite, training diverged"}'], asked, single=True)
     assert asked.user_attrs["error"].endswith("diverged")
-    assert tuning._follow([], asked, single=True) is None  # killed
+    assert search._follow([], asked, single=True) is None  # killed
 
 
 def commanded(folder: Path, *settings: str) -> subprocess.Popen[str]:
@@ -297,7 +302,7 @@ def test_two_workers_share_a_study_in_postgresql(tmp_path: Path, postgres: str) 
     trials = optuna.load_study(study_name=name, storage=storage).get_trials()
     storage.engine.dispose()
     assert 4 <= len(trials) <= 5  # the last two may begin together
-    assert all(t.state in tuning.FINISHED for t in trials)
+    assert all(t.state in search.FINISHED for t in trials)
     assert all(label in text for text in printed for label in ("chosen", "studies"))
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from cl import models, writers
 from cl.errors import UserError
-from cl.scoring import mentions
-from cl.writers import EndpointWriter, LocalWriter, Sampled
+from cl.models import chat_writers, pretrained
+from cl.models.chat_writers import EndpointWriter, LocalWriter, Sampled
+from cl.tasks.answer_scoring import mentions
 from tests.training_fixture import dropout_model
 
 TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
@@ -48,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(writers, "WAIT", 0.001)
+    monkeypatch.setattr(chat_writers, "WAIT", 0.001)
     found = Server(("127.0.0.1", 0), Handler)
     found.replies, found.asked = [], []
     thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
@@ -153,7 +153,7 @@ def test_a_missing_key_is_told_when_it_is_needed(value: str | None, monkeypatch:
 )
 def test_settings_that_cannot_be_meant(settings: Any, message: str) -> None:
     with pytest.raises(UserError, match=message) as told:
-        assert writers.build(settings).identity
+        assert chat_writers.build(settings).identity
     assert "abc" not in str(told.value)
 
 
@@ -179,10 +179,10 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
-    model = models.load(folder)
+    model = pretrained.load(folder)
     with torch.no_grad():
         model.get_output_embeddings().weight *= 50
-    models.save(model, folder)
+    pretrained.save(model, folder)
     return folder
 
 
@@ -245,7 +245,7 @@ def test_sampled_tokens_have_the_probabilities_of_the_softmax() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("smollm2-135m-instruct" not in models.installed(), reason="the packaged model is not installed")
+@pytest.mark.skipif("smollm2-135m-instruct" not in pretrained.installed(), reason="the packaged model is not installed")
 def test_the_packaged_model_writes() -> None:
     prompts = ["What is the capital of France? Answer in one short sentence.", "Say only the word: yes"]
     writer = LocalWriter("smollm2-135m-instruct", tokens=24)

@@ -14,14 +14,18 @@ from typing import Any, ClassVar
 import torch
 import yaml
 
-from cl import cli, experiment, graph, models, runner
-from cl.graph import Graph
-from cl.method import Learned, Method, MicroBatch, Stage, Step, Tasks
-from cl.node import Node
-from cl.results import Point
-from cl.settings import Model
-from cl.store import Store
-from strategies.infinite import InfCosine
+from cl import cli
+from cl.config import loading
+from cl.config.model import Model
+from cl.execution import runner
+from cl.execution.store import Store
+from cl.graph import planner
+from cl.graph.node import Node
+from cl.graph.planner import Graph
+from cl.methods.method import Learned, Method, MicroBatch, Stage, Step, Tasks
+from cl.metrics.records import Point
+from cl.models import pretrained
+from strategies.schedules.infinite import InfCosine
 
 torch.set_num_threads(1)  # threads that wait for one another cost small models far more than they save
 
@@ -133,7 +137,7 @@ class Silent:
 
 def tiny(name: str = "llama-tiny", seed: int = 0, vocabulary: int = VOCABULARY) -> Any:
     """A fresh named model with separator 0."""
-    return models.create(Model(name=name), vocabulary, SEPARATOR, seed, sequence=32)
+    return pretrained.create(Model(name=name), vocabulary, SEPARATOR, seed, sequence=32)
 
 
 def token_rows(count: int, sequence: int = 16, vocabulary: int = VOCABULARY) -> torch.Tensor:
@@ -163,21 +167,24 @@ def write_strategy(folder: Path, name: str, methods: Sequence[Any]) -> None:
 
 def dropout_model(folder: Path) -> Path:
     """A local model directory: a small Llama with attention dropout, and a byte-level tokenizer."""
-    from cl import data
+    from cl.data import tokenization
+    from cl.steps import tokenizer as tokenizer_
 
     text = iter((TEXTS / "english.txt").read_text(encoding="utf-8").split("\n\n"))
-    tokenizer = data._train_bpe(text, 300)
+    tokenizer = tokenizer_._train_bpe(text, 300)
     tokenizer.save_pretrained(folder)
-    model = models.create(Model(name="llama-tiny"), 300, tokenizer.get_vocab()[data.SEPARATOR], 0, sequence=32)
+    model = pretrained.create(
+        Model(name="llama-tiny"), 300, tokenizer.get_vocab()[tokenization.SEPARATOR], 0, sequence=32
+    )
     model.config.attention_dropout = 0.3
-    models.save(model, folder)
+    pretrained.save(model, folder)
     return folder
 
 
 def plan(folder: Path, *settings: str) -> tuple[Graph, Store]:
     """The toy experiment's graph and its store."""
     with contextlib.chdir(folder):
-        planned = graph.build(experiment.load("toyexp.yaml", list(settings)))
+        planned = planner.build(loading.load("toyexp.yaml", list(settings)))
     return planned, Store(folder / planned.experiment.store)
 
 

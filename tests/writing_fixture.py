@@ -10,7 +10,7 @@ Say = Callable[[str, int], str]
 
 
 def support(prompt: str, attempt: int = 0) -> str:
-    """What a good writer makes of a prompt of `strategies.answer_writing`."""
+    """What a good writer makes of a prompt of `strategies.data.answer_writing`."""
     found = re.search(r"\nAnswer: (.*)\n", prompt)
     assert found is not None
     if "about" in prompt:

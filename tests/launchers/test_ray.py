@@ -12,12 +12,16 @@ from typing import Any
 
 import pytest
 
-from cl import cli, experiment, graph, launchers, runner
+from cl import cli
+from cl.config import loading
+from cl.config.runtime import Cluster
 from cl.errors import UserError
-from cl.node import Node
-from cl.results import Point
-from cl.settings import Cluster
-from cl.store import Store
+from cl.execution import runner
+from cl.execution.launchers import launcher
+from cl.execution.store import Store
+from cl.graph import planner
+from cl.graph.node import Node
+from cl.metrics.records import Point
 from tests.training_fixture import write_toy
 
 pytestmark = pytest.mark.slow
@@ -72,12 +76,12 @@ class Killer(Ears):
             os.kill(self.killed, signal.SIGKILL)
 
 
-def run(url: str, launcher: str, listener: Any, *settings: str, scratch: Path | None = None) -> dict[str, Any]:
+def run(url: str, where: str, listener: Any, *settings: str, scratch: Path | None = None) -> dict[str, Any]:
     """Execute the toy experiment; returns what each node holds, by its key: checksums of files, and cells of R."""
-    planned = graph.build(experiment.load("toyexp.yaml", [f"--launcher={launcher}", "--cluster.workers=2", *settings]))
+    planned = planner.build(loading.load("toyexp.yaml", [f"--launcher={where}", "--cluster.workers=2", *settings]))
     store = Store(url, scratch)
     nodes = [node for run in planned.runs for node in (*(s.node for s in run.stages), *run.rows.values())]
-    launchers.execute(runner.pending(nodes, store), store, listener, planned.experiment)
+    launcher.execute(runner.pending(nodes, store), store, listener, planned.experiment)
     return {record["key"]: (record["files"], record["result"].get("cells")) for record in store.records()}
 
 
@@ -131,11 +135,12 @@ def test_more_processes_than_the_cluster_has_cores_are_refused_at_once(toy: Path
 
 
 def test_a_cluster_that_is_not_there_is_said() -> None:
-    from cl.launchers import ray as launcher
+
+    from cl.execution.launchers import ray as on_ray
 
     with (
         pytest.raises(UserError, match=r"cluster\.address: 127\.0\.0\.1:1 cannot be reached"),
-        launcher._connected(Cluster(address="127.0.0.1:1")),
+        on_ray._connected(Cluster(address="127.0.0.1:1")),
     ):
         pass
 

@@ -13,12 +13,16 @@ from typing import Any
 
 import pytest
 
-from cl import cli, commands, experiment, graph, launchers, runner
+from cl import cli
+from cl.commands import shared
+from cl.config import loading
+from cl.config.runtime import Cluster
 from cl.errors import UserError
-from cl.launchers import slurm, worker
-from cl.node import Node
-from cl.settings import Cluster
-from cl.store import Store
+from cl.execution import runner
+from cl.execution.launchers import launcher, slurm, worker
+from cl.execution.store import Store
+from cl.graph import planner
+from cl.graph.node import Node
 from tests.training_fixture import results, write_toy
 
 SBATCH = """#!/bin/bash
@@ -53,7 +57,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "queue").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("QUEUE", str(tmp_path / "queue"))
-    monkeypatch.setattr(commands.console, "width", 120)
+    monkeypatch.setattr(shared.console, "width", 120)
     with contextlib.chdir(write_toy(tmp_path / "toy")):
         yield tmp_path
 
@@ -136,7 +140,7 @@ def test_the_job_that_reports_settles_nothing_anew(toy: Path, monkeypatch: pytes
 
     monkeypatch.setattr(slurm, "submit", submit)
     assert cli.main([*RUN, "--train.precision=auto"]) == 0
-    planned = graph.build(experiment.load("toyexp.yaml", ["--train.precision=auto"]))
+    planned = planner.build(loading.load("toyexp.yaml", ["--train.precision=auto"]))
     assert asked[0][4:] == [
         *RUN,
         "--train.precision=auto",
@@ -145,12 +149,12 @@ def test_the_job_that_reports_settles_nothing_anew(toy: Path, monkeypatch: pytes
         "--train.compile=false",
         "--launcher=local",
     ]
-    again = graph.build(experiment.load("toyexp.yaml", asked[0][6:-1]))
+    again = planner.build(loading.load("toyexp.yaml", asked[0][6:-1]))
     assert [run.key for run in again.runs] == [run.key for run in planned.runs]
 
 
 def test_where_everything_is_stored_there_is_nothing_to_submit(toy: Path) -> None:
-    launchers.execute([], Store("store"), worker.Log(), experiment.load("toyexp.yaml", ["--launcher=slurm"]))
+    launcher.execute([], Store("store"), worker.Log(), loading.load("toyexp.yaml", ["--launcher=slurm"]))
 
 
 def test_a_plan_shows_the_jobs_and_submits_none(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +185,7 @@ def test_the_scripts_compute_what_the_local_launcher_does_and_report(toy: Path) 
 def test_what_is_in_the_queue_is_not_submitted_again(toy: Path) -> None:
     assert cli.main(RUN) == 0
     (toy / "waiting").write_text("3\n4\n")
-    planned = graph.build(experiment.load("toyexp.yaml"))
+    planned = planner.build(loading.load("toyexp.yaml"))
     todo = runner.pending([planned.base], store := Store("store"))
     with pytest.raises(UserError, match="jobs of this experiment are in the queue: 3, 4; wait, or scancel them"):
         slurm.submit(todo, store, Cluster(), "toyexp", ["true"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cl.errors import UserError
-from cl.orders import agreement, blocks, positions, references, rivals, searching
+from cl.sample_order import agreement, baselines, positions, references, searching, task_blocks
 
 PLANTED = (3, 0, 5, 1, 4, 2, 7, 6)
 
@@ -83,10 +83,10 @@ def test_a_batch_moves_and_the_others_keep_their_order() -> None:
 
 
 def test_orders_of_tasks_keep_their_batches_together() -> None:
-    assert blocks.order_of([1, 0, 2], [2, 2, 2]) == (2, 3, 0, 1, 4, 5)
-    assert blocks.boundaries([2, 2, 2]) == [2, 4, 6]
+    assert task_blocks.order_of([1, 0, 2], [2, 2, 2]) == (2, 3, 0, 1, 4, 5)
+    assert task_blocks.boundaries([2, 2, 2]) == [2, 4, 6]
     with pytest.raises(UserError, match=r"tasks of \[2, 3\] batches"):
-        blocks.order_of([1, 0], [2, 3])
+        task_blocks.order_of([1, 0], [2, 3])
 
 
 def test_references_are_given_reversed_and_new() -> None:
@@ -127,16 +127,17 @@ def test_samples_are_ranked_each_by_itself() -> None:
 def test_ridge_learns_a_loss_of_precedence() -> None:
     orders = [tuple(random.Random(i).sample(range(8), 8)) for i in range(120)]
     losses = inversions(orders)
-    guessed = rivals.ridge(orders[:80], losses[:80], orders[80:])
+    guessed = baselines.ridge(orders[:80], losses[:80], orders[80:])
     assert agreement.spearman(guessed, np.asarray(losses[80:])) > 0.95
     assert (
-        agreement.spearman(rivals.ridge(orders[:80], losses[:80], orders[80:], "both"), np.asarray(losses[80:])) > 0.9
+        agreement.spearman(baselines.ridge(orders[:80], losses[:80], orders[80:], "both"), np.asarray(losses[80:]))
+        > 0.9
     )
 
 
 def test_features_by_hand() -> None:
-    assert rivals.precedence([(1, 0, 2)]).tolist() == [[-1.0, 1.0, 1.0]]  # 0<1, 0<2, 1<2
-    assert rivals.positions([(1, 0)]).tolist() == [[0.0, 1.0, 1.0, 0.0]]  # batch 0 at 1, batch 1 at 0
-    assert rivals.best_of([1.0, 1.0], 3) == 1.0
-    assert rivals.best_of([1.0, 2.0, 3.0], 1) == pytest.approx(2.0, abs=0.1)
-    assert rivals.best_of([1.0, 2.0, 3.0], 50) == 1.0
+    assert baselines.precedence([(1, 0, 2)]).tolist() == [[-1.0, 1.0, 1.0]]  # 0<1, 0<2, 1<2
+    assert baselines.positions([(1, 0)]).tolist() == [[0.0, 1.0, 1.0, 0.0]]  # batch 0 at 1, batch 1 at 0
+    assert baselines.best_of([1.0, 1.0], 3) == 1.0
+    assert baselines.best_of([1.0, 2.0, 3.0], 1) == pytest.approx(2.0, abs=0.1)
+    assert baselines.best_of([1.0, 2.0, 3.0], 50) == 1.0

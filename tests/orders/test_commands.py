@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl import cli, experiment, graph, ordering
-from cl.store import Store
+from cl import cli
+from cl.config import loading
+from cl.execution.store import Store
+from cl.graph import planner
+from cl.sample_order import plan
 from tests.training_fixture import write_strategy, write_toy
 
 STEPS = 4
@@ -66,7 +69,7 @@ def test_nothing_is_computed_twice_and_the_given_order_comes_out_as_trained(tmp_
     assert found[1]["loss"] == pytest.approx(found[2]["loss"], abs=1e-5)  # two rows of one product may round apart
     assert before.items() <= {record["key"]: record["created"] for record in store.records()}.items()
     with contextlib.chdir(folder):
-        (each,) = ordering.build(graph.build(experiment.load("toyexp.yaml")))
+        (each,) = plan.build(planner.build(loading.load("toyexp.yaml")))
     wide = store.result(each.references[0])["validation"]
     assert set(wide) == {"english", "german"}
     assert np.isclose(found[0]["loss"], np.mean([wide["english"], wide["german"]]), atol=1e-4)
@@ -80,8 +83,8 @@ def test_a_trace_in_the_given_order_ends_where_the_train_nodes_end(tmp_path: Pat
     assert answer["fidelity"]["identity"] < 2e-3  # so the recursion has the same moments
     with contextlib.chdir(folder):
         assert cli.main(["run", "toyexp.yaml", "--tracking.uri=none"]) == 0
-        planned = graph.build(experiment.load("toyexp.yaml", [f"--order.first={first}"]))
-        (each,) = ordering.build(planned)
+        planned = planner.build(loading.load("toyexp.yaml", [f"--order.first={first}"]))
+        (each,) = plan.build(planned)
     store = Store(str(folder / "store"))
     from safetensors.torch import load_file
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from cl.method import Method, MicroBatch
-from cl.orders import estimator as estimators
-from cl.orders import published, recorder, references
-from cl.orders.fidelity import fidelity, noise
-from cl.orders.recursion import simulate
-from cl.orders.stream import Stream
-from strategies.schedules import RewarmCosine
+from cl.methods.method import Method, MicroBatch
+from cl.sample_order import estimator as estimators
+from cl.sample_order import fut, references, trace_recorder
+from cl.sample_order.batch_gradients import Stream
+from cl.sample_order.fidelity import fidelity, noise
+from cl.sample_order.optimizer_replay import simulate
+from strategies.schedules.rewarm import RewarmCosine
 from tests.orders_fixture import toy_stream
 
 BATCHES = 5
@@ -32,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> estimators.Estimator:
 
 def relative(stream: Stream, found: torch.Tensor, order: Any, start: torch.Tensor) -> float:
     """Error of an end, relative to how far it is from the start."""
-    true = torch.from_numpy(recorder.record(stream, order, start).points[-1].copy())
+    true = torch.from_numpy(trace_recorder.record(stream, order, start).points[-1].copy())
     stream.write(start)
     return float((found - true).norm() / (true - start).norm())
 
@@ -47,7 +47,7 @@ def test_the_recursion_with_true_gradients_is_the_real_run(methods: list[Method]
         return torch.stack([stream.gradient(int(b), x)[1] for b, x in zip(batches, gamma, strict=True)])
 
     for order in [(0, 1, 2, 3, 4), *OTHERS[:1]]:
-        found = simulate(start, torch.tensor([order]), recorder.update_of(stream), true)
+        found = simulate(start, torch.tensor([order]), trace_recorder.update_of(stream), true)
         # Key biases have no gradient but rounding, which Adam makes a step of: that is all the difference there is.
         assert relative(stream, found.theta[0], order, start) < 2e-3
 
@@ -63,7 +63,7 @@ def test_dropout_belongs_to_a_batch(tmp_path: Path) -> None:
     def true(position: int, batches: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
         return torch.stack([stream.gradient(int(b), x)[1] for b, x in zip(batches, gamma, strict=True)])
 
-    found = simulate(start, torch.tensor([OTHERS[0]]), recorder.update_of(stream), true)
+    found = simulate(start, torch.tensor([OTHERS[0]]), trace_recorder.update_of(stream), true)
     assert relative(stream, found.theta[0], OTHERS[0], start) < 2e-3  # the learner's own dropout is the same
 
 
@@ -126,7 +126,7 @@ def test_ceilings_are_closer_than_the_grid(tmp_path: Path) -> None:
     assert errors["hvp_grid"] < errors["grid0"] < errors["reuse"]
     assert errors["replay"] < errors["grid0"]
     assert errors["secant"] < errors["grid0"]
-    exact = published.estimate(built.grid, built.update, OTHERS[0], 2, published.exact(stream, built.grid))
+    exact = fut.estimate(built.grid, built.update, OTHERS[0], 2, fut.exact(stream, built.grid))
     assert relative(stream, exact, OTHERS[0], start) > relative(stream, built.estimate(OTHERS[0]).end, OTHERS[0], start)
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from cl.orders import grid as grids
-from cl.orders import published
-from cl.orders.grid import Grid, Supports
-from cl.orders.oracles import OfGrid, Secant, choice
-from cl.orders.recursion import Update, simulate
+from cl.sample_order import fut
+from cl.sample_order import grid as grids
+from cl.sample_order.grid import Grid, Supports
+from cl.sample_order.grid_oracles import OfGrid, Secant, choice
+from cl.sample_order.optimizer_replay import Update, simulate
 from tests.orders_fixture import Quadratic, ends
 
 GIVEN, REVERSED = (0, 1, 2, 3, 4), (4, 3, 2, 1, 0)
@@ -126,7 +126,7 @@ def test_frozen_moments_are_wrong_at_any_rate_and_the_secant_less_and_less() -> 
         grid = of.grid(update, [GIVEN, REVERSED])
         given = ends(of, update, [GIVEN])[0]
         true = ends(of, update, OTHERS)
-        frozen = torch.stack([published.estimate(grid, update, order, 0, published.secant(grid)) for order in OTHERS])
+        frozen = torch.stack([fut.estimate(grid, update, order, 0, fut.secant(grid)) for order in OTHERS])
         found[rate] = (
             float(((frozen - true).norm(dim=1) / (given - true).norm(dim=1)).mean()),
             error(of, update, secant(grid), OTHERS),

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cl.errors import UserError
-from cl.orders.recursion import Update, position_weights, simulate, step
+from cl.sample_order.optimizer_replay import Update, position_weights, simulate, step
 from tests.orders_fixture import Quadratic
 
 STEPS = 7

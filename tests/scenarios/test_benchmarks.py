@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from cl.errors import UserError
-from cl.splitting import Shares, split_texts
-from scenarios.benchmarks import CLBenchmark, Clinc, Coin, Trace
+from cl.tasks.splitting import Shares, split_texts
+from scenarios.sources.benchmarks import CLBenchmark, Clinc, Coin, Trace
 
 REAL = Path(os.environ.get("CL_BENCHMARKS", ""))
 real = pytest.mark.skipif("CL_BENCHMARKS" not in os.environ, reason="CL_BENCHMARKS names no directory of benchmarks")

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from cl.errors import UserError
-from scenarios.files import Files
+from scenarios.sources.files import Files
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import datasets
 import pytest
 
 from cl.errors import UserError
-from scenarios.hub import Hub
+from scenarios.sources.hub import Hub
 
 ROWS = {"text": ["eins", "zwei"], "label": [0, 1]}
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cl.errors import UserError
-from cl.scenario import load, split
-from cl.scoring import format_ok
-from scenarios.instructions import FunctionCalls, GermanNouns, HomeIntents, ReasoningGym
-from scenarios.templates import Templates
+from cl.tasks.answer_scoring import format_ok
+from cl.tasks.scenario import load, split
+from scenarios.sources.instructions import FunctionCalls, GermanNouns, HomeIntents, ReasoningGym
+from scenarios.sources.templates import Templates
 
 INTENTS = ["TurnOn", "SetVolume", "StartTimer", "GetWeather"]
 

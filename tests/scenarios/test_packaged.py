@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from cl.errors import UserError
-from cl.models import table
-from scenarios.instructions import PINNED
-from scenarios.packaged import Packaged, corpora
-from scenarios.readers import READERS
+from cl.models.pretrained import table
+from scenarios.sources.instructions import PINNED
+from scenarios.sources.packaged import Packaged, corpora
+from scenarios.sources.readers import READERS
 
 FIELDS = {"from", "files", "reader", "licence", "about"}
 

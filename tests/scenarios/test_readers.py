@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cl.errors import UserError
-from scenarios.readers import READERS
+from scenarios.sources.readers import READERS
 
 
 def read(name: str, path: Path) -> list[str]:

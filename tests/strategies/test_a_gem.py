@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from cl.data.batches import Batch
+from cl.data.sampling import Reading
 from cl.errors import UserError
-from cl.reading import Reading
-from cl.rows import Batch
-from strategies.a_gem import AGEM, project
+from strategies.rehearsal.a_gem import AGEM, project
 from tests.method_fixture import step_of
 
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cl.data.batches import IGNORE, Batch
 from cl.errors import UserError
-from cl.losses import Outputs
-from cl.method import Method, Progress, Stage
-from cl.rows import IGNORE, Batch
-from strategies.alignment import Alignment, scores
-from strategies.dpo import DPO, margins
-from strategies.infinite import WSD
-from strategies.sft import SFT
+from cl.methods.method import Method, Progress, Stage
+from cl.models.losses import Outputs
+from strategies.alignment.base import Alignment, scores
+from strategies.alignment.dpo import DPO, margins
+from strategies.alignment.sft import SFT
+from strategies.schedules.infinite import WSD
 from tests.method_fixture import learned_of, step_of
 
 STREAM = [Stage("a", {"a": 1.0}, 1, 300, None, 1), Stage("b", {"b": 1.0}, 2, 100, 0, 2)]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from cl.errors import UserError
-from cl.examples import Example
-from cl.scoring import FORMAT_PROMPTS, strict
-from strategies.answer_styles import AnswerStyles
+from cl.tasks.answer_scoring import FORMAT_PROMPTS, strict
+from cl.tasks.example import Example
+from strategies.data.answer_styles import AnswerStyles
 
 SUMS = [Example(f"{i} + 1 =", str(i + 1), "number") for i in range(100)]
 COLOURS = ("red", "green", "blue", "black", "white")

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from cl import runner
 from cl.errors import UserError
-from cl.examples import Example
-from cl.node import Node
-from cl.scoring import FORMAT_PROMPTS, format_ok, normalised, strict
-from cl.texts import Texts
-from cl.writers import LocalWriter
-from strategies import answer_writing
-from strategies.answer_styles import AnswerStyles
-from strategies.answer_writing import Scribe, UnusableError, prompt, usable
+from cl.execution import runner
+from cl.graph.node import Node
+from cl.models.chat_writers import LocalWriter
+from cl.models.text_cache import Texts
+from cl.tasks.answer_scoring import FORMAT_PROMPTS, format_ok, normalised, strict
+from cl.tasks.example import Example
+from strategies.data import answer_writing
+from strategies.data.answer_styles import AnswerStyles
+from strategies.data.answer_writing import Scribe, UnusableError, prompt, usable
 from tests.instruction_fixture import write_stream
 from tests.strategies.test_answer_styles import CHOICES, LABELS, QUESTIONS, SUMS
 from tests.test_instruction import Quiet, plan, run
@@ -227,11 +227,11 @@ def test_the_key_holds_the_generator_and_its_prompts_and_no_place(
     assert len({base, *changed}) == 7
     assert key(retries=1) == key(cache="elsewhere") == plain  # of no account without a writer
     assert key(share=0.0, writer=str(model)) == key(share=0.0)
-    monkeypatch.setattr("strategies.answer_styles.PROMPT_VERSION", "other")
+    monkeypatch.setattr("strategies.data.answer_styles.PROMPT_VERSION", "other")
     assert written() != base
     assert key() == plain
     (model / "config.json").write_text('{"other": 1}')
-    from cl.models import _directory_hash
+    from cl.models.pretrained import _directory_hash
 
     monkeypatch.undo()
     _directory_hash.cache_clear()

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from cl.data.batches import IGNORE, Batch
 from cl.errors import UserError
-from cl.losses import Outputs
-from cl.rows import IGNORE, Batch
-from strategies.der import DER, logit_gap
+from cl.models.losses import Outputs
+from strategies.rehearsal.der import DER, logit_gap
 from tests.method_fixture import learned_of, step_of
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from strategies.ema import EMA, weights
+from strategies.merging.ema import EMA, weights
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from cl.errors import UserError
-from cl.method import Learned
-from strategies.anchored import mean_over_rows, quadratic
-from strategies.ewc import EWC
+from cl.methods.method import Learned
+from strategies.penalties.base import mean_over_rows, quadratic
+from strategies.penalties.ewc import EWC
 from tests.method_fixture import learned_of, step_of
 
 

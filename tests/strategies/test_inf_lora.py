@@ -13,14 +13,17 @@ from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
 from torch import nn
 
-from cl import adapters, cli, experiment, graph, models
+from cl import cli
+from cl.config import loading
+from cl.data.batches import IGNORE, Batch
 from cl.errors import UserError
-from cl.method import Learned
-from cl.rows import IGNORE, Batch
-from cl.store import Store
-from cl.token_loss import TokenLoss
-from strategies.inf_lora import InfLora, complement, leading, packed, real_tokens, spectrum, unpacked
-from strategies.lora import Lora
+from cl.execution.store import Store
+from cl.graph import planner
+from cl.methods.method import Learned
+from cl.models import adapters, pretrained
+from cl.models.forward import TokenLoss
+from strategies.adapters.inf_lora import InfLora, complement, leading, packed, real_tokens, spectrum, unpacked
+from strategies.adapters.lora import Lora
 from tests.instruction_fixture import write_stream
 from tests.method_fixture import learned_of
 from tests.training_fixture import tiny, token_rows
@@ -202,9 +205,9 @@ def test_too_few_free_directions_are_told_and_old_ones_are_not_used() -> None:
 @pytest.mark.parametrize("life", ["merge", "stack"])
 def test_plain_peft_opens_a_stored_adapter_and_a_fork_trains_b_alone(life: Any, tmp_path: Path) -> None:
     base = tmp_path / "base"
-    models.save(tiny(), base)
+    pretrained.save(tiny(), base)
     method, lora = InfLora(), Lora(life=life, r=4)
-    model = method.prepare(lora.prepare(models.load(base), 1), 1)
+    model = method.prepare(lora.prepare(pretrained.load(base), 1), 1)
     rows = [Batch(token_rows(4), None)]
     method.survey(learned_of(model, rows, outputs=TokenLoss(model, 0, True).outputs))
     for parameter in model.parameters():
@@ -215,7 +218,7 @@ def test_plain_peft_opens_a_stored_adapter_and_a_fork_trains_b_alone(life: Any, 
 
     ids = token_rows(4)[:, :-1]
     opened = adapters.load(tmp_path / "state", base)
-    plain = PeftModel.from_pretrained(models.load(base), str(tmp_path / "state" / "adapters" / "t1"))
+    plain = PeftModel.from_pretrained(pretrained.load(base), str(tmp_path / "state" / "adapters" / "t1"))
     with torch.no_grad():
         expected = model.eval()(ids).logits
         for other in (opened, plain):
@@ -253,7 +256,7 @@ def test_what_was_designed_is_what_is_stored_after_training(tmp_path: Path) -> N
     thin = "--strategies={inf_lora: {lora: {life: merge, r: 4}}}"  # fewer than any count of free directions of the toy
     with contextlib.chdir(folder):
         assert cli.main(["run", "toyexp.yaml", thin]) == 0
-        planned = graph.build(experiment.load("toyexp.yaml", [thin]))
+        planned = planner.build(loading.load("toyexp.yaml", [thin]))
     store, node = Store(folder / planned.experiment.store), planned.runs[0].stages[1].node
     (remembered,) = (parent for role, parent in node.parents.items() if role.startswith("memory/"))
     memory = load_file(store.path(remembered) / "memory.safetensors")

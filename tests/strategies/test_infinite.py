@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from cl.errors import UserError
-from cl.method import Method, Progress, Stage
-from strategies.infinite import WSD, InfCosine, InfInvsqrt
+from cl.methods.method import Method, Progress, Stage
+from strategies.schedules.infinite import WSD, InfCosine, InfInvsqrt
 
 
 def stream(first: int = 1, last: int = 3) -> list[Stage]:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from cl.data.batches import Batch
 from cl.errors import UserError
-from cl.losses import Outputs
-from cl.method import MicroBatch
-from cl.rows import Batch
-from strategies.lwf import LwF
+from cl.methods.method import MicroBatch
+from cl.models.losses import Outputs
+from strategies.distillation.lwf import LwF
 from tests.method_fixture import token_terms
 
 

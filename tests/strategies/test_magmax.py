@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from strategies.magmax import MagMax, largest
+from strategies.merging.magmax import MagMax, largest
 
 
 def test_the_largest_change_keeps_its_sign() -> None:

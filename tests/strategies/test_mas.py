@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from cl.rows import IGNORE, Batch
-from strategies.mas import MAS, output_norm
+from cl.data.batches import IGNORE, Batch
+from strategies.penalties.mas import MAS, output_norm
 from tests.method_fixture import learned_of
 
 

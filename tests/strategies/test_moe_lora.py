@@ -10,14 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl import adapters, models
+from cl.config.train import Train
+from cl.data.batches import Batch
 from cl.errors import UserError
-from cl.experts import Experts, gates
-from cl.learner import Learner
-from cl.rows import Batch
-from cl.settings import Train
-from strategies.lora import Lora
-from strategies.moe_lora import MoeLora
+from cl.models import adapters, pretrained
+from cl.models.lora_experts import Experts, gates
+from cl.training.learner import Learner
+from strategies.adapters.lora import Lora
+from strategies.adapters.moe_lora import MoeLora
 from tests.training_fixture import SEPARATOR, tiny, token_rows
 
 IDS = token_rows(4)
@@ -79,7 +79,7 @@ def test_dropout_falls_on_the_experts_and_not_on_the_router() -> None:
 def test_it_is_stored_with_its_routers_and_goes_on(tmp_path: Path) -> None:
     from peft import PeftModel
 
-    models.save(tiny(), tmp_path / "base")
+    pretrained.save(tiny(), tmp_path / "base")
     model = routed(0.1, dropout=0.1)
     adapters.save(model, tmp_path / "state", tmp_path / "base")
     opened = adapters.load(tmp_path / "state", tmp_path / "base")
@@ -90,7 +90,7 @@ def test_it_is_stored_with_its_routers_and_goes_on(tmp_path: Path) -> None:
     assert any(isinstance(m, Experts) and isinstance(m.dropout, torch.nn.Dropout) for m in opened.modules())
     assert MoeLora(experts=4, r=8).prepare(opened, 2) is opened
     assert adapters.uses(opened) == {"t1": "trained"}
-    plain = PeftModel.from_pretrained(models.load(tmp_path / "base"), str(tmp_path / "state" / "adapters" / "t1"))
+    plain = PeftModel.from_pretrained(pretrained.load(tmp_path / "base"), str(tmp_path / "state" / "adapters" / "t1"))
     assert not torch.allclose(logits(plain), logits(model), atol=1e-3)  # it has no routers
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from strategies.n_lora import NLora, sparsity
+from strategies.adapters.n_lora import NLora, sparsity
 
 A = torch.tensor([[[1.0, -2.0]]])  # [1, r = 1, in = 2]
 B = torch.tensor([[[3.0], [0.5]]])  # [1, out = 2, r = 1]

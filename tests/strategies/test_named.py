@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 import strategies
-from cl.method import Method, Progress, Stage
+from cl.methods.method import Method, Progress, Stage
 
-FILES = sorted(Path(strategies.__file__).parent.glob("*.yaml"))
+FILES = sorted(Path(strategies.__file__).parent.glob("*/*.yaml"))
 STREAM = [Stage(f"task{t}", {f"task{t}": 1.0}, t, 1000, None if t == 1 else t - 2, t) for t in (1, 2, 3)]
 
 

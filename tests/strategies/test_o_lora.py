@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from strategies.o_lora import OLora, overlap
+from strategies.adapters.o_lora import OLora, overlap
 
 OLD = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]])
 NEW = torch.tensor([[[3.0, -1.0, 5.0]]])

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from cl import adapters, models
+from cl.config.train import Train
+from cl.data.batches import Batch
 from cl.errors import UserError
-from cl.learner import Learner
-from cl.method import Stage
-from cl.rows import Batch
-from cl.settings import Train
-from cl.token_loss import TokenLoss
-from strategies.lora import Lora
-from strategies.osf import OSF, outside, preserved
+from cl.methods.method import Stage
+from cl.models import adapters, pretrained
+from cl.models.forward import TokenLoss
+from cl.training.learner import Learner
+from strategies.adapters.lora import Lora
+from strategies.adapters.osf import OSF, outside, preserved
 from tests.training_fixture import SEPARATOR, tiny, token_rows
 
 IDS = token_rows(4)
@@ -100,7 +100,7 @@ def test_its_state_is_a_plain_model_with_the_same_logits(project: Any, tmp_path:
     model = trained(OSF(project=project))
     expected, frozen = logits(model), tiny().state_dict()
     adapters.save(model, tmp_path / "state", tmp_path)
-    opened = models.load(tmp_path / "state")
+    opened = pretrained.load(tmp_path / "state")
     torch.testing.assert_close(logits(opened), expected, rtol=1e-4, atol=1e-5)
     assert opened.state_dict().keys() == frozen.keys()
     assert {name for name, value in opened.state_dict().items() if not torch.equal(value, frozen[name])} == set(

@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl import adapters, models
+from cl.config.train import Train
+from cl.data.batches import IGNORE, Batch, Row, behind_prompt, block_mask, collate, positions
 from cl.errors import UserError
-from cl.learner import Learner, build_optimizer
-from cl.rows import IGNORE, Batch, Row, behind_prompt, block_mask, collate, positions
-from cl.settings import Train
-from cl.token_loss import TokenLoss
-from strategies.prompts import Prompts
+from cl.models import adapters, pretrained
+from cl.models.forward import TokenLoss
+from cl.training.learner import Learner, build_optimizer
+from strategies.adapters.prompts import Prompts
 from tests.training_fixture import SEPARATOR, tiny, token_rows
 
 IDS = token_rows(2, 12)
@@ -56,9 +56,9 @@ def test_the_loss_of_padded_dialogues_is_that_of_plain_peft(name: str, boundarie
     from peft import PeftModel
 
     model, base = prompted(name), tmp_path / "base"
-    models.save(tiny(name), base)
+    pretrained.save(tiny(name), base)
     adapters.save(model, tmp_path / "state", base)
-    plain = PeftModel.from_pretrained(models.load(base), str(tmp_path / "state" / "adapters" / "t1")).eval()
+    plain = PeftModel.from_pretrained(pretrained.load(base), str(tmp_path / "state" / "adapters" / "t1")).eval()
     rows, batch = dialogues()
     with torch.no_grad():
         found = TokenLoss(model, SEPARATOR, boundaries).total(batch)

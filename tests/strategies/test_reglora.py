@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from strategies.reglora import Protected, RegLora, key_elements, pack, penalty, unpack
+from strategies.adapters.reglora import Protected, RegLora, key_elements, pack, penalty, unpack
 
 
 def test_key_elements_by_hand() -> None:

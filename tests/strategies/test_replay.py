@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from cl.data.mixture import Account, Ledger
 from cl.errors import UserError
-from cl.method import Method
-from cl.mixing import Account, Ledger
-from strategies.replay import Replay
+from cl.methods.method import Method
+from strategies.rehearsal.replay import Replay
 
 
 def ledger(**tokens: int) -> Ledger:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from cl.errors import UserError
-from cl.method import Method, Progress
-from strategies.schedules import Constant, RewarmCosine
+from cl.methods.method import Method, Progress
+from strategies.schedules.rewarm import Constant, RewarmCosine
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from cl.distillation import Model
+from cl.data.batches import IGNORE, Batch
+from cl.data.sampling import Reading
 from cl.errors import UserError
-from cl.losses import Outputs
-from cl.method import MicroBatch
-from cl.reading import Reading
-from cl.rows import IGNORE, Batch
-from strategies.knowledge_mixture import KnowledgeMixture
-from strategies.self_distillation import SelfDistillation
+from cl.methods.method import MicroBatch
+from cl.models.distillation import Model
+from cl.models.losses import Outputs
+from strategies.data.knowledge_mixture import KnowledgeMixture
+from strategies.distillation.self_distillation import SelfDistillation
 from tests.method_fixture import token_terms
 
 TEACHER = [2.0, 1.0, 0.0, -1.0]

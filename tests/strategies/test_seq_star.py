@@ -13,18 +13,21 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from cl import cli, experiment, graph, heads
+from cl import cli
+from cl.config import loading
+from cl.config.train import Train
+from cl.data.batches import IGNORE, Batch
 from cl.errors import UserError
-from cl.graph import Graph
-from cl.heads import SPARE
-from cl.learner import Learner, build_optimizer
-from cl.losses import Outputs
-from cl.method import Stage
-from cl.rows import IGNORE, Batch
-from cl.settings import Train
-from cl.store import Store
-from strategies.lora import Lora
-from strategies.seq_star import SeqStar
+from cl.execution.store import Store
+from cl.graph import planner
+from cl.graph.planner import Graph
+from cl.methods.method import Stage
+from cl.models import classifier_head
+from cl.models.classifier_head import SPARE
+from cl.models.losses import Outputs
+from cl.training.learner import Learner, build_optimizer
+from strategies.adapters.lora import Lora
+from strategies.classifiers.seq_star import SeqStar
 from tests.classes_fixture import write_classes
 from tests.method_fixture import learned_of, step_of
 
@@ -51,12 +54,12 @@ def rows(*answers: int) -> Batch:
     return Batch(ids, torch.tensor([[IGNORE, answer, 9] for answer in answers]))
 
 
-def taught(method: SeqStar, model: Model, *tasks: tuple[int, ...]) -> heads.Head:
+def taught(method: SeqStar, model: Model, *tasks: tuple[int, ...]) -> classifier_head.Head:
     """The model's classifier at the start of the last of some stages, by the answers in each one's data."""
     for t, answers in enumerate(tasks, 1):
         method.prepare(model, t)
         method.survey(learned_of(model, [rows(*answers)], t=t))
-    head = heads.of(model)
+    head = classifier_head.of(model)
     assert head is not None
     return head
 
@@ -140,7 +143,7 @@ def test_the_warm_up_comes_before_the_stream() -> None:
 
 def plan(folder: Path, *settings: str) -> tuple[Graph, Store]:
     with contextlib.chdir(folder):
-        planned = graph.build(experiment.load("toyexp.yaml", list(settings)))
+        planned = planner.build(loading.load("toyexp.yaml", list(settings)))
     return planned, Store(folder / planned.experiment.store)
 
 
@@ -179,7 +182,7 @@ def blocks(done: tuple[Path, Any], label: str, row: int) -> dict[str, torch.Tens
     (chain,) = [each for each in planned.runs if each.strategy.label == label]
     (node,) = [each.node for each in chain.stages if each.stage.row == row]
     assert not list(store.path(node).glob("model*"))  # adapters and the classifier alone
-    return load_file(store.path(node) / heads.WEIGHTS)
+    return load_file(store.path(node) / classifier_head.WEIGHTS)
 
 
 @pytest.mark.slow

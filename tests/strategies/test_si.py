@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from cl.errors import UserError
-from cl.method import Learned
-from strategies.si import SI, path_importance
+from cl.methods.method import Learned
+from strategies.penalties.si import SI, path_importance
 from tests.method_fixture import learned_of, step_of
 
 

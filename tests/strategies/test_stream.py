@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from cl.errors import UserError
-from cl.method import Method, Stage
-from strategies.infinite import InfCosine
-from strategies.joint import Joint
-from strategies.optimizer_state import OptimizerState
-from strategies.scratch import Scratch
+from cl.methods.method import Method, Stage
+from strategies.references.joint import Joint
+from strategies.references.scratch import Scratch
+from strategies.schedules.infinite import InfCosine
+from strategies.schedules.optimizer_state import OptimizerState
 
 STREAM = [
     Stage("a", {"a": 1.0}, 1, 3000, None, 1),

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from cl.strategy import build_part
-from strategies.magmax import MagMax
-from strategies.merging import Scaled, entrywise
-from strategies.task_arithmetic import TaskArithmetic
-from strategies.ties import TIES
+from cl.methods.strategy import build_part
+from strategies.merging.base import Scaled, entrywise
+from strategies.merging.magmax import MagMax
+from strategies.merging.task_arithmetic import TaskArithmetic
+from strategies.merging.ties import TIES
 
 ONE = {"a": torch.tensor([1.0, -2.0]), "b": torch.tensor([[4.0]])}
 TWO = {"a": torch.tensor([3.0, 1.0]), "c": torch.tensor([6.0])}

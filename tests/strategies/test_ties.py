@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from strategies.ties import TIES, elected_mean, smallest_kept
+from strategies.merging.ties import TIES, elected_mean, smallest_kept
 
 
 @pytest.mark.parametrize(

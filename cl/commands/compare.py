@@ -1,0 +1,125 @@
+"""`cl compare`: strategies tested against each other over seeds and task orders."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from cl.commands import run as runs
+from cl.commands import shared
+from cl.commands.shared import console, quiet
+from cl.errors import UserError
+
+if TYPE_CHECKING:
+    from cl.config.compare import Compare
+    from cl.config.experiment import Experiment
+    from cl.execution.store import Store
+    from cl.graph.planner import Graph
+    from cl.metrics.answer_tests import ItemContrast
+    from cl.metrics.comparison import Comparison
+    from cl.metrics.records import ExperimentResult
+
+
+def compare(name: str, settings: list[str]) -> None:
+    """Do all that `cl run` does, then test what the experiment declares; print, write page, JSON, record; log."""
+    from cl.config import loading, nested
+    from cl.metrics import comparison, disclosure
+    from cl.reporting.html import comparison as report
+
+    with quiet():
+        wanted = loading.load(name, settings)
+        asked = checked(wanted)
+    ran = runs.run(name, settings, "compare")
+    if ran is None:  # submitted as jobs, the last of which compares
+        return
+    graph, store, result = ran
+    found = comparison.compare(result, asked)
+    single = _single(result, store, asked)
+    folder = Path(wanted.output) / wanted.name
+    page, file, record = (folder / f"comparison.{end}" for end in ("html", "json", "yaml"))
+    disclosed = disclosure.text(disclosure.record(result, found, "; ".join(result.notes) or None, single))
+    record.write_text(disclosed, encoding="utf-8")
+    plain = nested.plain(dataclasses.asdict(found) | {"items": [dataclasses.asdict(one) for one in single]})
+    file.write_text(json.dumps(plain, indent=1, allow_nan=False), encoding="utf-8")
+    report.write(result.question or result.name, found, disclosed, result.notes, page, single)
+    _show(found, single, [page, file, record])
+    _track(graph, store, result, found, [page, file, record])
+
+
+def _single(result: ExperimentResult, store: Store, asked: Compare) -> list[ItemContrast]:
+    """The tests of single answers; none where none was declared."""
+    from cl.execution import collect
+    from cl.metrics import answer_tests, comparison
+
+    if asked.items is None:
+        return []
+    pairs = comparison.declared(list(dict.fromkeys(run.strategy for run in result.runs)), asked)
+    return answer_tests.contrasts(collect.answers(result.runs, store, asked.items, asked.skip), pairs, asked)
+
+
+def checked(wanted: Experiment) -> Compare:
+    """What is compared: without the tasks that values were chosen on. Raises UserError for what cannot be."""
+    from cl.metrics import comparison, continual
+    from cl.tasks import scenario
+
+    asked, tuned, defined = wanted.compare, wanted.tuned, scenario.load(wanted.scenario)
+    if tuned and tuned.skip > asked.skip:  # what values were chosen on is no evidence for them
+        asked = dataclasses.replace(asked, skip=tuned.skip)
+    tasks = min(len(defined.tasks), wanted.upto or len(defined.tasks))
+    scored = wanted.evaluation.items > 0 and all(task.kind == "instruction" for task in defined.tasks.values())
+    left, known = max(1, tasks - asked.skip), max(0, len(wanted.model.knows) - asked.skip)
+    having = continual.defined(left, len(defined.retain), known, scored)
+    comparison.check(list(wanted.strategies), tasks, asked, having)
+    if asked.items is not None and not scored:
+        raise UserError(
+            f"compare.items: {asked.items} is a score of answers, and not all tasks are answered here; leave it out"
+        )
+    return asked
+
+
+def _show(found: Comparison, single: list[ItemContrast], files: list[Path]) -> None:
+    from cl.metrics.run_metrics import better
+    from cl.reporting.html import comparison as report
+
+    for metric in found.standings:
+        console.print(f"\n[bold]{escape(metric)}[/], {better(metric)} is better")
+        console.print(report.standings_table(metric, found))
+        console.print()
+        console.print(report.contrasts_table(metric, found))
+    unmatched = [cost.strategy for cost in found.costs if not cost.matched]
+    if unmatched:
+        console.print(f"[yellow]trained on other numbers of tokens than {found.baseline}: {', '.join(unmatched)}[/]")
+    colour = "yellow" if found.dependent or found.power.startswith("cannot") else "dim"
+    console.print(f"[{colour}]{escape(found.power)}[/]")
+    for contrast in found.contrasts:
+        if contrast.reason:
+            console.print(f"[yellow]{escape(contrast.a)} - {escape(contrast.b)}: {escape(contrast.reason)}[/]")
+    for one in single:
+        console.print(escape(one.sentence))
+    for label, file in zip(("page", "results", "record"), files, strict=True):
+        console.print(f"{label:8} {escape(str(file))}")
+
+
+def _track(graph: Graph, store: Store, result: ExperimentResult, found: Comparison, files: list[Path]) -> None:
+    """One MLflow run beside those that are compared; its key is theirs and what was asked."""
+    from cl.hashing import digest
+
+    key = digest([[run.key for run in result.runs], result.config["compare"]])
+    figures: dict[str, float] = {}
+    for one in found.contrasts:
+        each = {"mean": one.mean, "p": one.p, "holm": one.adjusted, "d_z": one.d_z, "delta": one.delta}
+        where = f"compare/{one.metric}/{one.a}-{one.b}"
+        figures |= {f"{where}/{name}": value for name, value in each.items() if not math.isnan(value)}
+    params: dict[str, Any] = {
+        "unit": found.unit,
+        "units": len(found.units),
+        "baseline": found.baseline,
+        "power": found.power,
+    }
+    params["notes"] = "; ".join(result.notes)
+    shared.deliver(graph, store, "comparison", key, params, figures, files)

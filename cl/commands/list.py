@@ -1,0 +1,41 @@
+"""`cl list`: names of strategies, scenarios, models and experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from cl import registry
+
+if TYPE_CHECKING:
+    pass
+from cl.commands.shared import console
+
+
+def list_names(kind: str) -> None:
+    """Print what there is of a kind: name, what it is, and below it where it comes from."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    for name, text, note in _models() if kind == "models" else _definitions(kind):
+        table.add_row(escape(name), escape(text) + (f"\n[dim]{escape(note)}[/]" if note else ""))
+    console.print(table)
+
+
+def _models() -> Iterator[tuple[str, str, str]]:
+    from cl.models import pretrained
+
+    for group, entries in pretrained.table().items():
+        for name, entry in entries.items():
+            yield name, f"{entry['about']} ({group})", ""
+    yield "DIRECTORY", "any transformers causal LM saved with save_pretrained", ""
+    yield "OWNER/NAME", "any transformers causal LM on the hub (needs a network)", ""
+
+
+def _definitions(kind: str) -> Iterator[tuple[str, str, str]]:
+    for name in registry.names(kind):  # type: ignore[arg-type]  # the parser admits only the known kinds
+        found = registry.read(kind, name)  # type: ignore[arg-type]
+        notes = [f"keeps {found['keeps']}" if "keeps" in found else "", str(found.get("paper", ""))]
+        yield name, str(found.get("summary") or found.get("question") or ""), "; ".join(filter(None, notes))

@@ -1,0 +1,255 @@
+"""`cl order`: what another order of the batches, or of the tasks, would have come to."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from cl.commands.shared import console, deliver, quiet
+from cl.errors import UserError
+from cl.execution.store import Store
+
+if TYPE_CHECKING:
+    from cl.graph.node import Node
+    from cl.graph.planner import Graph
+    from cl.sample_order.plan import Ordering
+
+ACTIONS = ("record", "estimate", "validate", "search", "position", "tasks")
+MOST_TASK_ORDERS = 120
+MUCH_CLIPPED = 0.5
+MOVED = 5  # batches that `position` moves where none are named
+Run = Callable[[Sequence["Node"]], None]
+Answer = dict[str, Any]
+
+
+def order(action: str, name: str, settings: list[str]) -> None:
+    """Do one action for every run of the chosen strategy; print, and write a page and JSON beside the report."""
+    from cl.config import loading
+    from cl.graph import planner
+    from cl.sample_order import plan
+
+    with quiet():
+        planned = planner.build(loading.load(name, settings))
+        orderings = plan.build(planned)
+        store = Store(planned.experiment.store)
+    _show(action, planned, orderings)
+    answers: dict[str, Answer] = {}
+    for each in orderings:
+        label = _label(each)
+        run = _runner(planned, store)
+        run(each.references)
+        _state_bytes(each, store)
+        run([each.grid])
+        if action != "record":
+            answers[label] = _ACTIONS[action](each, store, run)
+    if answers:
+        _finish(
+            action,
+            planned,
+            store,
+            answers,
+            " ".join(["cl order", action, shlex.quote(name), *map(shlex.quote, settings)]),
+        )
+
+
+def _label(each: Ordering) -> str:
+    return f"{each.run.strategy.label} seed {each.run.seed}, {' > '.join(each.run.order)}"
+
+
+def _show(action: str, planned: Graph, orderings: list[Ordering]) -> None:
+    first = orderings[0]
+    dear = round(len(first.references) + first.points * (1 + first.sets))
+    console.print(f"[bold]{escape(planned.experiment.name)}[/]  {escape(planned.experiment.question)}")
+    console.print(
+        f"{len(orderings)} run(s) of {first.run.strategy.label}: {first.batches} batches, "
+        f"{len(first.references)} reference runs, "
+        f"gradients at {first.points} points: about {dear} retrainings to prepare each"
+    )
+    if action == "estimate" and (asked := len(first.settings.orders)) < dear:
+        console.print(f"[dim]really training {asked} orders costs less; preparing pays from about {dear} on[/]")
+
+
+def _runner(planned: Graph, store: Store) -> Run:
+    """Executes nodes with progress; the nodes are kept from `cl store gc`."""
+    from cl.execution import cost_estimate, runner
+    from cl.execution.launchers import launcher
+    from cl.reporting.terminal import ProgressListener
+
+    def run(nodes: Sequence[Node]) -> None:
+        """Execute what the store lacks of these."""
+        store.protect(planned.experiment.name, [node.key for node in nodes])
+        todo = runner.pending(nodes, store)
+        if not todo:
+            return
+        with quiet():
+            cost = cost_estimate.estimate(planned, todo, store)
+            listener = ProgressListener(console, todo, cost, None)
+            with listener.bars:
+                launcher.execute(todo, store, listener, planned.experiment)
+
+    return run
+
+
+def _state_bytes(each: Ordering, store: Store) -> None:
+    """Say what the grid will take before it is filled. Raises UserError where that is more than it may."""
+    from cl.sample_order import grid
+
+    chosen = each.settings
+    columns = each.batches * (2 if chosen.part else 1) + len(each.objective)
+    parameters = int(store.result(each.references[0])["parameters"])
+    size = grid.nbytes(columns, each.points - 1, parameters)
+    console.print(
+        f"gradients: {columns} x {each.points} points x {parameters:,} parameters = {size / 1e6:,.0f} MB on disk"
+    )
+    if size > chosen.gigabytes * 1e9:
+        raise UserError(
+            f"order.gigabytes: the grid takes {size / 1e9:.1f} GB, more than {chosen.gigabytes:g}; raise it, "
+            "raise order.stride, train fewer steps, or use LoRA"
+        )
+
+
+def _estimate(each: Ordering, store: Store, run: Run) -> Answer:
+    asked = each.asked("estimate", {"orders": [list(each.named(one)) for one in each.settings.orders]})
+    run([asked])
+    return _answer(asked, store)
+
+
+def _validate(each: Ordering, store: Store, run: Run) -> Answer:
+    truths = each.held_out()
+    run(truths)
+    asked = each.asked("validate", {"truths": len(truths), "ceilings": each.settings.ceilings}, truths)
+    run([asked])
+    return _answer(asked, store)
+
+
+def _search(each: Ordering, store: Store, run: Run) -> Answer:
+    """Search, then really train the best few and the given order's are there already."""
+    chosen = each.settings
+    asked = each.asked("search", {"method": chosen.method, "trials": chosen.trials, "force": chosen.force})
+    run([asked])
+    answer = _answer(asked, store)
+    real = [each.trace(tuple(found["order"])) for found in answer["found"][: chosen.verify]]
+    run(real)
+    answer["verified"] = [_real(node, each, store) for node in real]
+    answer["given_real"] = _real(each.references[0], each, store)
+    return answer
+
+
+def _real(node: Node, each: Ordering, store: Store) -> Answer:
+    """The objective of a real run on the validation and on the test sets."""
+    result = store.result(node)
+    means = {
+        split: sum(result[split][name] for name in each.objective) / len(each.objective)
+        for split in ("validation", "test")
+    }
+    return {"order": result["order"], "loss": means["validation"], "test": means["test"]}
+
+
+def _position(each: Ordering, store: Store, run: Run) -> Answer:
+    chosen, last = each.settings, each.batches - 1
+    samples = chosen.samples or sorted({round(i * last / (MOVED - 1)) for i in range(MOVED)})
+    asked = each.asked("position", {"samples": samples, "design": chosen.design, "draws": chosen.draws})
+    run([asked])
+    return _answer(asked, store)
+
+
+def _tasks(each: Ordering, store: Store, run: Run) -> Answer:
+    tasks = range(len(each.lengths))
+    found = [list(order) for order in itertools.islice(itertools.permutations(tasks), MOST_TASK_ORDERS + 1)]
+    if len(found) > MOST_TASK_ORDERS:
+        raise UserError(f"order: {len(tasks)} tasks have more than {MOST_TASK_ORDERS} orders; raise order.first")
+    if len(found) < 2:
+        raise UserError("order: one task has one order; lower order.first, or ask for the order of its batches")
+    asked = each.asked("tasks", {"task_orders": found})
+    run([asked])
+    answer = _answer(asked, store)
+    names = [plan.stage.name for plan in each.stages]
+    for row in answer["task_orders"]:
+        row["tasks"] = [names[task] for task in row["tasks"]]
+    return answer
+
+
+def _answer(node: Node, store: Store) -> Answer:
+    return {"node": node.key, **store.result(node)}
+
+
+_ACTIONS: dict[str, Callable[[Ordering, Store, Run], Answer]] = {
+    "estimate": _estimate,
+    "validate": _validate,
+    "search": _search,
+    "position": _position,
+    "tasks": _tasks,
+}
+
+
+def _finish(action: str, planned: Graph, store: Store, answers: dict[str, Answer], command: str) -> None:
+    from cl.reporting.html import orders
+
+    folder = Path(planned.experiment.output) / planned.experiment.name
+    folder.mkdir(parents=True, exist_ok=True)
+    file, page = folder / f"order_{action}.json", folder / f"order_{action}.html"
+    file.write_text(json.dumps({"command": command, "answers": answers}, indent=1), encoding="utf-8")
+    orders.write(action, planned.experiment.question or planned.experiment.name, answers, page)
+    for label, answer in answers.items():
+        console.print(f"\n[bold]{escape(label)}[/]  {escape(orders.headline(action, answer))}")
+        signals = answer["fidelity"]
+        console.print(
+            f"fidelity {signals['verdict']}: misses {signals['defect']:.0%} of how gradients change; "
+            f"readout {answer['readout']}"
+        )
+        if signals["clipped"] > MUCH_CLIPPED:
+            console.print(
+                f"[yellow]{signals['clipped']:.0%} of the estimated steps clip their gradient, which makes errors "
+                "jump; validate before ranks are believed, or raise train.clip[/]"
+            )
+        if signals["buried"]:
+            console.print(
+                f"[yellow]orders are estimated to differ by {signals['effect']:.2g} nats, less than the given order "
+                f"from its own recomputation ({signals['noise']:.2g}): ranks are noise[/]"
+            )
+        if action == "validate":
+            console.print(_agreement(answer["agreement"]))
+    console.print(f"page     {escape(str(page))}\nresults  {escape(str(file))}")
+    _track(planned, store, action, answers, [file, page])
+
+
+def _agreement(rows: list[dict[str, Any]]) -> Table:
+    from cl.reporting.html.orders import short
+
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("estimator", "Spearman (95 %)", "|error|", "regret", "path error"):
+        table.add_column(column, justify="left" if column == "estimator" else "right", no_wrap=True)
+    for row in rows:
+        low, high = map(short, row["spearman_interval"])
+        ranks = f"{short(row['spearman'])} ({low} to {high})"
+        table.add_row(row["name"], ranks, short(row["error"], 4), short(row["regret"]), short(row["path"]))
+    table.add_row("a constant", "–", short(rows[0]["constant"], 4), "–", short(1.0))
+    return table
+
+
+def _track(planned: Graph, store: Store, action: str, answers: dict[str, Answer], files: list[Path]) -> None:
+    """One MLflow run for each answer."""
+    for label, answer in answers.items():
+        figures = {f"cost/{key}": value for key, value in answer["cost"].items()}
+        figures |= {f"fidelity/{key}": value for key, value in answer["fidelity"].items() if isinstance(value, float)}
+        if action == "validate":
+            best = answer["agreement"][0]
+            names = ("spearman", "kendall", "error", "constant", "regret", "path")
+            figures |= {f"agreement/{name}": best[name] for name in names if best[name] is not None}
+        elif action == "search":
+            figures |= {"search/estimated": answer["found"][0]["loss"], "search/given": answer["given"]}
+            figures |= {"search/verified": min(run["loss"] for run in answer["verified"])} if answer["verified"] else {}
+        params = {
+            "action": action,
+            "run": label,
+            "readout": answer["readout"],
+            "verdict": answer["fidelity"]["verdict"],
+        }
+        deliver(planned, store, f"order {action}: {label}", answer["node"], params, figures, files)

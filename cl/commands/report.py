@@ -1,0 +1,30 @@
+"""`cl report`: draw the report again from results.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from cl.errors import UserError
+
+if TYPE_CHECKING:
+    pass
+from cl.commands.shared import console
+
+
+def report(path: str) -> None:
+    """Write the HTML report of a results.json beside it."""
+    from cl.metrics.records import ExperimentResult
+    from cl.reporting.html import page
+
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"results: there is no file {path!r}; `cl run` writes results/NAME/results.json")
+    try:
+        result = ExperimentResult.load(file)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"results: {path} is no results.json of this version: {error}; write it by `cl run`") from error
+    page.write(result, file.with_name("report.html"))
+    console.print(f"report   {escape(str(file.with_name('report.html')))}")

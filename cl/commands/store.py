@@ -1,0 +1,64 @@
+"""`cl store`: list nodes, verify files, delete what no experiment needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from cl.errors import UserError
+from cl.execution.store import Store
+
+if TYPE_CHECKING:
+    pass
+from cl.commands.shared import console
+
+
+def store(action: str, url: str, drop: list[str], dry_run: bool) -> None:
+    """List the nodes of a store, check their files, or delete what no experiment stands on."""
+    found = Store(url)
+    if not found.fs.exists(found.root):
+        raise UserError(f"store: there is no store at {url!r}; `cl run` makes one, --store=FOLDER names another")
+    if action != "gc" and (drop or dry_run):
+        raise UserError(f"store {action}: --drop and --dry-run are for `cl store gc` only; leave them out")
+    if action == "ls":
+        _list_store(found)
+    elif action == "verify":
+        _verify_store(found)
+    else:
+        keys = found.garbage(drop)
+        size = sum(map(found.size, keys)) if dry_run else found.collect(drop)
+        done = "would be deleted" if dry_run else "deleted, unfinished work that nobody needs included"
+        console.print(f"{len(keys)} nodes, {size / 1e6:.1f} MB {done}")
+
+
+def _verify_store(found: Store) -> None:
+    keys = found.keys()
+    bad = {key: files for key in keys if (files := found.verify(key))}
+    for key, files in bad.items():
+        console.print(f"[red]damaged[/] {key}: {', '.join(files)}")
+    if bad:
+        raise UserError(f"store: {len(bad)} damaged nodes; delete their folders in {found.url}/nodes and run again")
+    console.print(f"{len(keys)} nodes are whole")
+
+
+def _list_store(found: Store) -> None:
+    users: dict[str, list[str]] = {}
+    for name, keys in found.roots().items():
+        for key in keys:
+            users.setdefault(key, []).append(name)
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("key", "kind", "name", "MB", "seconds", "created (UTC)", "used by"):
+        words, figures = column in ("name", "used by"), column in ("MB", "seconds")
+        table.add_column(column, no_wrap=not words, overflow="fold", justify="right" if figures else "left")
+    records = sorted(found.records(), key=lambda record: str(record["created"]))
+    sizes = [found.size(record["key"]) for record in records]
+    for record, size in zip(records, sizes, strict=True):
+        key, created = record["key"], str(record["created"])[:16].replace("T", " ")
+        used = escape(", ".join(users.get(key, []))) or "[dim]nobody[/]"
+        seconds = f"{record['result']['seconds_in_all']:.1f}"
+        kind, name = record["identity"]["kind"], escape(record["name"])
+        table.add_row(key[:8], kind, name, f"{size / 1e6:.1f}", seconds, created, used)
+    console.print(table)
+    console.print(f"{len(records)} nodes, {sum(sizes) / 1e6:.1f} MB")

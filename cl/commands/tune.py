@@ -1,0 +1,177 @@
+"""`cl tune`: hyperparameters chosen by a protocol, for each strategy and order."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cl.commands.shared import console, deliver, quiet
+
+if TYPE_CHECKING:
+    import optuna
+
+    from cl.config.experiment import Experiment
+    from cl.config.search_ranges import Range
+    from cl.execution.store import Store
+    from cl.tuning.search import Done
+    from cl.tuning.studies import StudyPlan
+
+MOST_LINES = 8
+
+
+def tune(name: str, settings: list[str]) -> None:
+    """Run the studies that an experiment asks for; write tuned.yaml, page and JSON; print what was chosen."""
+    from cl.config import loading
+    from cl.execution.store import Store
+    from cl.reporting.html import tuning as report
+    from cl.tuning import search
+
+    with quiet():
+        raw, ranges = loading.read(name, settings)
+        store = Store(loading.parse(raw).store)
+    choose = _each_task if loading.parse(raw).tune.protocol == "per_task" else _before
+    whole, done, chosen = choose(raw, ranges, store)
+    folder = Path(whole.output) / whole.name
+    folder.mkdir(parents=True, exist_ok=True)
+    values, page, file = folder / "tuned.yaml", folder / "search.html", folder / "search.json"
+    values.write_text(yaml.safe_dump(chosen, sort_keys=False), encoding="utf-8")
+    file.write_text(json.dumps([search.record(each) for each in done], indent=1), encoding="utf-8")
+    report.write(whole, chosen, done, page)
+    _outcome(done, chosen)
+    url = done[0].url
+    again = " ".join(["cl compare", shlex.quote(name), *map(shlex.quote, settings), f"--tuned={values}"])
+    console.print(f"chosen   {escape(str(values))}\npage     {escape(str(page))}\nresults  {escape(str(file))}")
+    console.print(f"studies  optuna-dashboard {escape(url)}\nnext     {escape(again)}", soft_wrap=True)
+    _track(name, settings, store, done, [values, page, file])
+
+
+Found = tuple["Experiment", list["Done"], dict[str, Any]]
+
+
+def _before(raw: dict[str, Any], ranges: Mapping[str, Range], store: Store) -> Found:
+    """The studies of a protocol that chooses before the stream that is scored, or cheats."""
+    from cl.tuning import studies
+
+    with quiet():
+        whole, asked = studies.plan(raw, ranges)
+        _show(whole, asked, store)
+    done = [_study(each, whole, store) for each in asked]
+    return whole, done, studies.tuned(whole, [(each.plan, each.chosen.params) for each in done])
+
+
+def _each_task(raw: dict[str, Any], ranges: Mapping[str, Range], store: Store) -> Found:
+    """The studies of each task in turn: what they ask depends on what was chosen for the tasks before."""
+    from cl.tuning import per_task, studies
+
+    with quiet():
+        whole, labels = studies.checked(raw, ranges)
+    console.print(f"[bold]{escape(whole.name)}[/]  {escape(whole.question)}")
+    decay, margin, trials = whole.tune.decay, whole.tune.margin, whole.tune.trials
+    console.print(
+        f"for each task of each order, for {escape(', '.join(labels))}: {trials} trials of what can be learned, then "
+        f"at most as many of stability decaying by {decay:g} to within {margin:g} of it"
+    )
+
+    def search(asked: StudyPlan, tries: per_task.Tries | None, enough: Callable[[float], bool]) -> Done:
+        return _study(asked, whole, store, tries, enough)
+
+    _, chosen = per_task.choose(raw, ranges, search)
+    return whole, [done for each in chosen for done in each.studies], per_task.tuned(whole, chosen)
+
+
+def _show(whole: Experiment, asked: list[StudyPlan], store: Store) -> None:
+    """What will be searched, on what, and what it costs at most."""
+    from cl.config import loading
+    from cl.execution import cost_estimate
+    from cl.graph import planner
+    from cl.tuning import search
+
+    tune = whole.tune
+    console.print(f"[bold]{escape(whole.name)}[/]  {escape(whole.question)}")
+    if tune.protocol == "oracle":
+        console.print("[yellow]CHEATING: the oracle chooses on the stream that is scored; every output will say so[/]")
+    if tune.pruner != "none" and not search.prunes(asked[0]):
+        console.print(f"[dim]nothing is pruned: a loss half way does not tell {', '.join(asked[0].objectives)}[/]")
+    for each in asked[:MOST_LINES]:
+        console.print(f"{escape(each.name)}: {', '.join(each.space)}; {', '.join(each.objectives)}")
+    if len(asked) > MOST_LINES:
+        console.print(f"… and {len(asked) - MOST_LINES} more")
+    planned = planner.build(loading.parse(asked[0].experiment({})))
+    (run,) = planned.runs
+    cost = cost_estimate.estimate(planned, [*(s.node for s in run.stages), *run.rows.values()], store)
+    minutes = len(asked) * tune.trials * cost.total / tune.workers / 60
+    console.print(
+        f"{len(asked)} studies of {tune.trials} trials by {tune.sampler}, {tune.workers} at a time: about "
+        f"{minutes:.0f} min, were nothing shared and nothing pruned"
+    )
+
+
+def _study(
+    asked: StudyPlan, whole: Experiment, store: Store,
+    tries: Sequence[Mapping[str, Any]] | None = None, enough: Callable[[float], bool] = lambda value: False,
+) -> Done:  # fmt: skip
+    """One study with its progress: by its sampler, or through `tries` until one is good enough."""
+    from cl.tuning import search
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with quiet():
+        study, url = search.open_study(asked, whole, store.scratch, sampled=tries is None)
+    with Progress(*columns, console=console) as bars:
+        bar = bars.add_task(escape(asked.name), total=whole.tune.trials if tries is None else len(tries))
+
+        def seen(study: optuna.Study) -> None:
+            finished = len(study.get_trials(deepcopy=False, states=search.FINISHED))
+            best = f" best {study.best_value:.4g}" if len(asked.objectives) == 1 and study.best_trials else ""
+            bars.update(bar, completed=finished, description=f"{escape(asked.name)}{best}")
+
+        seen(study)
+        logs = store.scratch / "trials"
+        with quiet():
+            if tries is None:
+                search.optimize(asked, study, whole, logs, seen)
+                chosen = search.choose(study)
+            else:
+                chosen = search.follow(asked, study, whole, logs, seen, tries, enough)
+    return search.Done(asked, study, chosen, url)
+
+
+def _outcome(done: list[Done], chosen: Mapping[str, Any]) -> None:
+    from cl.tuning import search
+
+    for each in done:
+        counts = search.counts(each)
+        values = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                           for key, value in each.chosen.params.items())  # fmt: skip
+        scores = ", ".join(f"{k} {v:.4f}" for k, v in zip(each.plan.objectives, each.chosen.values, strict=True))
+        where = f"[bold]{escape(each.plan.label)}[/] on {escape(' > '.join(each.plan.tasks))}"
+        console.print(f"\n{where}: {escape(values or 'as they are')}")
+        console.print(
+            f"  {scores}; {counts['complete']} trials complete, {counts['pruned']} pruned, {counts['failed']} failed; "
+            f"train nodes: {counts['asked']} asked for, {counts['executed']} executed"
+        )
+    if chosen["protocol"] == "oracle":
+        console.print("[yellow]CHEATING: chosen on the stream that is scored[/]")
+
+
+def _track(name: str, settings: list[str], store: Store, done: list[Done], files: list[Path]) -> None:
+    """One MLflow run for each study."""
+    from cl.config import loading
+    from cl.graph import planner
+    from cl.hashing import digest
+    from cl.tuning import search
+
+    with quiet():
+        planned = planner.build(loading.load(name, settings))
+    for each in done:
+        values = dict(zip(each.plan.objectives, each.chosen.values, strict=True))
+        figures = {f"tune/{k}": float(v) for k, v in (values | search.counts(each)).items()}
+        params = {"protocol": planned.experiment.tune.protocol, "study": each.plan.name, **each.chosen.params}
+        key = digest([each.plan.name, search.counts(each), values])
+        deliver(planned, store, f"tune {each.plan.label}", key, params, figures, files)

@@ -1,0 +1,1 @@
+"""The experiment file, typed: one module for each group of settings."""

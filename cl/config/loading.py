@@ -1,0 +1,186 @@
+"""Read an experiment from YAML and the command line, with every value checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from cl import registry
+from cl.config import search_ranges
+from cl.config.experiment import Experiment
+from cl.config.nested import flat, put
+from cl.config.search_ranges import Range
+from cl.errors import UserError
+
+
+def load(name: str, overrides: list[str] | None = None) -> Experiment:
+    """Read an experiment by name or path and apply `--key=value` overrides.
+
+    `--strategy.METHOD.SETTING=V` sets it in every strategy that has the method; `--strategies.LABEL.…` in one.
+    Raises UserError for anything unknown or of the wrong type.
+    """
+    return parse(read(name, overrides)[0])
+
+
+def read(name: str, overrides: list[str] | None = None) -> tuple[dict[str, Any], dict[str, Range]]:
+    """An experiment as plain data, and the ranges that stand in it next to their values, by dotted key."""
+    raw = registry.read("experiments", name)
+    raw.setdefault("name", Path(name).stem)
+    folder = registry.path_of("experiments", name).parent
+    for holder in (raw, raw.get("tune")):
+        beside = folder / str(holder.get("scenario") if isinstance(holder, dict) else None)
+        if isinstance(holder, dict) and beside.suffix == ".yaml" and beside.is_file():  # relative to the file
+            holder["scenario"] = str(beside)
+    keys = [_apply(raw, override) for override in overrides or []]
+    if isinstance(raw.get("tuned"), str):
+        raw["tuned"] = _tuned(raw["tuned"], keys)
+    return search_ranges.extract(raw)
+
+
+def _tuned(path: str, given: list[str]) -> Any:
+    """What `cl tune` wrote. Raises UserError where it is none, or where a chosen value is given on the command line."""
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"tuned: {path!r} cannot be read: {error}; `cl tune` writes one") from error
+    if not isinstance(found, dict) or not found.get("values"):
+        raise UserError(f"tuned: {path!r} holds no values; `cl tune` writes a tuned.yaml")
+    chosen = {key for orders in found["values"].values() for values in orders.values() for key in _keys(values)}
+    if both := sorted(chosen & set(given)):
+        raise UserError(f"--{both[0]}: was chosen in {path} as well, which would win; leave one of the two out")
+    return found
+
+
+def _keys(values: Mapping[str, Any]) -> set[str]:
+    """Dotted keys of chosen values, also of those for single tasks."""
+    alone = {key for own in values.get("by_task", {}).values() for key in flat(own)}
+    return (values.keys() - {"by_task"}) | alone
+
+
+def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
+    """The experiment with other values at some dotted keys. Raises UserError as `load` does."""
+    raw = dataclasses.asdict(experiment)
+    for key, value in values.items():
+        put(raw, key, value)
+    return parse(raw)
+
+
+def parse(raw: dict[str, Any]) -> Experiment:
+    """Build an experiment from plain data, with types checked. Raises UserError in one line."""
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    _check_keys(raw, Experiment, "")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Experiment)
+    try:
+        values = parser.instantiate(parser.parse_object(raw)).as_dict()
+    except ArgumentError as error:
+        raise UserError(_explain(raw, str(error))) from error
+    return Experiment(**values)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of an experiment: its dotted key, its type in words, its default (None: has none), what it does."""
+
+    key: str
+    type: str
+    default: str | None
+    about: str
+
+
+def settings(group: type = Experiment, prefix: str = "") -> list[Setting]:
+    """All settings of an experiment, as their dataclasses and docstrings say."""
+    from docstring_parser import parse as parse_docstring
+
+    types = get_type_hints(group)
+    about = {entry.arg_name: entry.description or "" for entry in parse_docstring(group.__doc__ or "").params}
+    found = []
+    for each in dataclasses.fields(group):
+        wanted = types[each.name]
+        if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
+            found += settings(wanted, f"{prefix}{each.name}.")
+            continue
+        default = each.default_factory() if callable(each.default_factory) else each.default
+        text = None if default is dataclasses.MISSING else "not set" if default is None else str(default)
+        found.append(Setting(prefix + each.name, _words(wanted), text, " ".join(about[each.name].split())))
+    return found
+
+
+def _words(hint: Any) -> str:
+    """A type as a person says it: `int or none`, `list of str`, `auto or fp32 or bf16`."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType, Literal):
+        return " or ".join(str(part) if origin is Literal else _words(part) for part in parts)
+    if origin in (list, tuple):
+        return f"list of {', '.join(map(_words, parts))}"
+    return {NoneType: "none", dict: "mapping"}.get(origin or hint) or str(hint.__name__)
+
+
+def _check_keys(raw: Mapping[str, Any], group: type, prefix: str) -> None:
+    types = get_type_hints(group)
+    for key, value in raw.items():
+        if key not in types:
+            name = _first_leaf(f"{prefix}{key}", value)
+            known = [setting.key for setting in settings()]
+            close = [k for k in known if k.endswith(f".{name}")] or difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UserError(f"{name}: an experiment has no such setting{hint} (`cl run --help` lists all)")
+        if value is None and NoneType not in get_args(types[key]):  # jsonargparse takes it for any type
+            raise UserError(f"{prefix}{key}: is empty; give a value or remove the key")
+        if dataclasses.is_dataclass(types[key]):
+            if not isinstance(value, dict):
+                raise UserError(f"{prefix}{key}: must hold settings as `key: value`, not {value!r}")
+            _check_keys(value, types[key], f"{prefix}{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{prefix}{key}: {value} is not a finite number")
+
+
+def _first_leaf(name: str, value: Any) -> str:
+    while isinstance(value, dict) and value:
+        key, value = next(iter(value.items()))
+        name = f"{name}.{key}"
+    return name
+
+
+def _explain(raw: Mapping[str, Any], message: str) -> str:
+    """Turn jsonargparse's message of several lines into one that names the setting, its value and its type."""
+    if missing := re.search(r"arguments are required: ([\w.]+)", message):
+        return f"{missing[1]}: is missing; every experiment states it"
+    known = {setting.key: setting for setting in settings()}
+    match = re.search(r'key "([\w.]+)', message)
+    if match is None or match[1] not in known:
+        return f"experiment: {' '.join(message.split())}"
+    value: Any = raw
+    for key in match[1].split("."):
+        value = value[key]
+    return f"{match[1]}: {value!r} is not of type {known[match[1]].type}"
+
+
+def _apply(raw: dict[str, Any], override: str) -> str:
+    """Set one `--key.sub=value` in nested plain data, and return its key."""
+    match = re.fullmatch(r"--([\w.\-]+)=(.*)", override, re.DOTALL)
+    if match is None:
+        raise UserError(f"{override}: not understood; settings are given as --key=value, with the equals sign")
+    put(raw, match[1], _value(match[2]))
+    return match[1]
+
+
+def _value(text: str) -> Any:
+    """A value of the command line as YAML reads it, with 1e-3 and 2e6 as the numbers that they are."""
+    if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):
+        number = float(text)
+        return int(number) if number.is_integer() else number
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text

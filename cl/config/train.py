@@ -1,0 +1,61 @@
+"""Settings of an experiment's parts, as frozen dataclasses that check themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Train:
+    """How every stage is trained. Schedules and other methods multiply or add to this.
+
+    Args:
+        lr: peak learning rate; schedules are factors on it.
+        weight_decay: of AdamW, on matrices only (norms and biases are not decayed).
+        betas: of AdamW (arXiv 2403.08763, section 3: 0.9, 0.95).
+        eps: of AdamW.
+        clip: largest global gradient norm.
+        sequence: tokens per row.
+        batch: rows per optimizer step.
+        micro_batch: rows per forward pass; by default the whole batch. It cannot change the loss beyond rounding.
+        boundaries: keep attention and positions inside documents; false = documents only separated by a token.
+        precision: `fp32`, `bf16` (autocast) or `auto`: bf16 where the processor has bf16 matrix units.
+        compile: torch.compile; `auto`: where it pays (see `cl.models.precision.resolve`).
+        device: `cpu`, `cuda` or `auto`.
+        gradient_checkpointing: recompute activations in the backward pass to save memory.
+        devices: of one machine that train a stage together, a process each; they change a result by rounding alone, and
+            no key. All else is computed on one.
+        distributed: how: `ddp`, each has the whole model, or `fsdp`, each a shard of it.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    clip: float = 1.0
+    sequence: int = 256
+    batch: int = 8
+    micro_batch: int | None = None
+    boundaries: bool = True
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gradient_checkpointing: bool = False
+    devices: int = 1
+    distributed: Literal["ddp", "fsdp"] = "ddp"
+
+    def __post_init__(self) -> None:
+        if self.devices < 1 or self.batch % self.devices:
+            raise UserError(f"train.devices: {self.devices} does not divide train.batch = {self.batch}")
+        rows = self.batch // self.devices
+        if self.micro_batch is not None and (self.micro_batch < 1 or rows % self.micro_batch):
+            each = "" if self.devices == 1 else f" / {self.devices} devices"
+            raise UserError(f"train.micro_batch: {self.micro_batch} does not divide train.batch = {self.batch}{each}")
+        if self.weight_decay < 0 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"train: weight_decay {self.weight_decay} must be >= 0, betas {self.betas} in [0, 1)")
+        for name in ("lr", "eps", "clip", "sequence", "batch"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"train.{name}: {getattr(self, name)} must be positive")

@@ -1,0 +1,1 @@
+"""From text to batches: tokens, rows, reading order and mixtures."""

@@ -1,0 +1,208 @@
+"""Rows of token ids as the learner reads them: packed text, dialogues, and batches of both.
+
+A packed row of text is T + 1 ids cut from a flat array in which every document starts with a separator; a dialogue
+is one example of an instruction task, of its own length. Inputs are the first ids of a row, targets the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from cl.errors import UserError
+
+IGNORE = -100  # target that is not learned, as torch's cross-entropy has it
+PROMPT = -1  # segment of a prompt, which every document of a row reads as if it stood alone behind it
+
+Ints = npt.NDArray[np.int64]
+
+
+class Row(NamedTuple):
+    """One row: ids [n+1], and targets [n] with IGNORE where nothing is learned; None = every next token is.
+
+    rejected: of a preference, the row with the worse answer, which follows this one in a batch.
+    """
+
+    ids: Tensor
+    targets: Tensor | None
+    rejected: Row | None = None
+
+
+class Batch(NamedTuple):
+    """Rows of equal length: ids [B, T+1] and targets [B, T]; targets None = every next token is learned.
+
+    origin: where each row comes from, [B, 2]: the number of a reading (of the plan's) or task, and its row there;
+    None where nobody knows.
+    """
+
+    ids: Tensor
+    targets: Tensor | None
+    origin: Tensor | None = None
+
+    def learned(self) -> Tensor | int:
+        """Number of target tokens that are learned."""
+        return self.ids[:, 1:].numel() if self.targets is None else (self.targets != IGNORE).sum()
+
+    def learned_by_row(self) -> Tensor:
+        """The same of each row, [B]."""
+        if self.targets is None:
+            return torch.full((len(self.ids),), self.ids.shape[1] - 1, device=self.ids.device)
+        return (self.targets != IGNORE).sum(1)
+
+    def split(self, rows: int) -> list[Batch]:
+        """Micro-batches of at most `rows` rows."""
+        return [self.at(slice(start, start + rows)) for start in range(0, len(self.ids), rows)]
+
+    def at(self, rows: slice | Tensor) -> Batch:
+        """Some of the rows: a slice, or a mask [B]."""
+        return Batch(*(None if value is None else value[rows] for value in self))  # type: ignore[arg-type]
+
+    def to(self, device: str) -> Batch:
+        """The batch on a device."""
+        return Batch(*(None if value is None else value.to(device) for value in self))  # type: ignore[arg-type]
+
+
+class Rows(Protocol):
+    """Rows of one split. lengths: input tokens of each row, [rows]."""
+
+    lengths: Ints
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def __getitem__(self, row: int) -> Row:
+        """One row, as int64."""
+
+
+class PackedRows:
+    """Rows of text: `sequence` + 1 ids each, cut from a flat array."""
+
+    def __init__(self, tokens: npt.NDArray[np.int32], sequence: int) -> None:
+        self.tokens, self.sequence = tokens, sequence
+        self.lengths: Ints = np.full(len(self), sequence, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return max(0, (self.tokens.size - 1) // self.sequence)
+
+    def __getitem__(self, row: int) -> Row:
+        _inside(row, len(self))
+        start = row * self.sequence
+        return Row(torch.from_numpy(self.tokens[start : start + self.sequence + 1].astype(np.int64)), None)
+
+
+class DialogueRows:
+    """Rows of an instruction task: one example each.
+
+    starts [rows+1] and answers [rows] as `cl.data.tokenization` stores them; lengths: input tokens of each.
+    """
+
+    def __init__(self, tokens: npt.NDArray[np.int32], starts: Ints, answers: Ints) -> None:
+        self.tokens, self.starts, self.answers = tokens, starts, answers
+        self.lengths: Ints = np.diff(starts) - 1
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __getitem__(self, row: int) -> Row:
+        _inside(row, len(self))
+        ids = torch.from_numpy(self.tokens[self.starts[row] : self.starts[row + 1]].astype(np.int64))
+        targets = ids[1:].clone()
+        targets[: int(self.answers[row]) - 1] = IGNORE
+        return Row(ids, targets)
+
+    def question(self, row: int) -> Tensor:
+        """Ids of the row up to its answer."""
+        return self[row].ids[: int(self.answers[row])]
+
+
+class PairRows:
+    """Rows of a preference set: each is the dialogue with the better answer, and brings the other one along.
+
+    lengths: input tokens of both.
+    """
+
+    def __init__(self, dialogues: DialogueRows) -> None:
+        self.dialogues = dialogues
+        self.lengths: Ints = dialogues.lengths.reshape(-1, 2).sum(1)
+
+    def __len__(self) -> int:
+        return len(self.dialogues) // 2
+
+    def __getitem__(self, row: int) -> Row:
+        _inside(row, len(self))
+        return self.dialogues[2 * row]._replace(rejected=self.dialogues[2 * row + 1])
+
+
+def _inside(row: int, rows: int) -> None:
+    if not 0 <= row < rows:
+        raise IndexError(f"row {row} of {rows}")
+
+
+def rows(folder: Path, name: str, split: str, sequence: int) -> Rows:
+    """Rows of a split of a stored data node. Raises UserError for an example that is longer than a row may be."""
+    arrays = load_file(folder / "tokens.safetensors")
+    if f"{split}.starts" not in arrays:
+        return PackedRows(arrays[split], sequence)
+    found = DialogueRows(arrays[split], arrays[f"{split}.starts"], arrays[f"{split}.answers"])
+    longest = int(found.lengths.max(initial=0))
+    if longest > sequence:
+        raise UserError(f"train.sequence: {sequence} is less than the longest example of {name}; raise it to {longest}")
+    return PairRows(found) if f"{split}.pairs" in arrays else found
+
+
+def collate(found: Iterable[Row], separator: int, origin: Tensor | None = None) -> Batch:
+    """Rows as a batch, padded on the right to the longest with separators that are not learned.
+
+    Each row of a preference becomes two, of one origin.
+    """
+    found = list(found)
+    if found[0].rejected is not None:
+        found = [one for row in found for one in (row, row.rejected) if one is not None]
+        origin = None if origin is None else origin.repeat_interleave(2, 0)
+    if all(row.targets is None for row in found):
+        return Batch(torch.stack([row.ids for row in found]), None, origin)
+    width = max(len(row.ids) for row in found)
+    ids = torch.full((len(found), width), separator)
+    targets = torch.full((len(found), width - 1), IGNORE)
+    for index, row in enumerate(found):
+        ids[index, : len(row.ids)] = row.ids
+        targets[index, : len(row.ids) - 1] = row.ids[1:] if row.targets is None else row.targets
+    return Batch(ids, targets, origin)
+
+
+def segments(batch: Batch, separator: int) -> Tensor:
+    """Segment number of each input token, [B, T]; in packed text a separator starts a new segment.
+
+    A dialogue, whose first target is never learned, is one segment: some chat templates write the separator between
+    its turns, and the answer must see the question. Its padding comes last, where nothing looks at it.
+    """
+    found = (batch.ids[:, :-1] == separator).cumsum(1)
+    return found if batch.targets is None else found * (batch.targets[:, :1] != IGNORE)
+
+
+def behind_prompt(segments_BT: Tensor, prompt: int) -> Tensor:
+    """The segments [B, P + T] of rows that are read behind a prompt of P tokens, which is the segment PROMPT."""
+    return torch.nn.functional.pad(segments_BT, (prompt, 0), value=PROMPT)
+
+
+def positions(segments_BT: Tensor) -> Tensor:
+    """Position of each token in its segment, from 0, and from P behind a prompt of P tokens: [B, T] -> [B, T]."""
+    index = torch.arange(segments_BT.shape[1], device=segments_BT.device).expand_as(segments_BT)
+    starts = torch.ones_like(segments_BT, dtype=torch.bool)
+    starts[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
+    prompt = segments_BT == PROMPT
+    return index - torch.where(starts, index, 0).cummax(1).values + ~prompt * prompt.sum(1, keepdim=True)
+
+
+def block_mask(segments_BT: Tensor) -> Tensor:
+    """Causal attention inside segments and to a prompt: [B, T] -> bool [B, 1, T, T], true where a query may look."""
+    keys = segments_BT[:, None, None, :]
+    same = (segments_BT[:, None, :, None] == keys) | (keys == PROMPT)
+    return same & torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril()

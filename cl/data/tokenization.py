@@ -1,0 +1,138 @@
+"""From documents to rows of tokens: the tokenizer node, the data node, packed rows and dialogues.
+
+A split becomes one flat array of token ids in which every document starts with a separator:
+
+    SEP d1 d2 … SEP d1 d2 … SEP …
+
+Row r holds tokens r*T … r*T+T (T = sequence length, T+1 ids, one shared with the next row): inputs are the
+first T, targets the last T. A separator starts a new segment; attention and positions stay inside a segment,
+and the last token of a document still predicts the separator that ends it. So no token is padding, none is
+lost except the tail shorter than a row, and nothing is predicted from another document.
+
+An example of an instruction task is a row of its own: question in the model's chat template, answer, end of turn.
+Only the answer and the end of turn are learned. Rows of unequal length are padded with separators on the right,
+which nothing looks at and nothing learns. A preference is two such rows, the better answer's first. A *view* of
+examples is text without any chat marker: question, new line, answer (`plain`; `both` has the rejected answer as well,
+as a document of its own). The question decides the split there too, so a view is no way around it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cl.errors import UserError
+from cl.tasks.example import Example
+from cl.tasks.splitting import Document
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+SEPARATOR = "<|endoftext|>"
+BATCH = 1000  # documents tokenized at once
+
+
+def _separator(found: PreTrainedTokenizerBase) -> str:
+    """The token that starts every document: <|endoftext|> where the vocabulary has it, else eos, else bos."""
+    candidates = [SEPARATOR if SEPARATOR in found.get_vocab() else None, found.eos_token, found.bos_token]
+    for candidate in candidates:
+        if candidate:
+            return str(candidate)
+    raise UserError("model.tokenizer: has neither <|endoftext|> nor an eos nor a bos token to separate documents")
+
+
+def _arrays(
+    split: str, documents: Sequence[Document], tokenizer: Any, separator: int, system: str | None
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a split by name: the ids, and for examples where each starts and where its answer does."""
+    texts = [document for document in documents if isinstance(document, str)]
+    if len(texts) == len(documents):
+        return {split: encode(texts, tokenizer, separator)}
+    examples = [found for found in documents if isinstance(found, Example)]
+    compared = any(found.rejected for found in examples)
+    if compared:
+        # as a phrase: a worse answer need not be one of the labels
+        worse = [Example(found.question, str(found.rejected), "phrase") for found in examples]
+        examples = [one for pair in zip(examples, worse, strict=True) for one in pair]
+    pairs = [dialogue(found, tokenizer, separator, system) for found in examples]
+    ids = [np.array([*question, *answer], dtype=np.int32) for question, answer in pairs]
+    return {
+        split: np.concatenate(ids) if ids else np.zeros(0, np.int32),
+        f"{split}.starts": np.cumsum([0, *map(len, ids)], dtype=np.int64),
+        f"{split}.answers": np.array([len(question) for question, _ in pairs], dtype=np.int64),
+        **({f"{split}.pairs": np.array([len(pairs) // 2])} if compared else {}),
+    }
+
+
+def as_text(document: Document, both: bool = False) -> list[str]:
+    """An example as plain text, and with its rejected answer as a second text; text is as it is."""
+    if isinstance(document, str):
+        return [document]
+    answers = [document.answer, *([document.rejected] if both and document.rejected else [])]
+    return [f"{document.question}\n{answer}" for answer in answers]
+
+
+def plain(example: Example, tokenizer: Any, separator: int) -> tuple[list[int], list[int]]:
+    """Token ids of an example as its plain view has it: separator, question and new line, and the answer to the end."""
+    return [separator, *_plain(example.question + "\n", tokenizer)], [*_plain(example.answer, tokenizer), separator]
+
+
+def dialogue(
+    example: Example, tokenizer: Any, separator: int, system: str | None = None
+) -> tuple[list[int], list[int]]:
+    """Token ids of an example's question and of its answer, the end of turn included.
+
+    The question stands in the tokenizer's chat template, up to where the assistant answers, after the system turn if
+    one is given; without a template it follows a separator and ends with a new line. The end of turn is the
+    tokenizer's eos, else the separator; what a template writes after it is not learned. Raises UserError for a
+    question that holds a special token's text, and for a system turn where there is no template.
+    """
+    if held := [token for token in tokenizer.all_special_tokens if token in example.question]:
+        raise UserError(f"question {example.question[:60]!r}: holds the special token {held[0]}; remove it")
+    if tokenizer.chat_template:
+        turns = [{"role": "user", "content": example.question}]
+        if system is not None:
+            turns.insert(0, {"role": "system", "content": system})
+        text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        question = tokenizer(text, add_special_tokens=False)["input_ids"]
+    elif system is not None:
+        raise UserError("model.system: the tokenizer has no chat template, and so no system turn; remove it")
+    else:
+        question, _ = plain(example, tokenizer, separator)
+    return question, [*_plain(example.answer, tokenizer), end_of_turn(tokenizer, separator)]
+
+
+def end_of_turn(tokenizer: Any, separator: int) -> int:
+    """Id that ends an answer: the tokenizer's eos, else the separator."""
+    return separator if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
+
+
+def _plain(text: str, tokenizer: Any) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
+
+
+def examples(folder: Path, split: str) -> list[Example]:
+    """The examples of a stored instruction task's split."""
+    raw: list[dict[str, Any]] = json.loads((folder / f"{split}.examples.json").read_text(encoding="utf-8"))
+    return [Example.parse(entry) for entry in raw]
+
+
+def encode(documents: list[str], tokenizer: Any, separator: int) -> npt.NDArray[np.int32]:
+    """Token ids of all documents in one array, each document after a separator, a final separator at the end.
+
+    Special tokens written out in a text are encoded as plain text, so a document cannot forge a boundary.
+    """
+    pieces: list[npt.NDArray[np.int32]] = []
+    for start in range(0, len(documents), BATCH):
+        encoded = tokenizer(
+            documents[start : start + BATCH], add_special_tokens=False, split_special_tokens=True, verbose=False
+        )["input_ids"]
+        pieces += [np.array([separator, *ids], dtype=np.int32) for ids in encoded]
+    return np.concatenate([*pieces, np.array([separator], dtype=np.int32)]) if pieces else np.zeros(0, np.int32)

@@ -1,0 +1,1 @@
+"""Where nodes are stored and computed, and what is read back."""

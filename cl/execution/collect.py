@@ -1,0 +1,201 @@
+"""Read an experiment's result out of the store: the same whether its nodes were computed now or long ago."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cl.config.experiment import notes
+from cl.execution import machine
+from cl.execution.store import Store
+from cl.graph.node import Node
+from cl.graph.planner import Graph, RunPlan, StagePlan
+from cl.metrics.records import Cell, ExperimentResult, Point, RunResult, StageResult
+
+PACKAGES = ("cl", "torch", "pytorch-lightning", "transformers", "peft", "tokenizers", "mlflow", "optuna")
+
+
+def collect(graph: Graph, store: Store, executed: set[str], seconds: float, command: str) -> ExperimentResult:
+    """Everything that report and tracking show. executed: keys of the nodes that the last call computed."""
+    experiment = graph.experiment
+    stages = {stage.node.key for run in graph.runs for stage in run.stages}
+    return ExperimentResult(
+        name=experiment.name,
+        question=experiment.question,
+        command=command,
+        scenario=graph.scenario.name,
+        scenario_version=graph.scenario.version,
+        model=experiment.model.name,
+        parameters=store.result(graph.base)["parameters"],
+        tasks=list(graph.scenario.tasks),
+        retain=list(graph.scenario.retain),
+        general=[name for name in graph.scenario.measured if name not in graph.scenario.retain],
+        data={name: _data(graph, name, store.result(node)) for name, node in graph.data.items()},
+        runs=[run_result(run, store, executed) for run in graph.runs],
+        asked=graph.asked,
+        executed=len(stages & executed),
+        seconds=seconds,
+        environment=environment(graph),
+        config=dataclasses.asdict(experiment),
+        notes=notes(experiment),
+    )
+
+
+def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
+    """One run, which may have been told to do less than its experiment."""
+    made = {name: store.result(node) for name, node in run.data.items() if node.spec["transforms"] and store.has(node)}
+    return RunResult(
+        strategy=run.strategy.label,
+        summary=run.strategy.summary,
+        settings=[part.spec() for part in run.strategy.parts],
+        seed=run.seed,
+        order=run.order,
+        known=run.known,
+        key=run.key,
+        stages=[_stage(run, stage, store, executed, made) for stage in run.stages],
+        matrix={t: _row(node, store) for t, node in run.rows.items()},
+        matrix_keys={t: node.key for t, node in run.rows.items()},
+        independent=run.independent,
+        merged=run.merged,
+        made={name: {key: result[key] for key in ("styles", "transforms")} for name, result in made.items()},
+    )
+
+
+def answers(runs: Iterable[RunResult], store: Store, score: str, skip: int = 0) -> dict[str, dict[str, Any]]:
+    """How each question was answered after the last task, by strategy, unit and task but the first `skip`."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        row = max(run.matrix)
+        place = f"{store.root}/nodes/{run.matrix_keys[row]}/items"
+        by_task: dict[str, list[tuple[str, float]]] = {}
+        for task in run.order[skip:]:
+            if run.matrix[row][task].items:
+                lines = store.fs.cat_file(f"{place}/{task}.jsonl").decode().splitlines()
+                by_task[task] = [(item["question"], float(item[score])) for item in map(json.loads, lines)]
+        found.setdefault(run.strategy, {})[f"seed {run.seed}, {' > '.join(run.order)}"] = by_task
+    return found
+
+
+def _stage(
+    run: RunPlan, plan: StagePlan, store: Store, executed: set[str], made: Mapping[str, Mapping[str, Any]]
+) -> StageResult:
+    result = store.result(plan.node)
+    about_data = [text for task in plan.stage.tasks if task in made for text in made[task]["warnings"]]
+    return StageResult(
+        name=plan.stage.name,
+        key=plan.node.key,
+        row=plan.stage.row,
+        offset=offset(run, plan, store),
+        tokens=result["tokens"],
+        seconds=result["seconds"],
+        eval_seconds=result["eval_seconds"],
+        reused=plan.node.key not in executed,
+        points=[Point(**point) for point in result["points"]],
+        seen=result["seen"],
+        warnings=[*result["warnings"], *about_data],
+    )
+
+
+def offset(run: RunPlan, plan: StagePlan, store: Store) -> int:
+    """Tokens of the stream before a stage: those of the stages that it follows, which are stored when it begins.
+
+    A stage that starts from the base model follows none, but where a run merges what was learned, the one before it.
+    """
+    before, place = plan.parent, run.stages.index(plan)
+    if before is None and run.merged and place > 0:
+        before = run.stages[place - 1]
+    return 0 if before is None else offset(run, before, store) + int(store.result(before.node)["tokens"])
+
+
+def _row(node: Node, store: Store) -> dict[str, Cell]:
+    return {name: Cell(**cell) for name, cell in store.result(node)["cells"].items()}
+
+
+def _data(graph: Graph, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    sources = [part.source for part in graph.scenario.task(name).sources]
+    report = result["report"]
+    return {
+        "documents": report["documents"],
+        "bytes": report["bytes"],
+        "tokens": result["tokens"],
+        "overlap": report["overlap"],
+        "duplicates": report["duplicates"],
+        "sources": [source.about for source in sources],
+        "licence": "; ".join(dict.fromkeys(source.licence for source in sources)),
+        "fingerprint": graph.data[name].spec["content"],
+        "example": result["example"],
+    }
+
+
+def environment(graph: Graph) -> dict[str, str]:
+    """Versions, commit and machine, as text by name."""
+    train = graph.runs[0].stages[0].node.spec
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "commit": commit(),
+        "processor": machine.processor(),
+        "device": train["device"],
+        "precision": train["precision"],
+        "compile": str(train["compile"]),
+    }
+
+
+def commit() -> str:
+    """Git commit of the checkout that `cl` runs from, with `+changes` if it is not clean; or `not a checkout`."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return "not a checkout"
+    call = ["git", "-C", str(folder)]
+    try:
+        head = subprocess.run([*call, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run([*call, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"unknown ({error})"
+    return head[:12] + ("+changes" if status.strip() else "")
+
+
+def results_folder(graph: Graph) -> Path:
+    """Where an experiment's report and tables are written."""
+    return Path(graph.experiment.output) / graph.experiment.name
+
+
+def save(result: ExperimentResult, folder: Path) -> None:
+    """Write results.json and, per run, R as CSV, in place of those of an earlier call."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("R-*.csv"):
+        old.unlink()
+    result.save(folder / "results.json")
+    for run in result.runs:
+        (folder / f"R-{run_name(run)}.csv").write_text(matrix_csv(run), encoding="utf-8")
+
+
+def run_name(run: RunResult) -> str:
+    """Short name of a run: strategy, order where it matters, seed."""
+    return f"{run.strategy}-{'-'.join(run.order)}-seed{run.seed}"
+
+
+def matrix_csv(run: RunResult) -> str:
+    """R as CSV: one line per cell."""
+    scores = list(dict.fromkeys(name for row in run.matrix.values() for cell in row.values() for name in cell.scores))
+    lines = [",".join(["row,set,loss,bits_per_byte,perplexity,nll,tokens,bytes", *scores])]
+    for t, row in sorted(run.matrix.items()):
+        for name, cell in row.items():
+            numbers = (cell.loss, cell.bits_per_byte, cell.perplexity, cell.nll, cell.tokens, cell.bytes)
+            scored = (repr(cell.scores[score]) if score in cell.scores else "" for score in scores)
+            lines.append(",".join([str(t), name, *map(repr, numbers), *scored]))
+    return "\n".join(lines) + "\n"
+
+
+def matrix_json(run: RunResult) -> str:
+    """R as JSON: row -> set -> cell."""
+    return json.dumps(
+        {t: {n: dataclasses.asdict(c) for n, c in row.items()} for t, row in run.matrix.items()}, indent=1
+    )

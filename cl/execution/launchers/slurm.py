@@ -1,0 +1,161 @@
+"""Nodes as Slurm jobs, by submitit: each job waits for those that it stands on, and the last one reports.
+
+Nobody waits here. A job that is preempted or runs out of time is queued again and goes on from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cl.config.runtime import Cluster
+from cl.errors import UserError
+from cl.execution import transport
+from cl.execution.launchers import worker
+from cl.execution.store import Store
+from cl.graph.node import Node
+
+try:
+    import submitit
+except ImportError as error:
+    raise UserError("launcher: submitit is not installed; install it with: pip install 'cl[slurm]'") from error
+
+LIGHT = frozenset({"tokenizer", "data", "base", "consolidate", "merge"})
+"""Kinds that are computed in the job before them: to queue would take longer."""
+NOWHERE = "launcher: there is no Slurm here (srun, sbatch and squeue are not found); use local or ray"
+
+
+@dataclass
+class Job:
+    """Nodes that one job computes in this order; after: places of the jobs that it waits for."""
+
+    nodes: list[Node] = field(default_factory=list)
+    after: set[int] = field(default_factory=set)
+
+    @property
+    def gpus(self) -> int:
+        """That it asks for."""
+        return max(node.gpus for node in self.nodes)
+
+    @property
+    def processes(self) -> int:
+        """That compute its largest node together."""
+        return max(node.processes for node in self.nodes)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        first = self.nodes[0]
+        return (
+            ", ".join(dict.fromkeys(n.kind for n in self.nodes))
+            if first.kind in LIGHT
+            else f"{first.kind} {first.name}"
+        )
+
+
+def jobs(todo: Sequence[Node]) -> list[Job]:
+    """Nodes, parents first, as jobs: a heavy node is a job, a light one joins the last job that it stands on.
+
+    Light nodes that stand on nothing share a job; so does one whose parents are all in it or in jobs before it.
+    """
+    found: list[Job] = []
+    behind: list[set[int]] = []  # of each job, all that it waits for, directly or not
+    place: dict[str, int] = {}
+    for node in todo:
+        before = {place[p.key] for p in (*node.parents.values(), *node.uses.values()) if p.key in place}
+        home = max(before, default=_of_light_roots(found))
+        if node.kind not in LIGHT or home is None or not before - {home} <= behind[home]:
+            home = len(found)
+            found.append(Job(after=before))
+            behind.append(before.union(*(behind[at] for at in before)))
+        found[home].nodes.append(node)
+        place[node.key] = home
+    return found
+
+
+def _of_light_roots(found: Sequence[Job]) -> int | None:
+    """The job of light nodes that wait for nothing, if there is one."""
+    return next((at for at, job in enumerate(found) if not job.after and job.nodes[0].kind in LIGHT), None)
+
+
+class Work(submitit.helpers.Checkpointable):
+    """The work of a job; when Slurm stops it, submitit queues it again."""
+
+    def __init__(self, sent: dict[str, Any], url: str, threads: int) -> None:
+        self.sent, self.url, self.threads = sent, url, threads
+
+    def __call__(self) -> None:
+        """Compute its nodes."""
+        worker.work(self.sent, self.url, self.threads, worker.Log())
+
+
+def submit(
+    todo: Sequence[Node], store: Store, cluster: Cluster, name: str, report: list[str]
+) -> tuple[list[str], Path]:
+    """Submit the jobs that compute `todo`, and one after them that runs the command `report`.
+
+    Returns the ids of all, and the folder of their scripts and logs. Raises UserError where jobs of the experiment
+    `name` are in the queue, Slurm is not there, or refuses a setting.
+    """
+    folder = (store.scratch / "slurm").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / f"{name}.json"
+    _check_queue(record)
+    ids: list[str] = []
+    try:
+        for job in jobs(todo):
+            cores, waits = cluster.cpus * job.processes, [ids[at] for at in sorted(job.after)]
+            executor = _executor(folder, cluster, job.name, cores, job.gpus, waits)
+            ids.append(executor.submit(Work(transport.pack(job.nodes), worker.address(store), cores)).job_id)
+            record.write_text(json.dumps(ids), encoding="utf-8")  # each at once: what is queued must be known
+        executor = _executor(folder, cluster, f"report {name}", cluster.cpus, 0, ids)
+        ids.append(executor.submit(submitit.helpers.CommandFunction(report)).job_id)
+    except submitit.core.utils.FailedJobError as error:
+        raise UserError(f"launcher: sbatch refuses a job: {' '.join(str(error).split())[-300:]}") from error
+    record.write_text(json.dumps(ids), encoding="utf-8")
+    return ids, folder
+
+
+def _check_queue(record: Path) -> None:
+    """Refuse to submit twice what is in the queue already."""
+    ids = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
+    if not ids:
+        return
+    try:
+        asked = subprocess.run(["squeue", "--noheader", "--format=%i", f"--jobs={','.join(ids)}"],
+                               capture_output=True, text=True, check=False)  # fmt: skip
+    except FileNotFoundError as error:
+        raise UserError(NOWHERE) from error
+    if asked.returncode and "Invalid job id" not in asked.stderr:  # which Slurm has forgotten
+        raise UserError(f"launcher: squeue cannot say what is in the queue: {asked.stderr.strip()[:300]}")
+    if left := asked.stdout.split():
+        raise UserError(f"launcher: jobs of this experiment are in the queue: {', '.join(left)}; wait, or scancel them")
+
+
+def _executor(
+    folder: Path, cluster: Cluster, title: str, cores: int, gpus: int, after: Sequence[str]
+) -> submitit.SlurmExecutor:
+    """How one job is submitted."""
+    own: dict[str, Any] = {"job_name": title, "time": cluster.minutes, "cpus_per_task": cores}
+    if gpus:
+        own["gpus_per_node"] = gpus
+    further = dict(cluster.slurm)
+    flags = dict(further.pop("additional_parameters", {}))
+    if after:
+        own["dependency"] = f"afterok:{':'.join(after)}"
+        flags.setdefault("kill-on-invalid-dep", "yes")  # one that waits for a failed job would wait for ever
+    try:
+        python = f"{shlex.quote(sys.executable)} -P"  # a folder `strategies` of the user's must not hide ours
+        executor = submitit.SlurmExecutor(folder=folder / "%j", max_num_timeout=cluster.retries, python=python)
+        executor.update_parameters(**{**own, **further, "additional_parameters": flags})
+    except RuntimeError as error:
+        raise UserError(NOWHERE) from error
+    except ValueError as error:
+        raise UserError(f"cluster.slurm: {' '.join(str(error).split())[:400]}") from error
+    return executor

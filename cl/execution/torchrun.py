@@ -1,0 +1,77 @@
+"""Compute a train node in several processes of this machine, started by torchrun.
+
+Each runs `cl.execution.torchrun_worker`; the first reports progress.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cl.errors import UserError
+from cl.execution import listener as listeners
+from cl.execution import transport
+from cl.execution.store import Store
+from cl.graph.node import Node
+
+WORDS = 15  # lines of a log that are shown
+
+
+def train(node: Node, store: Store, work: Path, listener: listeners.Listener) -> dict[str, Any]:
+    """Compute a train node by as many processes as it wants devices; returns what the first one measured.
+
+    Raises UserError for what any of them refuses, RuntimeError where one fails, with the last words of the log.
+    """
+    sent, log = work / "processes.json", work / "processes.log"
+    threads = max(1, torch.get_num_threads() // node.processes)
+    place = {"store": store.url, "scratch": str(store.scratch), "work": str(work), "parent": os.getpid()}
+    sent.write_text(json.dumps({"parcel": transport.pack([node]), "threads": threads, **place}), encoding="utf-8")
+    environment = os.environ | {"PYTHONSAFEPATH": "1"}  # a folder `strategies` of the user's must not hide ours
+    command = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={node.processes}",
+        "-m",
+        "cl.execution.torchrun_worker",
+    ]
+    with (
+        log.open("w", encoding="utf-8") as errors,
+        subprocess.Popen(
+            [sys.executable, *command, str(sent)], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as run,
+    ):
+        assert run.stdout is not None
+        try:
+            found = _follow(run.stdout, node, listener)
+        finally:
+            run.terminate()  # torchrun ends its processes; after an interruption their checkpoint stays
+    if found is None:
+        raise RuntimeError(f"train {node.name}: a process ended without a result; see {log}\n{_last_words(log)}")
+    return found
+
+
+def _last_words(log: Path) -> str:
+    """The end of what the processes said, before torchrun tells that they failed."""
+    lines = log.read_text(encoding="utf-8").strip().splitlines()
+    ends = [place for place, line in enumerate(lines) if "torch/distributed/elastic" in line]
+    return "\n".join(lines[: ends[0] if ends else None][-WORDS:])
+
+
+def _follow(lines: Iterable[str], node: Node, listener: listeners.Listener) -> dict[str, Any] | None:
+    for line in lines:
+        said = json.loads(line)
+        if "error" in said:
+            raise UserError(said["error"])
+        if "result" in said:
+            result: dict[str, Any] = said["result"]
+            return result
+        listeners.hear(said, {node.key: node}, listener)
+    return None

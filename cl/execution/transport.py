@@ -1,0 +1,71 @@
+"""A node on its way to another process, with all that it stands on, as JSON; and what is told back of its computation.
+
+The process that receives a node computes its key anew. So a machine with other code or other versions of the libraries
+refuses the work in place of storing another result under the same name.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cl.errors import UserError
+from cl.graph.node import Node
+
+
+def pack(nodes: Iterable[Node]) -> dict[str, Any]:
+    """Nodes with all that they stand on as JSON data: `rows`, parents first, and the places of the `wanted` in them."""
+    rows: list[dict[str, Any]] = []
+    places: dict[tuple[str, frozenset[str]], int] = {}
+
+    def place(node: Node) -> int:
+        known = (node.key, node.needs)
+        if known not in places:
+            parents = {role: place(parent) for role, parent in node.parents.items()}
+            uses = {name: place(used) for name, used in node.uses.items()}
+            rows.append(_row(node) | {"parents": parents, "uses": uses})
+            places[known] = len(rows) - 1
+        return places[known]
+
+    wanted = [place(node) for node in nodes]
+    return {"rows": rows, "wanted": wanted, "folder": os.getcwd(), "override": os.environ.get("CL_CODE_VERSION")}
+
+
+def _row(node: Node) -> dict[str, Any]:
+    made_by = {name: node.identity[name] for name in ("libraries", "code")}
+    own = {name: getattr(node, name) for name in ("key", "kind", "name", "cost")}
+    plain = {"spec": dict(node.spec), "local": dict(node.local), "needs": sorted(node.needs)}
+    return {**own, **plain, "extra_sources": list(node.extra_sources), "made_by": made_by}
+
+
+def unpack(parcel: Mapping[str, Any]) -> list[Node]:
+    """The nodes that were wanted. Works in the sender's folder from then on, if this machine has it.
+
+    Raises UserError where a node has another key here.
+    """
+    if Path(parcel["folder"]).is_dir():
+        os.chdir(parcel["folder"])  # paths of scenarios and models may be relative to it
+    if parcel["override"]:
+        os.environ["CL_CODE_VERSION"] = parcel["override"]
+    nodes: list[Node] = []
+    for row in parcel["rows"]:
+        parents = {role: nodes[at] for role, at in row["parents"].items()}
+        uses = {name: nodes[at] for name, at in row["uses"].items()}
+        own = {name: row[name] for name in ("kind", "name", "spec", "cost", "local")}
+        extra, needs = tuple(row["extra_sources"]), frozenset(row["needs"])
+        node = Node(**own, parents=parents, uses=uses, extra_sources=extra, needs=needs)
+        if node.key != row["key"]:
+            raise UserError(_explain(node, row["made_by"]))
+        nodes.append(node)
+    return [nodes[at] for at in parcel["wanted"]]
+
+
+def _explain(node: Node, made_by: Mapping[str, Any]) -> str:
+    theirs = {**made_by["libraries"], "code": made_by["code"]}
+    ours = {**node.identity["libraries"], "code": node.identity["code"]}
+    other = [f"{name} {ours[name]} in place of {theirs[name]}" for name in ours if ours[name] != theirs[name]]
+    what = "; ".join(other) or "another specification"
+    return f"{node.kind} {node.name}: {socket.gethostname()} has {what}; install the same there"

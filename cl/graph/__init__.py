@@ -1,0 +1,1 @@
+"""Pure planning: from an experiment to nodes with content addresses."""

@@ -1,0 +1,83 @@
+"""How much of each task is trained, and whether an experiment fits its scenario at all.
+
+The unit is the row: `train.sequence` tokens of text, or one example of an instruction task. Where sources are weighed
+against each other (replay, joint training), every row counts alike, as `train.sequence` tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cl.config.experiment import Experiment
+from cl.errors import UserError
+from cl.models import pretrained
+from cl.registry import unknown
+from cl.tasks.scenario import Scenario
+
+SETTING = {"text": "tokens", "instruction": "examples"}
+"""Which setting holds the budget of a kind of task."""
+FILLED = {"text": 1.0, "instruction": 0.3, "preference": 0.6}
+"""Share of `train.sequence` that a row is taken to fill in estimates of cost; planning does not read examples."""
+
+
+class Budget:
+    """Rows of each task of an experiment. Raises UserError for a budget that is missing, superfluous or too small."""
+
+    def __init__(self, experiment: Experiment, defined: Scenario) -> None:
+        self.sequence, self.batch = experiment.train.sequence, experiment.train.batch
+        given = {"tokens": experiment.tokens, "examples": experiment.examples}
+        kinds = {name: task.kind for name, task in defined.tasks.items()}
+        self._kinds = kinds | {name: task.kind for name, task in defined.general.items()}
+        self._rows: dict[str, float] = {}
+        for setting, amount in given.items():
+            fitting = [task for task, kind in kinds.items() if SETTING[kind] == setting]
+            budget = amount if isinstance(amount, dict) else dict.fromkeys(fitting, amount)
+            if not isinstance(amount, dict) and not fitting:
+                raise UserError(f"{setting}: {amount} has no effect: no task of {defined.name} is counted in {setting}")
+            for task, number in budget.items():
+                if task not in kinds:
+                    raise UserError(unknown(f"{setting}: task", task, kinds))
+                if task not in fitting:
+                    raise UserError(f"{setting}.{task}: its kind is {kinds[task]}; give {SETTING[kinds[task]]}.{task}")
+                self._rows[task] = self._checked(setting, task, number)
+        for task, kind in kinds.items():
+            if task not in self._rows and task not in experiment.model.knows:
+                raise UserError(f"{SETTING[kind]}.{task}: is missing; give the training {SETTING[kind]} of every task")
+
+    def _checked(self, setting: str, task: str, number: int) -> float:
+        rows = number / self.sequence if setting == "tokens" else number
+        if rows < self.batch:
+            step = "train.batch x train.sequence" if setting == "tokens" else "train.batch"
+            raise UserError(f"{setting}.{task}: {number} is less than one optimizer step ({step})")
+        return rows
+
+    def rows(self, task: str) -> float:
+        """Training rows of a task."""
+        return self._rows[task]
+
+    def cost(self, tasks: Mapping[str, float], rows: float) -> int:
+        """About how many tokens so many rows of a mixture of tasks are, for estimates."""
+        return round(rows * self.sequence * sum(share * FILLED[self._kinds[task]] for task, share in tasks.items()))
+
+    def weight(self, task: str) -> int:
+        """What a task that the model knows counts for in the split of replay: its budget, or else the largest one."""
+        return round(self._rows.get(task, max(self._rows.values())) * self.sequence)
+
+
+def check(experiment: Experiment, defined: Scenario) -> None:
+    """Refuse names that the scenario does not have, and claims about the model that cannot be."""
+    model, tasks = experiment.model, list(defined.tasks)
+    for order in defined.ordered(experiment.orders, len(model.knows)) if experiment.orders else ():
+        if order[: len(model.knows)] != model.knows:
+            raise UserError(f"orders: {order} must begin with what the model knows: {model.knows}")
+    named = pretrained.tokenizer_model(model)
+    if model.revision and "hub" not in map(pretrained.origin, (model.name, named.name)):
+        raise UserError(f"model.revision: {model.revision} has no effect: nothing is from the hub; remove it")
+    if model.knows != tasks[: len(model.knows)]:
+        raise UserError(f"model.knows: {model.knows} must be the first of the tasks {tasks}")
+    if model.knows and pretrained.origin(model.name) == "fresh":
+        raise UserError(f"model.knows: {model.name} is a fresh model and knows nothing; remove the key")
+    if experiment.evaluation.probing and all(task.kind == "text" for task in defined.tasks.values()):
+        raise UserError(f"evaluation.probing: has no effect: no task of {defined.name} is of instructions; remove it")
+    if len(model.knows) == len(tasks):
+        raise UserError("model.knows: names every task; leave at least one to train")

@@ -1,0 +1,1 @@
+"""The protocols that a method implements, and named lists of methods."""

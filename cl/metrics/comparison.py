@@ -1,0 +1,283 @@
+"""Strategies compared over seeds and task orders: paired tests of a declared family, intervals, effects, ranks, costs.
+
+From an ExperimentResult and what its experiment declared under `compare`; nothing is read or run here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from cl.config.compare import Compare
+from cl.errors import UserError
+from cl.metrics.continual import Metric
+from cl.metrics.records import ExperimentResult, RunResult
+from cl.metrics.run_metrics import better, beyond, named, scored
+from cl.metrics.statistics import (
+    Interval,
+    Spread,
+    cliffs_delta,
+    d_z,
+    holm,
+    interval,
+    mean_ranks,
+    sensitivity,
+    sign_flip,
+    smallest_p,
+    units_needed,
+)
+
+MATCHED = 0.01  # relative difference of tokens up to which two strategies trained the same amount
+NOTHING = Interval(math.nan, math.nan)
+Pair = tuple[str, str]
+Values = dict[str, dict[str, float]]
+"""By strategy, a number by unit."""
+Measured = Sequence[tuple[RunResult, Mapping[str, Metric]]]
+"""Runs with their metrics by key."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Strategy `a` against `b` on one metric: one test of the family.
+
+    differences: a - b by unit; p: exact two-sided sign-flip; adjusted: by Holm over the family; d_z, delta: effect
+    sizes (Cliff's, over all pairs of units); verdict: of `a`; reason: why it is undefined.
+    """
+
+    metric: str
+    a: str
+    b: str
+    differences: dict[str, float]
+    mean: float = math.nan
+    interval: Interval = NOTHING
+    p: float = math.nan
+    adjusted: float = math.nan
+    d_z: float = math.nan
+    delta: float = math.nan
+    verdict: Literal["better", "worse", "not decided", "undefined"] = "undefined"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A strategy on one metric: mean over units with interval, mean rank (1 = best), spread over orders and seeds."""
+
+    strategy: str
+    values: dict[str, float]
+    mean: float
+    interval: Interval
+    rank: float
+    spread: Spread
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run of a strategy takes on average, and as multiples of the baseline's; matched: tokens equal to 1 %."""
+
+    strategy: str
+    tokens: float
+    seconds: float
+    tokens_ratio: float
+    seconds_ratio: float
+    matched: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that `cl compare` says.
+
+    groups: by metric, sets of strategies next to each other in rank that no test of all pairs (Holm over those of the
+    metric) tells apart: what the bars of the rank picture join. dependent: whether units share a seed or an order.
+    """
+
+    baseline: str
+    unit: str
+    units: list[str]
+    alpha: float
+    level: float
+    contrasts: list[Contrast]
+    standings: dict[str, list[Standing]]
+    groups: dict[str, list[list[str]]]
+    costs: list[Cost]
+    dependent: bool
+
+    @property
+    def power(self) -> str:
+        """Whether any test of the family could have found something, in a plain sentence."""
+        n, family = len(self.units), len(self.contrasts)
+        tests = "1 test" if family == 1 else f"a family of {family} tests"
+        if smallest_p(n) > self.alpha / family:
+            return (
+                f"cannot reach p < {self.alpha:g} with n = {n}: the smallest p is {smallest_p(n):.2g}; {tests} needs "
+                f"{units_needed(family, self.alpha)} units"
+            )
+        if self.dependent:
+            return (
+                f"n = {n} units ({UNITS[self.unit]}), {tests}; units share seeds and orders, so p holds for these "
+                "and says nothing of others: compare.unit: seed, or order, would"
+            )
+        return f"n = {n} units ({UNITS[self.unit]}), {tests}, smallest p {smallest_p(n):.2g}"
+
+
+UNITS = {"run": "seed x task order", "seed": "seed, mean over task orders", "order": "task order, mean over seeds"}
+
+
+def declared(labels: Sequence[str], wanted: Compare) -> list[Pair]:
+    """The pairs that are tested. Raises UserError for an unknown strategy, or where there is nothing to compare."""
+    if len(labels) < 2:
+        raise UserError(f"strategies: {list(labels)} has nothing to be compared with; list at least two")
+    baseline = wanted.baseline or labels[0]
+    given = wanted.pairs if isinstance(wanted.pairs, list) else []
+    for label in (baseline, *itertools.chain.from_iterable(given)):
+        if label not in labels:
+            raise UserError(f"compare: {label!r} is no strategy of this experiment; it has {', '.join(labels)}")
+    if any(a == b for a, b in given):
+        raise UserError("compare.pairs: a strategy is paired with itself; remove the pair")
+    if wanted.pairs == "all":
+        return [(b, a) for a, b in itertools.combinations(labels, 2)]
+    return given or [(label, baseline) for label in labels if label != baseline]
+
+
+def check(labels: Sequence[str], tasks: int, wanted: Compare, having: Mapping[str, Metric]) -> None:
+    """Raises UserError for what cannot be compared, before anything is trained for it.
+
+    tasks: of a run, those that are skipped included; having: the metrics that the other tasks can have.
+    """
+    declared(labels, wanted)
+    if wanted.skip >= tasks:
+        raise UserError(f"compare.skip: {wanted.skip} leaves none of {tasks} tasks; lower it")
+    for key in wanted.metrics or ():
+        if key not in having:
+            raise UserError(f"compare.metrics: {key!r} is unknown here; there are {', '.join(sorted(having))}")
+        if math.isnan(having[key].value):
+            raise UserError(f"compare.metrics: {key} can have no value here: {having[key].reason}")
+
+
+def compare(result: ExperimentResult, wanted: Compare) -> Comparison:
+    """Compare the strategies of an experiment that passed `check`."""
+    runs = result.runs
+    labels = list(dict.fromkeys(run.strategy for run in runs))
+    keys = wanted.metrics or (["op_final"] if all(map(scored, runs)) else ["op_final_nll"])
+    measured = [(run, named(beyond(run, wanted.skip), result.retain)) for run in runs]
+    tables = {key: values(measured, key, wanted.unit) for key in keys}
+    reasons = {key: [m[key].reason for _, m in measured if key in m and m[key].reason] for key in keys}
+    why = {key: each[0] if each else "the tasks have no such scores" for key, each in reasons.items()}
+    found = [_contrast(key, a, b, tables[key], why[key], wanted) for key in keys for a, b in declared(labels, wanted)]
+    baseline = wanted.baseline or labels[0]
+    return Comparison(
+        baseline=baseline,
+        unit=wanted.unit,
+        units=list(tables[keys[0]][baseline]),
+        alpha=wanted.alpha,
+        level=wanted.level,
+        contrasts=_judged(found, wanted.alpha),
+        standings={key: _standings(measured, key, table, wanted) for key, table in tables.items()},
+        groups={key: _groups(key, table, wanted) for key, table in tables.items()},
+        costs=_costs(runs, labels, baseline),
+        dependent=wanted.unit == "run" and min(len({run.seed for run in runs}), len({*map(_order, runs)})) > 1,
+    )
+
+
+def values(measured: Measured, key: str, unit: str) -> Values:
+    """The metric of each strategy by unit, averaged inside a unit; NaN where a run has none."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for run, having in measured:
+        order = " > ".join(run.order)
+        name = {"run": f"seed {run.seed}, {order}", "seed": f"seed {run.seed}", "order": order}[unit]
+        found.setdefault(run.strategy, {}).setdefault(name, []).append(_value(having, key))
+    return {label: {u: statistics.fmean(each) for u, each in units.items()} for label, units in found.items()}
+
+
+def _value(having: Mapping[str, Metric], key: str) -> float:
+    return having[key].value if key in having else math.nan
+
+
+def _contrast(key: str, a: str, b: str, table: Values, why: str, wanted: Compare) -> Contrast:
+    """A test without its place in the family."""
+    first, second = table[a], table[b]
+    differences = {unit: first[unit] - second[unit] for unit in first}
+    each = list(differences.values())
+    if missing := [unit for unit, value in differences.items() if math.isnan(value)]:
+        reason = f"{key} is undefined in {len(missing)} of {len(each)} units: {why}"
+        return Contrast(key, a, b, differences, reason=reason)
+    return Contrast(
+        key, a, b, differences, statistics.fmean(each), interval(each, wanted.level, wanted.resamples), sign_flip(each),
+        d_z=d_z(each), delta=cliffs_delta(list(first.values()), list(second.values())), verdict="not decided",
+    )  # fmt: skip
+
+
+def _judged(found: Sequence[Contrast], alpha: float) -> list[Contrast]:
+    """The tests with Holm's adjusted p, and what follows from it."""
+    judged = []
+    for contrast, adjusted in zip(found, holm([contrast.p for contrast in found]), strict=True):
+        verdict = contrast.verdict
+        if adjusted <= alpha:
+            verdict = "better" if (contrast.mean < 0) == (better(contrast.metric) == "lower") else "worse"
+        judged.append(replace(contrast, adjusted=adjusted, verdict=verdict))
+    return judged
+
+
+def _standings(measured: Measured, key: str, table: Values, wanted: Compare) -> list[Standing]:
+    """Every strategy, the best first, those without a value last."""
+    whole = _whole(table)
+    ranks = mean_ranks(whole, better(key)) if whole else {}
+    orders = list(dict.fromkeys(tuple(run.order) for run, _ in measured))
+    by_order = [values([each for each in measured if tuple(each[0].order) == order], key, "seed") for order in orders]
+    found = []
+    for label, each in table.items():
+        bounds = interval(whole[label], wanted.level, wanted.resamples) if label in whole else NOTHING
+        spread = sensitivity([list(of[label].values()) for of in by_order])
+        found.append(Standing(label, each, statistics.fmean(each.values()), bounds, ranks.get(label, math.nan), spread))
+    return sorted(found, key=lambda one: (math.isnan(one.rank), one.rank))
+
+
+def _whole(table: Values) -> dict[str, list[float]]:
+    """The strategies that have a value in every unit."""
+    return {label: list(each.values()) for label, each in table.items() if not any(map(math.isnan, each.values()))}
+
+
+def _groups(key: str, table: Values, wanted: Compare) -> list[list[str]]:
+    """Maximal runs of strategies next to each other in mean rank of which no two differ (Benavoli et al. 2016)."""
+    whole = _whole(table)
+    ranks = mean_ranks(whole, better(key)) if whole else {}
+    labels = sorted(whole, key=lambda label: ranks[label])
+    pairs = list(itertools.combinations(labels, 2))
+    tests = [sign_flip([x - y for x, y in zip(whole[a], whole[b], strict=True)]) for a, b in pairs]
+    apart = {pair for pair, p in zip(pairs, holm(tests), strict=True) if p <= wanted.alpha}
+    spans = [
+        labels[i:j]
+        for i, j in itertools.combinations(range(len(labels) + 1), 2)
+        if j - i > 1 and not apart & set(itertools.combinations(labels[i:j], 2))
+    ]
+    return [span for span in spans if not any(set(span) < set(other) for other in spans)]
+
+
+def _costs(runs: Sequence[RunResult], labels: Sequence[str], baseline: str) -> list[Cost]:
+    def mean(label: str, field: str) -> float:
+        own = [run for run in runs if run.strategy == label]
+        return statistics.fmean(sum(float(getattr(stage, field)) for stage in run.stages) for run in own)
+
+    tokens, seconds = ({label: mean(label, field) for label in labels} for field in ("tokens", "seconds"))
+    return [
+        Cost(
+            label,
+            tokens[label],
+            seconds[label],
+            _ratio(tokens[label], tokens[baseline]),
+            _ratio(seconds[label], seconds[baseline]),
+            abs(_ratio(tokens[label], tokens[baseline]) - 1) <= MATCHED,
+        )
+        for label in labels
+    ]
+
+
+def _order(run: RunResult) -> tuple[str, ...]:
+    return tuple(run.order)
+
+
+def _ratio(value: float, of: float) -> float:
+    return value / of if of else math.nan

@@ -1,0 +1,76 @@
+"""The record that goes with a comparison: what a reader must know to believe it; what is not known is called omitted.
+
+Fields after 2509.18868, adapted: windows and overlap of the data, model and decoding, budgets, how hyperparameters were
+chosen, the conventions of the metrics, what it ran on, and limits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from cl.metrics.answer_tests import ItemContrast
+from cl.metrics.comparison import UNITS, Comparison
+from cl.metrics.records import ExperimentResult
+
+OMITTED = "omitted"
+CONVENTIONS = {
+    "forgetting/first": "mean over tasks but the last of R[i,i] - R[T,i]",
+    "bwt/T-1": "divided by T - 1",
+    "op_final": "mean over tasks of the last row",
+    "op_mean": "mean over rows of the mean over tasks learned so far",
+}
+
+
+def record(
+    result: ExperimentResult, found: Comparison, selection: str | None = None, single: Sequence[ItemContrast] = ()
+) -> dict[str, Any]:
+    """The record as plain data. selection: how hyperparameters were chosen; single: tests of single answers."""
+    config = result.config
+    evaluation = config["evaluation"]
+    return {
+        "experiment": result.name,
+        "command": result.command,
+        "scenario": f"{result.scenario} v{result.scenario_version}",
+        "data": {name: _data(entry) for name, entry in result.data.items()},
+        "model": {"name": result.model, "parameters": result.parameters, "checkpoint": config["model"]["revision"]},
+        "decoding": "greedy" if evaluation["items"] else OMITTED,
+        "evaluation": {key: evaluation.get(key, OMITTED) for key in ("split", "tokens", "items", "batch")},
+        "seeds": sorted({run.seed for run in result.runs}),
+        "orders": sorted({" > ".join(run.order) for run in result.runs}),
+        "budgets": {"tokens": config["tokens"], "examples": config["examples"]},
+        "train": config["train"],
+        "strategies": {f"{run.strategy}, {' > '.join(run.order)}": run.settings for run in result.runs},
+        "hyperparameter_selection": selection or OMITTED,
+        "values_in_place_of_these": (config.get("tuned") or {}).get("values", OMITTED),
+        "tests": {
+            "unit": UNITS[found.unit],
+            "units": len(found.units),
+            "family": [f"{one.metric}: {one.a} - {one.b}" for one in found.contrasts],
+            "test": "two-sided sign-flip (exact up to 20 units), Holm over the family",
+            "alpha": found.alpha,
+            "power": found.power,
+            "single_answers": [one.sentence for one in single] or OMITTED,
+        },
+        "conventions": CONVENTIONS,
+        "averages": "macro: mean of task values",
+        "hardware": {key: result.environment.get(key, OMITTED) for key in ("processor", "device", "precision")},
+        "versions": {k: v for k, v in result.environment.items() if k not in ("processor", "device", "precision")},
+        "cost": [dataclasses.asdict(cost) for cost in found.costs],
+        "retrieval": OMITTED,
+        "human_rating": OMITTED,
+        "limitations": OMITTED,
+    }
+
+
+def text(record: dict[str, Any]) -> str:
+    """The record as YAML."""
+    return yaml.safe_dump(record, sort_keys=False, width=110, allow_unicode=True)
+
+
+def _data(entry: dict[str, Any]) -> dict[str, Any]:
+    fields = ("documents", "tokens", "overlap", "duplicates", "sources", "licence", "fingerprint")
+    return {key: entry.get(key, OMITTED) for key in fields}

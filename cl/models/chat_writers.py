@@ -1,0 +1,254 @@
+"""Chat models that write texts: a local one of transformers, or one behind an OpenAI-compatible HTTP endpoint.
+
+The first attempt at a prompt is greedy; further ones are sampled at `temperature`, each from a seed of its own. A text
+that is cut off at its limit of tokens is none, "". What a writer wrote is kept by `cl.models.text_cache`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from http.client import HTTPException
+from typing import Any, Literal
+
+from cl import registry
+from cl.config.model import Model
+from cl.errors import UserError
+from cl.models import pretrained
+from cl.models.text_cache import Writer
+
+WAIT = 1.0  # seconds before the second try of a request, doubled before each further one
+PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that may be gone at the next try
+
+
+def build(settings: str | Mapping[str, Any]) -> Writer:
+    """The writer of a model's name or of settings; with `url` it is behind an endpoint. Nothing is loaded or called."""
+    given = {"model": settings} if isinstance(settings, str) else dict(settings)
+    kind = "EndpointWriter" if "url" in given else "LocalWriter"
+    writer: Writer = registry.build("methods", f"cl.models.chat_writers:{kind}", given, "writer")
+    return writer
+
+
+@dataclass(frozen=True)
+class LocalWriter:
+    """A chat model of transformers, in fp32.
+
+    model: a directory, a packaged model or a hub id, with `revision`; temperature, seed: of attempts after the first;
+    tokens: of a text at most, and one that is cut off there is no text; batch: texts at once, which can change one by
+    no more than rounding. Prompts that leave no room in the model's context get no text.
+    """
+
+    model: str
+    revision: str | None = None
+    temperature: float = 0.5
+    seed: int = 0
+    tokens: int = 256
+    batch: int = 8
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        _check(self, batch=1)
+        origin = pretrained.origin(self.model)
+        if origin == "fresh":
+            raise UserError(f"writer.model: {self.model} is a fresh model and cannot write; name a chat model")
+        if origin == "hub" and self.revision is None:
+            raise UserError(f"writer.revision: {self.model} on the hub can change; name a commit, tag or branch")
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The model's fingerprint and how it is read; not the device."""
+        source = pretrained.fingerprint(Model(self.model, self.revision))
+        names = ("temperature", "seed", "tokens", "batch")
+        return {"writer": "local", **source, **{name: getattr(self, name) for name in names}}
+
+    @cached_property
+    def _opened(self) -> tuple[Any, Any, set[int]]:
+        """Tokenizer, model, and the ids that end its turn."""
+        import torch
+
+        named = Model(self.model, self.revision)
+        tokenizer = pretrained.load_tokenizer(named)
+        if not tokenizer.chat_template:
+            raise UserError(f"writer.model: {self.model} has no chat template; name a chat model")
+        model = pretrained.create(named, len(tokenizer), 0, None, 0)
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        stated = model.generation_config.eos_token_id
+        ends = {*(stated if isinstance(stated, list) else [stated]), tokenizer.eos_token_id} - {None}
+        if not ends:
+            raise UserError(f"writer.model: {self.model} has no token that ends a turn; name a chat model")
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token_id = min(ends)
+        return tokenizer, model.to(device).eval(), ends
+
+    def write(self, prompts: Sequence[str], attempt: int) -> list[str]:
+        """Texts in the model's chat template, as the tokenizer decodes them."""
+        tokenizer, model, _ = self._opened
+        turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
+        asked = [tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False) for turn in turns]
+        context = getattr(model.config, "max_position_embeddings", None) or float("inf")
+        lengths = [len(ids) for ids in tokenizer(asked, add_special_tokens=False)["input_ids"]]
+        fitting = [row for row, length in enumerate(lengths) if length + self.tokens <= context]
+        found = self._generate([asked[row] for row in fitting], attempt) if fitting else []
+        texts = dict(zip(fitting, found, strict=True))
+        return [texts.get(row, "") for row in range(len(prompts))]
+
+    def _generate(self, asked: list[str], attempt: int) -> list[str]:
+        import torch
+        from transformers import GenerationConfig, LogitsProcessorList
+
+        tokenizer, model, ends = self._opened
+        inputs = tokenizer(asked, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt")
+        noise = Sampled(self.temperature, f"{self.seed} {attempt}", tokenizer.pad_token_id)
+        config = GenerationConfig(
+            max_new_tokens=self.tokens,
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=sorted(ends),
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        with torch.no_grad():
+            out = model.generate(
+                input_ids=inputs["input_ids"].to(model.device),
+                attention_mask=inputs["attention_mask"].to(model.device),
+                generation_config=config,
+                logits_processor=LogitsProcessorList([noise] if attempt and self.temperature else []),
+            )
+        rows = out[:, inputs["input_ids"].shape[1] :].tolist()
+        return [tokenizer.decode(ids, skip_special_tokens=True) if ends & set(ids) else "" for ids in rows]
+
+
+class Sampled:
+    """Make the likeliest token a sampled one: softmax(logits / T) has argmax(logits / T + Gumbel noise) as a sample.
+
+    The noise of a row is drawn from the seed and the row's own tokens, so neither the batch nor its padding changes it.
+    """
+
+    def __init__(self, temperature: float, seed: str, padding: int) -> None:
+        self.temperature, self.seed, self.padding = temperature, seed, padding
+
+    def __call__(self, ids: Any, scores: Any) -> Any:
+        """Noisy scores [B, V] after tokens ids [B, N]."""
+        import torch
+
+        return scores / self.temperature + torch.stack([self._noise(row, scores.shape[1]) for row in ids]).to(scores)
+
+    def _noise(self, row: Any, size: int) -> Any:
+        import torch
+
+        own = [token for token in row.tolist() if token != self.padding]
+        seed = int(hashlib.sha256(f"{self.seed} {own}".encode()).hexdigest()[:15], 16)
+        uniform = torch.rand(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        return -torch.log(-torch.log(uniform))
+
+
+@dataclass(frozen=True)
+class EndpointWriter:
+    """A chat model behind an OpenAI-compatible endpoint, asked for one text at a time.
+
+    url: with its version, as http://localhost:8000/v1; model: its name there, and revision: which weights that is, in
+    the user's words; key: the environment variable that holds the API key, which is neither
+    stored nor shown; temperature, seed, tokens: as for a local model, as far as the server minds them; timeout: seconds
+    of a request; tries: of a request that fails in passing, with doubled waits between them.
+    """
+
+    url: str
+    model: str
+    revision: str | None = None
+    key: str | None = None
+    temperature: float = 0.5
+    seed: int = 0
+    tokens: int = 256
+    timeout: float = 120.0
+    tries: int = 5
+
+    def __post_init__(self) -> None:
+        _check(self, tries=1)
+        place = urllib.parse.urlsplit(self.url)
+        if place.scheme not in ("http", "https") or not place.hostname or place.query or "@" in place.netloc:
+            raise UserError("writer.url: must be http(s)://HOST/PATH, without a query and without a name or password")
+        if self.key is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.key):
+            raise UserError("writer.key: must be the name of an environment variable (A-Z, 0-9, _), not the key itself")
+        if self.timeout <= 0:
+            raise UserError(f"writer.timeout: {self.timeout} must be positive")
+
+    @property
+    def batch(self) -> int:
+        """One: a text that was paid for is kept at once."""
+        return 1
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Endpoint, model and how it is read; not the key's name, the timeout or the tries."""
+        names = ("url", "model", "revision", "temperature", "seed", "tokens")
+        return {"writer": "endpoint", **{name: getattr(self, name) for name in names}}
+
+    def write(self, prompts: Sequence[str], attempt: int) -> list[str]:
+        """The server's texts. Raises UserError where it refuses, stays away or answers with something else."""
+        return [self._ask(prompt, attempt) for prompt in prompts]
+
+    def _ask(self, prompt: str, attempt: int) -> str:
+        content = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": self.temperature if attempt else 0.0,
+            "seed": self.seed + attempt,
+            "max_tokens": self.tokens,
+        }
+        headers, secret = {"Content-Type": "application/json"}, self._secret()
+        if secret:
+            headers["Authorization"] = f"Bearer {secret}"
+        place = f"{self.url.rstrip('/')}/chat/completions"
+        request = urllib.request.Request(place, json.dumps(content).encode(), headers)
+        problem = ""
+        for count in range(self.tries):
+            time.sleep(WAIT * 2 ** (count - 1) if count else 0)
+            try:
+                with urllib.request.build_opener(_NoRedirect).open(request, timeout=self.timeout) as reply:
+                    return self._text(reply.read())
+            except urllib.error.HTTPError as error:
+                body = error.read().decode(errors="replace").replace(secret or "\0", "***")
+                problem = " ".join(f"HTTP {error.code} {body}".split())[:200]
+                if error.code not in PASSING:
+                    raise UserError(f"writer.url: {place} refused: {problem}") from None
+            except (OSError, HTTPException) as error:
+                problem = str(getattr(error, "reason", error)) or type(error).__name__
+        remedy = "texts written before need no server, this one does: start it or check the address"
+        raise UserError(f"writer.url: {place} failed {self.tries} times ({problem}); {remedy}")
+
+    def _secret(self) -> str | None:
+        if self.key is None:
+            return None
+        secret = os.environ.get(self.key, "").strip()
+        if not re.fullmatch(r"[!-~]+", secret):
+            raise UserError(f"writer.key: the environment variable {self.key} is not set to a key; export it")
+        return secret
+
+    def _text(self, body: bytes) -> str:
+        try:
+            choice = json.loads(body)["choices"][0]
+            text = choice["message"]["content"]
+        except (ValueError, LookupError, TypeError):
+            raise UserError(f"writer.url: {self.url} answered with something else than a chat completion") from None
+        return text if isinstance(text, str) and choice.get("finish_reason") != "length" else ""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: the key must not follow it to another host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _check(writer: LocalWriter | EndpointWriter, **least: int) -> None:
+    for name, smallest in {"temperature": 0, "tokens": 1, **least}.items():
+        if not smallest <= getattr(writer, name) < float("inf"):
+            raise UserError(f"writer.{name}: {getattr(writer, name)} must be at least {smallest}")

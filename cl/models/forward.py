@@ -1,0 +1,110 @@
+"""What a causal language model makes of rows of tokens: the outputs of the learned ones, and their cross-entropy.
+
+Shapes: B rows, T tokens per row, N = learned tokens (B*T for text), D hidden width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cl.data import batches
+from cl.data.batches import IGNORE, Batch
+from cl.models import adapters, losses
+from cl.models.losses import Outputs
+
+# Attributes of a transformers configuration by which some architectures change logits after the output layer.
+LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
+
+
+class TokenLoss:
+    """Summed cross-entropy of a causal language model on rows of tokens, in nats.
+
+    model: any transformers causal LM; separator: id that starts a document. Where the vocabulary is so large
+    that the logits of a micro-batch would exceed `losses.CHUNK_BYTES`, they are formed in chunks from the
+    hidden states, unless the architecture scales or bends its logits.
+    """
+
+    def __init__(self, model: Any, separator: int, boundaries: bool) -> None:
+        self.model, self.separator, self.boundaries = model, separator, boundaries
+        head = model.get_output_embeddings()
+        plain = isinstance(head, nn.Linear) and head.bias is None
+        self.outputs: Callable[[Batch], Outputs] = self.compute
+        self.root: nn.Module | None = None  # what holds a sharded model
+        self.splits = plain and not any(getattr(model.config, name, None) for name in LOGIT_SCALES)
+
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Arguments of the model, or of what reads behind its prompt, for a batch."""
+        ids, prompt = batch.ids[:, :-1], adapters.prompt(self.model)
+        inputs = {"input_ids": ids}
+        if prompt is not None:
+            embedded = self.model.get_input_embeddings()(ids)
+            inputs = {"inputs_embeds": torch.cat([prompt.expand(len(ids), -1, -1), embedded], 1)}
+        if self.boundaries:
+            segments = batches.segments(batch, self.separator)
+            if prompt is not None:
+                segments = batches.behind_prompt(segments, len(prompt))
+            inputs["attention_mask"] = batches.block_mask(segments)
+            inputs["position_ids"] = batches.positions(segments)
+        return inputs
+
+    def total(self, batch: Batch) -> Tensor:
+        """Sum over all learned target tokens of a batch."""
+        return losses.total_nll(self.outputs(batch))
+
+    def compute(self, batch: Batch) -> Outputs:
+        """What the model makes of the learned tokens of a batch: the output layer is spared the others.
+
+        Ask `outputs` for it, which a sharded model does by way of its hooks.
+        """
+        targets = (batch.ids[:, 1:] if batch.targets is None else batch.targets).reshape(-1)
+        weight = None
+        if self.splits:
+            values = self.model.get_decoder()(**self.inputs(batch), use_cache=False).last_hidden_state
+            weight = self.model.get_output_embeddings().weight
+        else:
+            values = adapters.reader(self.model)(**self.inputs(batch), use_cache=False).logits
+        values = values[:, 1 - batch.ids.shape[1] :].reshape(-1, values.shape[-1])  # nothing is asked of a prompt
+        if batch.targets is None:
+            return Outputs(values, weight, targets)
+        keep = targets != IGNORE
+        return Outputs(values[keep], weight, targets[keep])
+
+    def under(self, batch: Batch, parameters: Mapping[str, Tensor]) -> Outputs:
+        """`outputs` in evaluation mode and without a graph, with other values of some parameters of the model."""
+        device = batch.ids.device
+        given = {f"model.{name}": value.to(device) for name, value in parameters.items()}
+        with torch.no_grad(), evaluating(self.model):
+            found: Outputs = torch.func.functional_call(_Outputs(self), given, (batch,))
+        return found
+
+
+class _Outputs(nn.Module):
+    """A model's outputs as a module, as `functional_call` wants one; new each time, since it registers nothing else."""
+
+    def __init__(self, loss: TokenLoss) -> None:
+        super().__init__()
+        self.model, self.loss = loss.model, loss
+
+    def forward(self, batch: Batch) -> Outputs:
+        return self.loss.outputs(batch)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode for a while."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """bf16 autocast where the precision asks for it."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")

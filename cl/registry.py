@@ -1,0 +1,162 @@
+"""Look-up by name: definitions in YAML, and the classes that their settings build.
+
+This is the one place where the orchestrator meets the rooms that it does not know: strategies and scenarios
+are found here by name, at run time, and nowhere imported. Definitions are looked for in the folder `KIND/`
+that ships beside `cl/` and in `./KIND/` of the working directory.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+import yaml
+
+from cl.errors import UserError
+
+Definitions = Literal["strategies", "scenarios", "experiments"]
+Classes = Literal["methods", "sources"]
+
+TABLES: dict[Classes, tuple[str, str]] = {"methods": ("strategies", "METHODS"), "sources": ("scenarios", "SOURCES")}
+"""Which module holds the table NAME -> "module:Class" of a kind, and the table's name there."""
+
+
+def names(kind: Definitions) -> list[str]:
+    """Return the sorted names of all definitions of a kind."""
+    return sorted({path.stem for path in _files(kind)})
+
+
+def path_of(kind: Definitions, name: str) -> Path:
+    """Return the YAML file of a definition, given by name or as a path that ends in .yaml.
+
+    Raises UserError for an unknown name, a missing file, or a name that two different files claim.
+    """
+    if name.endswith(".yaml"):
+        if not Path(name).is_file():
+            raise UserError(f"{kind}: there is no file {name!r}")
+        return Path(name)
+    found = [path for path in _files(kind) if path.stem == name]
+    if not found:
+        raise UserError(unknown(kind, name, names(kind)))
+    if len(found) > 1:
+        raise UserError(f"{kind}: {name!r} is both {found[0]} and {found[1]}; give the path of the one you mean")
+    return found[0]
+
+
+def read(kind: Definitions, name: str) -> dict[str, Any]:
+    """Return a definition as a dict; raises UserError as `path_of` does, and with file and line for bad YAML."""
+    path = path_of(kind, name)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path}, line {line}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UserError(f"{path}: must hold `key: value` lines whose keys are text")
+    return content
+
+
+def build(kind: Classes, name: str, settings: Mapping[str, Any], where: str, **offers: Any) -> Any:
+    """Construct the class that `name` stands for from its settings, with types checked.
+
+    name: a key of the kind's table, or the dotted path "package.module:Class" of a class of the user's own;
+    where: the place in the configuration that errors name, e.g. "tasks.german.sources[0]"; offers: values
+    handed to a constructor that has a parameter of that name and is not given it in `settings`.
+    Raises UserError for an unknown name, and for an unknown, missing or mistyped setting.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    cls = _find(kind, name, where)
+    parser = ArgumentParser(exit_on_error=False)
+    known = [key.split(".")[0] for key in parser.add_class_arguments(cls, fail_untyped=False)]
+    for key in settings:
+        if key not in known:
+            raise UserError(unknown(f"{where}: setting of {name}", key, known))
+    given = {key: value for key, value in offers.items() if key in known} | dict(settings)
+    for key in [key for key, value in given.items() if value is None and not _admits_none(cls, key)]:
+        raise UserError(f"{where}: {key}: is empty; give a value or leave the setting out")
+    try:
+        values = parser.parse_object(given)
+    except ArgumentError as error:
+        raise UserError(f"{where}: {_explain(cls, given, str(error))}") from error
+    try:
+        return cls(**values.as_dict())
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """Return one line that says that `name` is unknown, with the closest known name and all known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{what}: {name!r} is unknown{hint} (known: {', '.join(known) or 'none'})"
+
+
+def _files(kind: Definitions) -> list[Path]:
+    """All YAML files of a kind; strategies stand in folders by family."""
+    pattern = "**/*.yaml" if kind == "strategies" else "*.yaml"
+    return sorted(path for folder in _folders(kind) for path in folder.glob(pattern))
+
+
+def _folders(kind: Definitions) -> list[Path]:
+    """The shipped folder and the user's; once where both are the same or one is missing."""
+    folders = [Path(__file__).resolve().parent.parent / kind, Path.cwd().resolve() / kind]
+    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+
+def _find(kind: Classes, name: str, where: str) -> type:
+    # All of ours first: once the working directory is on the path, a folder of the same name there would be taken.
+    known: dict[str, str] = {k: getattr(importlib.import_module(m), table) for k, (m, table) in TABLES.items()}[kind]
+    if ":" not in name and name not in known:
+        raise UserError(unknown(f"{where}: {kind}", name, [*known, "package.module:Class"]))
+    target, _, attribute = known.get(name, name).partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # an installed command does not see the user's own modules otherwise
+    try:
+        found = getattr(importlib.import_module(target), attribute)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{where}: cannot import {name!r}: {error}") from error
+    except AttributeError as error:
+        raise UserError(f"{where}: module {target!r} has no {attribute!r}") from error
+    if not isinstance(found, type):
+        raise UserError(f"{where}: {name!r} is not a class")
+    return found
+
+
+def _admits_none(cls: type, key: str) -> bool:
+    """Whether None is a value of the constructor's setting; jsonargparse lets it pass for every type."""
+    hint = get_type_hints(cls.__init__).get(key)  # type: ignore[misc]  # the constructor of this very class
+    return hint is None or type(None) in get_args(hint)
+
+
+def _explain(cls: type, given: Mapping[str, Any], message: str) -> str:
+    """Turn jsonargparse's message of several lines into one that names the setting, its value and its type."""
+    match = re.search(r'key "(\w+)', message)
+    if match is None or match[1] not in given:
+        return " ".join(message.split())
+    key = match[1]
+    hint = get_type_hints(cls.__init__)[key]  # type: ignore[misc]  # the constructor of this very class
+    wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    return f"{key}: {given[key]!r} is not of type {wanted}"
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice, of which YAML readers silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)

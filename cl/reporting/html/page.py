@@ -1,0 +1,118 @@
+"""The report page: one self-contained HTML file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import plotly.io
+import plotly.offline
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from cl.metrics.records import ExperimentResult
+from cl.reporting.html.figures import figures
+from cl.reporting.html.groups import Group, any_shared, groups
+from cl.reporting.html.headline import headline
+from cl.reporting.html.style import SHARED
+from cl.reporting.html.table import duration, short, strategies
+
+HERE = Path(__file__).parent
+PLOTLY_CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False, "doubleClick": False}
+COUNTS = ("documents", "tokens", "bytes")
+
+
+def write(result: ExperimentResult, path: Path) -> None:
+    """Write the report to `path`: about 5 MB, nearly all of it plotly.js, which is inlined once.
+
+    The page reads nothing from the network or from other files and can be mailed, archived and printed.
+    """
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    environment.filters.update(short=short, duration=duration, plain=plain, number=number)
+    every = groups(result)
+    made = figures(result)
+    html = environment.get_template("report.html.j2").render(
+        result=result,
+        groups=every,
+        shared=SHARED if any_shared(every) else None,
+        headline=coloured(headline(result), every),
+        table=strategies(result),
+        pictures={name: embed(name, figure) for name, figure in made.items()},
+        seeds=sorted({run.seed for run in result.runs}),
+        warnings=list(dict.fromkeys(text for run in result.runs for stage in run.stages for text in stage.warnings)),
+        splits=data_rows(result.data),
+        config=json.dumps(result.config, indent=2),
+        plotly=Markup(plotly.offline.get_plotlyjs()),
+    )
+    path.write_text(html, encoding="utf-8")
+
+
+def write_beside(template: str, path: Path, filters: Mapping[str, Callable[..., str]], **values: Any) -> None:
+    """Write a page of what a command beside `cl run` found to `path`, self-contained; `question` is its title."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(filters)
+    html = environment.get_template(template).render(plotly=Markup(plotly.offline.get_plotlyjs()), **values)
+    path.write_text(html, encoding="utf-8")
+
+
+def write_figures(result: ExperimentResult, folder: Path) -> None:
+    """Write each figure as a small page of its own into `folder`; they share one copy of plotly.js there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures(result).items():
+        file = folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}.html"
+        figure.write_html(file, include_plotlyjs="directory", config=PLOTLY_CONFIG)
+
+
+def coloured(sentence: str, every: list[Group]) -> Markup:
+    """The sentence as HTML, with each strategy's name in its colour."""
+    html = str(escape(sentence))
+    for group in every:
+        label = re.escape(str(escape(group.label)))
+        html = re.sub(rf"(?<!\w){label}(?!\w)", f'<b style="color:{group.colour}">{escape(group.label)}</b>', html)
+    return Markup(html)
+
+
+def data_rows(data: dict[str, dict[str, Any]]) -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    """One row (data set, split, counts, facts) per split; facts, which hold for the set, come with its first split."""
+    rows: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = []
+    for name, entry in data.items():
+        counted: dict[str, Any] = {key: entry[key] for key in COUNTS if key in entry}
+        facts = {key: value for key, value in entry.items() if key not in counted}
+        by_split = {key: v if isinstance(v, dict) else {"all": v} for key, v in counted.items()}
+        splits: list[str] = list(dict.fromkeys(split for counts in by_split.values() for split in counts)) or ["all"]
+        for i, split in enumerate(splits):
+            counts = {key: value.get(split) for key, value in by_split.items()}
+            rows.append((name if i == 0 else "", split, counts, facts if i == 0 else {}))
+    return rows
+
+
+def plain(value: Any) -> str:
+    """A nested value in words: lists by comma, dicts as "key: value"; absent is a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) or "–"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plain(item) for item in value) or "–"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def number(value: Any) -> str:
+    """A count with thin spaces between thousands; an absent one is a dash."""
+    return f"{value:,}".replace(",", "\u2009") if isinstance(value, int) else plain(value)
+
+
+def embed(name: str, figure: go.Figure) -> Markup:
+    """A figure as a <div> with its data; small curves leave the legend to the page's colour key."""
+    if name.startswith("curve/") or name == "learning_rate":
+        figure.update_layout(showlegend=False)
+    identity = re.sub(r"\W+", "-", name)
+    html = plotly.io.to_html(figure, full_html=False, include_plotlyjs=False, config=PLOTLY_CONFIG, div_id=identity)
+    return Markup(html)

@@ -1,0 +1,245 @@
+"""The table of strategies: computed once, shown by the page and by the terminal alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from cl.metrics.continual import Metric
+from cl.metrics.records import Cell, ExperimentResult, RunResult
+from cl.metrics.run_metrics import adaptation, forgetting, peak, probed, score
+from cl.reporting.html.groups import Group, final_row, groups, is_scored, mean
+
+Better = Literal["lower", "higher", "neither"]
+
+SCORE_METRICS: tuple[tuple[str, str, Better], ...] = (
+    ("MFT", "mft", "higher"),
+    ("MFN", "op_final", "higher"),
+    ("MAA", "op_mean", "higher"),
+    ("BWT", "bwt/T-1", "higher"),
+    ("superficial", "superficial", "lower"),
+    ("essential", "essential", "lower"),
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """title and unit: for people; better: which end is marked as best.
+
+    short: the title where width is scarce; wide: left out there.
+    """
+
+    title: str
+    unit: str
+    better: Better
+    short: str = ""
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Value:
+    """One cell. text: the number; detail: printed small; note: why undefined, or how measured; best: of its column."""
+
+    number: float
+    text: str
+    detail: tuple[str, ...] = ()
+    note: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One group with one value per column."""
+
+    group: Group
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Strategies:
+    """The table of strategies."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+def strategies(result: ExperimentResult) -> Strategies:
+    """Final losses, forgetting, adaptation and costs of every group, best values marked.
+
+    Numbers are means over seeds; "±" is half the distance between the smallest and the largest seed. The joint
+    reference takes no part in the marking, and nothing is marked where there is nothing to compare.
+    """
+    measures = _by_score(result) if is_scored(result) else _by_loss(result)
+    measures += [
+        (Column("tokens", "trained", "neither", wide=True), partial(_cost, measure=_tokens, show=short)),
+        (Column("time", "training", "neither"), partial(_cost, measure=_seconds, show=duration)),
+        (
+            Column("eval", "of time", "neither", wide=True),
+            partial(_cost, measure=_evaluation_share, show="{:.0%}".format),
+        ),
+    ]
+    every = groups(result)
+    marked = [_mark(column, every, [measure(group) for group in every]) for column, measure in measures]
+    rows = tuple(Row(group, tuple(values[i] for values in marked)) for i, group in enumerate(every))
+    return Strategies(tuple(column for column, _ in measures), rows)
+
+
+Measures = list[tuple[Column, Callable[[Group], Value]]]
+
+
+def _by_loss(result: ExperimentResult) -> Measures:
+    found: Measures = [(Column(name, "nats/token", "lower"), partial(_final, names=[name])) for name in result.tasks]
+    found.append((Column("mean of tasks", "nats/token", "lower", "mean"), partial(_final, names=result.tasks)))
+    for role, names in (("retain", result.retain), ("general", result.general)):
+        found += [(Column(name, role, "lower", wide=True), partial(_final, names=[name])) for name in names]
+    return [
+        *found,
+        (Column("forgetting", "first_nll", "lower", "forgot"), _forgetting),
+        (Column("adaptation", "nll", "higher", "adapted", wide=True), partial(_metric, formula=adaptation)),
+    ]
+
+
+def _by_score(result: ExperimentResult) -> Measures:
+    """Strict scores at the end with the forgiving one below, and the metrics by which SEFE compares."""
+    found: Measures = [
+        (Column(name, "strict", "higher", wide=True), partial(_score, name=name)) for name in result.tasks
+    ]
+    for title, key, better in SCORE_METRICS:
+        found.append((Column(title, key, better), partial(_metric, formula=partial(score, key=key))))
+    if any("probing" in cell.scores for run in result.runs for row in run.matrix.values() for cell in row.values()):
+        found.append((Column("probing", "op_final", "higher", wide=True), partial(_metric, formula=probed)))
+    return found
+
+
+def terminal_table(result: ExperimentResult, width: int = 100) -> RichTable:
+    """The table of strategies for a terminal; the best values are bold and starred.
+
+    A terminal of less than 100 columns gets the tasks, their mean, forgetting and the time.
+    """
+    table = strategies(result)
+    chosen = [i for i, column in enumerate(table.columns) if width >= 100 or not column.wide]
+    what = (
+        "strict scores, below them form forgiven"
+        if is_scored(result)
+        else "loss in nats/token, below it bits/byte (b/B)"
+    )
+    title = f"{result.name}: {what}"
+    shown = RichTable(title=title, title_justify="left", box=None, padding=(0, 0, 1, 1), pad_edge=False)
+    shown.add_column("strategy", overflow="fold", min_width=16, max_width=20)
+    for column in (table.columns[i] for i in chosen):
+        shown.add_column(Text(column.short or column.title), justify="right", overflow="fold")
+    for row in table.rows:
+        name = Text(row.group.label, style=row.group.colour)
+        if row.group.reference:
+            name.append("\nreference", style="dim")
+        shown.add_row(name, *(_terminal(row.values[i]) for i in chosen))
+    return shown
+
+
+def short(count: float) -> str:
+    """4000000 -> "4 M"."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(count) >= size:
+            return f"{count / size:.3g} {letter}"
+    return f"{count:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit a person would use: "42 s", "7.4 min", "3.1 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def spread(numbers: Sequence[float]) -> str:
+    """Half the distance from the smallest to the largest number as "± 0.02"; empty for a single one."""
+    return f"± {(max(numbers) - min(numbers)) / 2:.2f}" if len(numbers) > 1 else ""
+
+
+def _final(group: Group, names: Sequence[str]) -> Value:
+    """Mean loss over `names` in the last row of R; bits per byte below it."""
+    cells = [[run.matrix.get(final_row(run), {}).get(name) for name in names] for run in group.runs]
+    known: list[list[Cell]] = [[cell for cell in row if cell is not None] for row in cells]
+    if not names or any(len(row) < len(names) for row in known):
+        return _undefined("not evaluated after the last task")
+    losses = [mean([cell.loss for cell in row]) for row in known]
+    bits = mean([mean([cell.bits_per_byte for cell in row]) for row in known])
+    return _value(losses, f"{bits:.2f} b/B")
+
+
+def _score(group: Group, name: str) -> Value:
+    """Strict score in the last row of R; below it the score when form is forgiven."""
+    cells = [run.matrix.get(final_row(run), {}).get(name) for run in group.runs]
+    found = [cell.scores for cell in cells if cell is not None and cell.scores]
+    if len(found) < len(cells):
+        return _undefined("not evaluated after the last task")
+    forgiven = mean([scores["normalised"] for scores in found])
+    return _value([scores["strict"] for scores in found], f"({forgiven:.2f})")
+
+
+def _forgetting(group: Group) -> Value:
+    """Forgetting at the end; below it the worst moment in between, where training was evaluated often enough."""
+    value = _metric(group, forgetting)
+    worst = [peak(run) for run in group.runs]
+    if math.isnan(value.number) or any(math.isnan(metric.value) for metric in worst):
+        return value
+    detail = f"peak {mean([metric.value for metric in worst]):.2f}"
+    return replace(value, detail=(*value.detail, detail), note=f"peak: 2205.13452, {worst[0].key} steps")
+
+
+def _metric(group: Group, formula: Callable[[RunResult], Metric]) -> Value:
+    found = [formula(run) for run in group.runs]
+    for metric in found:
+        if math.isnan(metric.value):
+            return _undefined(f"{metric.key}: {metric.reason}")
+    return _value([metric.value for metric in found])
+
+
+def _value(numbers: Sequence[float], *detail: str) -> Value:
+    details = tuple(text for text in (spread(numbers), *detail) if text)
+    return Value(mean(numbers), f"{mean(numbers):.2f}", details)
+
+
+def _undefined(reason: str) -> Value:
+    return Value(math.nan, "–", note=reason)
+
+
+def _cost(group: Group, measure: Callable[[RunResult], float], show: Callable[[float], str]) -> Value:
+    number = mean([measure(run) for run in group.runs])
+    return _undefined("no stage was trained") if math.isnan(number) else Value(number, show(number))
+
+
+def _tokens(run: RunResult) -> float:
+    return sum(stage.tokens for stage in run.stages)
+
+
+def _seconds(run: RunResult) -> float:
+    return sum(stage.seconds for stage in run.stages)
+
+
+def _evaluation_share(run: RunResult) -> float:
+    evaluation = sum(stage.eval_seconds for stage in run.stages)
+    total = evaluation + _seconds(run)
+    return evaluation / total if total else math.nan
+
+
+def _mark(column: Column, every: Sequence[Group], values: list[Value]) -> list[Value]:
+    """Mark the best value, and all that print the same, among at least two contenders."""
+    numbers = [v.number for g, v in zip(every, values, strict=True) if not g.reference and not math.isnan(v.number)]
+    if column.better == "neither" or len(numbers) < 2:
+        return values
+    best = f"{min(numbers) if column.better == 'lower' else max(numbers):.2f}"
+    return [replace(v, best=v.text == best and not g.reference) for g, v in zip(every, values, strict=True)]
+
+
+def _terminal(value: Value) -> Text:
+    text = Text(f"{value.text}*" if value.best else value.text, style="bold" if value.best else "")
+    for detail in value.detail:
+        text.append(f"\n{detail}", style="not bold dim")
+    return text

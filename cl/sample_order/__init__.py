@@ -1,0 +1,1 @@
+"""Estimates of what another order of the training batches would have produced."""

@@ -1,0 +1,135 @@
+"""Execute a trace node: the stages of a run in one stretch, with their batches in a given order.
+
+The batches are those of the train nodes: the same plans, from the same ledger. Only plain stages can change places:
+each goes on where the one before it ended, trains the same parameters, and adds nothing to a batch's own gradient.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cl.config.train import Train
+from cl.data.batches import Batch, Rows, collate, rows
+from cl.data.mixture import Ledger, Plan
+from cl.data.sampling import Reading
+from cl.errors import UserError
+from cl.graph.stored import result_of
+from cl.methods.method import Method
+from cl.models import adapters
+from cl.sample_order import trace_recorder
+from cl.sample_order.batch_gradients import Stream
+from cl.sample_order.grid import Trace
+from cl.training.learner import Learner
+from cl.training.stage_rows import Batches, starting_ledger, starting_optimizer
+from cl.training.validation import window
+
+POINTS = "points.npy"
+Inputs = Mapping[str, Path]
+
+
+def trace(
+    spec: Mapping[str, Any],
+    inputs: Inputs,
+    methods: Sequence[Sequence[Method]],
+    out: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Train in the order of the specification; store the parameters before every step, or (`keep: end`) at both ends.
+
+    methods: of each stage. Returns order, positions, seconds of training, and nats per token of each set afterwards:
+    `validation` of its first so many tokens, `test` likewise.
+    """
+    stream = open_stream(spec, inputs, methods)
+    order, steps = tuple(spec["order"]), len(stream.batches)
+    started = time.monotonic()
+    every = 1 if spec["keep"] == "all" else steps
+    found = trace_recorder.record(stream, order, stream.read(), out / POINTS, every)
+    seconds = time.monotonic() - started
+    progress(1, 2)
+    end = torch.from_numpy(np.array(found.points[-1]))
+    losses = {name: stream.loss(name, end) for name in stream.targets}
+    stream.targets = targets(spec, inputs, "test")
+    return {
+        "order": list(order),
+        "positions": list(found.positions),
+        "seconds": seconds,
+        "parameters": stream.size,
+        "validation": losses,
+        "test": {name: stream.loss(name, end) for name in stream.targets},
+    }
+
+
+def stored(folder: Path) -> Trace:
+    """The trace of a stored node, its points memory-mapped."""
+    result = result_of(folder)
+    points = np.load(folder / POINTS, mmap_mode="r", allow_pickle=False)
+    return Trace(tuple(result["order"]), tuple(result["positions"]), points)
+
+
+def open_stream(spec: Mapping[str, Any], inputs: Inputs, methods: Sequence[Sequence[Method]]) -> Stream:
+    """The stream of a specification: its stages' learners on one model, all batches, and the validation sets.
+
+    Raises UserError for stages that do not train the same parameters.
+    """
+    model = adapters.load(inputs["state"], inputs.get("base"))
+    separator = result_of(inputs["tokenizer"])["separator_id"]
+    legs: list[tuple[Learner, int]] = []
+    batches: list[Batch] = []
+    same: list[list[int]] = []  # trained parameters of each stage
+    ledger: Ledger | None = None
+    for stage, own in zip(spec["stages"], methods, strict=True):
+        torch.manual_seed(stage["seed"] * 1_000_003 + stage["t"])
+        for method in own:
+            model = method.prepare(model, stage["t"])
+        plan, sources = _plan(stage, inputs, ledger)
+        ledger = plan.ledger_after(plan.steps)
+        trained = Batches(plan, sources, separator)
+        batches += [trained[step] for step in range(len(trained))]
+        settings = Train(**stage["train"])
+        learner = Learner(
+            model.to(stage["device"]), settings, own,
+            separator=separator, total=stage["steps"], t=stage["t"], readings=plan.readings,
+        )  # fmt: skip
+        legs.append((learner, len(trained)))
+        same.append([id(p) for p in model.parameters() if p.requires_grad])
+    if any(ids != same[0] for ids in same):
+        raise UserError(
+            "order: the stages train different parameters, so their batches cannot change places; "
+            "use full training or LoRA with life: continue"
+        )
+    kept = all(stage["optimizer"] == "keep" for stage in spec["stages"][1:])
+    before, first = starting_optimizer(spec["stages"][0], inputs), spec["stages"][0]
+    return Stream(legs, batches, targets(spec, inputs, "validation"), kept, first["seed"], before)
+
+
+def _plan(stage: Mapping[str, Any], inputs: Inputs, ledger: Ledger | None) -> tuple[Plan, dict[str, Rows]]:
+    names = sorted({Reading.parse(key).source for key in stage["shares"]})
+    sources = {name: rows(inputs[f"data/{name}"], name, "train", stage["train"]["sequence"]) for name in names}
+    plan = Plan.build(
+        stage["shares"],
+        ledger or starting_ledger(stage, inputs, sources),
+        {name: len(found) for name, found in sources.items()},
+        batch_rows=stage["train"]["batch"],
+        steps=stage["steps"],
+        seed=stage["seed"],
+        row_tokens=stage["train"]["sequence"],
+    )
+    return plan, sources
+
+
+def targets(spec: Mapping[str, Any], inputs: Inputs, split: str) -> dict[str, list[Batch]]:
+    """Batches of the first so many tokens of a split of each measured set."""
+    separator = result_of(inputs["tokenizer"])["separator_id"]
+    sequence, size = spec["stages"][0]["train"]["sequence"], spec["batch"]
+    found = {}
+    for name in spec["sets"]:
+        windows, count = window(inputs[f"data/{name}"], name, split, sequence, spec["tokens"])
+        starts = range(0, count, size)
+        found[name] = [collate((windows[row] for row in range(s, min(s + size, count))), separator) for s in starts]
+    return found

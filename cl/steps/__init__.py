@@ -1,0 +1,1 @@
+"""How each kind of node is computed: one file for each kind."""

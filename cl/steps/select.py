@@ -1,0 +1,122 @@
+"""Execute a select node: the few examples of a set that a method chooses to learn from, as a data set of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from cl.config.train import Train
+from cl.data import tokenization
+from cl.data.batches import IGNORE, Row, collate
+from cl.errors import UserError
+from cl.graph.stored import result_of
+from cl.methods.method import Method
+from cl.models import adapters, losses
+from cl.models.forward import TokenLoss, autocast
+from cl.tasks.example import Example
+
+ROWS = 8  # of a pass at once
+Progress = Callable[[int, int], None]
+
+
+class Scored:
+    """`cl.methods.contexts.Candidates`: the examples of a training split, with the model that scores them."""
+
+    def __init__(
+        self, loss: TokenLoss, found: Sequence[Example], tokenizer: Any, spec: Mapping[str, Any], progress: Progress
+    ) -> None:
+        self.loss, self.found, self.tokenizer, self.system = loss, found, tokenizer, spec["system"]
+        self.seed, self.device, self.precision, self.progress = (
+            spec["seed"],
+            spec["device"],
+            spec["precision"],
+            progress,
+        )
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def nll(self, templated: bool, whole: bool) -> Tensor:
+        """Mean nats per token [n] of the answer, its end included, or of the whole example but for its first token.
+
+        Raises UserError for plain text where there is no chat template: it would be the same text.
+        """
+        if not templated and not self.tokenizer.chat_template:
+            raise UserError("score: fas_* compares with the chat template, which this tokenizer has not; use ppl")
+        parts = []
+        with torch.no_grad(), autocast(self.device, self.precision):
+            for start in range(0, len(self), ROWS):
+                self.progress(start, len(self))
+                shown = [self._row(example, templated, whole) for example in self.found[start : start + ROWS]]
+                batch = collate(shown, self.loss.separator).to(self.device)
+                learned = batch.learned_by_row()
+                parts.append(losses.row_nll(self.loss.outputs(batch), learned) / learned)
+        return torch.cat(parts).cpu()
+
+    def _row(self, example: Example, templated: bool, whole: bool) -> Row:
+        if templated:
+            question, answer = tokenization.dialogue(example, self.tokenizer, self.loss.separator, self.system)
+        else:
+            question, answer = tokenization.plain(example, self.tokenizer, self.loss.separator)
+        ids = torch.tensor([*question, *answer])
+        targets = ids[1:].clone()
+        targets[: 1 if whole else len(question) - 1] = (
+            IGNORE  # the first target marks a dialogue: see cl.data.batches.segments
+        )
+        return Row(ids, targets)
+
+
+def select(
+    spec: Mapping[str, Any], inputs: Mapping[str, Path], method: Method, out: Path, progress: Progress
+) -> dict[str, Any]:
+    """Store the set's arrays with the chosen rows alone in the training split; returns the set's own result with them.
+
+    Raises UserError where the set has fewer examples than are to be chosen, or none are chosen twice.
+    """
+    folder = inputs[f"data/{spec['set']}"]
+    found = tokenization.examples(folder, "train")
+    wanted = method.chosen()
+    if wanted is None or wanted > len(found):
+        raise UserError(f"count: {wanted} is more than the {len(found)} training examples of {spec['set']}; lower it")
+    chosen = sorted(method.choose(_scored(spec, inputs, found, progress)))
+    assert len(set(chosen)) == wanted, f"{wanted} examples were to be chosen, not {chosen}"
+    arrays = load_file(folder / "tokens.safetensors")
+    save_file(arrays | _only(arrays, chosen), out / "tokens.safetensors")
+    kept = json.loads((folder / "train.examples.json").read_text(encoding="utf-8"))
+    (out / "train.examples.json").write_text(json.dumps([kept[row] for row in chosen]), encoding="utf-8")
+    return result_of(folder) | {"chosen": chosen, "of": len(found)}
+
+
+def _scored(spec: Mapping[str, Any], inputs: Mapping[str, Path], found: list[Example], progress: Progress) -> Scored:
+    from transformers import AutoTokenizer
+
+    opened = adapters.load(inputs["state"], inputs.get("base"))
+    model = (adapters.merged(opened) if adapters.mergeable(opened) else opened).to(spec["device"]).eval()
+    separator = result_of(inputs["tokenizer"])["separator_id"]
+    loss = TokenLoss(model, separator, Train(**spec["train"]).boundaries)
+    tokenizer = AutoTokenizer.from_pretrained(inputs["tokenizer"])
+    better = [replace(example, rejected=None) for example in found]
+    return Scored(loss, better, tokenizer, spec, progress)
+
+
+def _only(arrays: Mapping[str, npt.NDArray[Any]], chosen: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of the training split with some of its rows alone; a preference is two dialogues."""
+    paired = "train.pairs" in arrays
+    kept = [one for row in chosen for one in ((2 * row, 2 * row + 1) if paired else (row,))]
+    starts = arrays["train.starts"]
+    pieces = [arrays["train"][starts[row] : starts[row + 1]] for row in kept]
+    return {
+        "train": np.concatenate(pieces),
+        "train.starts": np.cumsum([0, *map(len, pieces)], dtype=np.int64),
+        "train.answers": arrays["train.answers"][kept],
+        **({"train.pairs": np.array([len(chosen)])} if paired else {}),
+    }

@@ -1,0 +1,101 @@
+"""Execute a teacher node: what a model says of the rows that are read of one data set, computed once and kept.
+
+    teacher.safetensors, for the learned tokens of the rows in question:
+    rows [R]         numbers of the rows, rising            starts [R+1]    where each one's tokens begin
+    hidden [N, D]    in fp16; with the teacher's output layer as good as the teacher, or
+    ids [N, K], first, entropy, log_p_first, log_p_gold [N], and weights [N, K] where they are not all 1 / K
+
+2 D bytes a token, or 4 K + 16 (8 K + 16 with weights). Neither a learning rate nor a weight is in the node's key, so
+all trials of an experiment share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cl.config.train import Train
+from cl.data.batches import Rows, collate, rows
+from cl.data.sampling import reading_seed, row_order
+from cl.errors import UserError
+from cl.graph.stored import result_of
+from cl.methods.method import Teaching
+from cl.models import distillation
+from cl.models.distillation import Sampled
+from cl.models.forward import TokenLoss, autocast
+from cl.models.losses import Outputs
+from cl.training import teachers
+from cl.training.teachers import FILE
+
+ROWS = 8  # of a pass at once
+
+
+def teach(
+    spec: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progress: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Execute a teacher node: what a model says of the rows of one data set that are read first, in one pass over them.
+
+    Its parents are the model `state` (with `base` where that holds adapters only), the tokenizer and `data/NAME`;
+    `positions` are the places of the reading order that are covered, from and to, None = the whole split. Returns bytes
+    and tokens.
+    Raises UserError for hidden states that half precision cannot hold, or that do not decide the logits alone.
+    """
+    teaching, name = Teaching(**spec["teaching"]), spec["set"]
+    settings = Train(**spec["train"])
+    found = rows(inputs[f"data/{name}"], name, "train", settings.sequence)
+    separator = result_of(inputs["tokenizer"])["separator_id"]
+    loss = TokenLoss(
+        teachers.opened(inputs["state"], inputs.get("base"), spec["device"]), separator, settings.boundaries
+    )
+    if teaching.mode == "cache_hidden" and not loss.splits:
+        raise UserError("mode: cache_hidden needs logits that are a plain layer of hidden states; use cache_sampled")
+    if not len(found):
+        raise UserError(f"source {name!r}: has no training rows; give it more text or a shorter sequence")
+    chosen = _covered(found, spec["positions"], reading_seed(spec["seed"], name))
+    torch.manual_seed(spec["seed"])
+    parts: list[dict[str, Tensor]] = []
+    with torch.no_grad(), autocast(spec["device"], spec["precision"]):
+        for start in range(0, len(chosen), ROWS):
+            progress(start, len(chosen))
+            batch = collate((found[row] for row in chosen[start : start + ROWS].tolist()), separator)
+            kept = _kept(loss.outputs(batch.to(spec["device"])), teaching)
+            parts.append({key: value.cpu() for key, value in kept.items()} | {"learned": batch.learned_by_row()})
+    arrays = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    arrays |= {
+        "rows": chosen,
+        "starts": torch.cat([torch.zeros(1, dtype=torch.int64), arrays.pop("learned").cumsum(0)]),
+    }
+    save_file(arrays, out / FILE)
+    size = sum(array.numel() * array.element_size() for array in arrays.values())
+    return {"bytes": size, "tokens": int(arrays["starts"][-1]), "rows": len(chosen)}
+
+
+def _covered(found: Rows, positions: Sequence[int] | None, seed: int) -> Tensor:
+    """Numbers of the rows at some places of a reading order, each once and rising."""
+    start, stop = positions or (0, len(found))
+    numbers: Tensor = torch.from_numpy(row_order(len(found), seed, range(start, stop))).unique()
+    return numbers
+
+
+def _kept(outputs: Outputs, teaching: Teaching) -> dict[str, Tensor]:
+    """What is stored of some learned tokens."""
+    if teaching.mode == "cache_hidden":
+        hidden = outputs.values.half()
+        if not hidden.isfinite().all():
+            raise UserError("mode: cache_hidden: hidden states exceed half precision; use cache_sampled")
+        return {"hidden": hidden}
+    whole, parts = distillation.Model(outputs), []
+    for start in range(0, len(outputs.targets), outputs.chunk):
+        part = slice(start, start + outputs.chunk)
+        log_p = whole.says(part, teaching.temperature).log_p
+        count = min(teaching.count, log_p.shape[-1])
+        parts.append(distillation.sample(log_p, outputs.targets[part], count, teaching.mode == "cache_top_k"))
+    found = Sampled(*(torch.cat(values) for values in zip(*parts, strict=True)))._asdict()
+    if teaching.mode == "cache_sampled":
+        del found["weights"]  # all the same
+    return {key: value.to(torch.int32) if value.dtype == torch.int64 else value for key, value in found.items()}

@@ -1,0 +1,239 @@
+"""A scenario: an ordered stream of tasks, the sets that are only measured, and how each is split.
+
+Where text comes from is the sources' affair (`scenarios/`), how it is split that of `cl.tasks.splitting`: a document
+lands in the same split in every task and every retain set, so that the test text of one is never the training
+text of another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cl import registry
+from cl.errors import UserError
+from cl.tasks import task_orders
+from cl.tasks.splitting import Document, Report, Shares, Splits, split_texts
+from cl.tasks.task import KINDS, Part, Source, Task, digest
+
+__all__ = ["Part", "Report", "Scenario", "Source", "Splits", "Task", "load", "size", "split"]
+
+UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """An ordered stream of tasks with its retain sets.
+
+    general: sets beside the stream that a strategy may mix in or align with, measured like the retain sets;
+    validation and test are shares of the documents; orders: other orders of the same tasks, by name.
+    """
+
+    name: str
+    version: int
+    summary: str
+    tasks: dict[str, Task]
+    retain: dict[str, Task]
+    validation: float
+    test: float
+    seed: int
+    orders: dict[str, list[str]] = field(default_factory=dict)
+    general: dict[str, Task] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> list[str]:
+        """Sets beside the stream that have a column of R: retain sets, and general sets but for preferences."""
+        return [*self.retain, *(name for name, task in self.general.items() if task.kind != "preference")]
+
+    def ordered(
+        self, asked: Sequence[list[str] | str] | Mapping[str, int] | str | None, known: int = 0
+    ) -> list[list[str]]:
+        """The task orders that are asked for: by name, written out, `all`, `latin_square` or {sample: N, seed: S}.
+
+        Without any, the scenario's own. known: leading tasks that the model has learned, which keep their places.
+        Raises UserError for an unknown name, for one that does not name every task once, and for one asked for twice.
+        """
+        if isinstance(asked, (str, Mapping)):
+            names = list(self.tasks)
+            return [names[:known] + order for order in task_orders.orders(names[known:], asked)]
+        found: list[list[str]] = []
+        for order in asked or [list(self.tasks)]:
+            if isinstance(order, str) and order not in self.orders:
+                raise UserError(registry.unknown(f"orders: order of {self.name}", order, self.orders))
+            names = self.orders[order] if isinstance(order, str) else order
+            if sorted(map(str, names)) != sorted(self.tasks):
+                raise UserError(f"orders: {names} must name each task of {self.name} once: {list(self.tasks)}")
+            if names in found:
+                raise UserError(f"orders: {order} is the order {names}, which is there already; remove one")
+            found.append(names)
+        return found
+
+    def task(self, name: str) -> Task:
+        """Return the task, retain or general set of that name; raises UserError for an unknown one."""
+        everything = self.tasks | self.retain | self.general
+        if name not in everything:
+            raise UserError(registry.unknown(f"scenario {self.name}: task", name, everything))
+        return everything[name]
+
+    def fingerprint(self, name: str) -> str:
+        """Hash of all that decides which documents are in which split of a task or retain set."""
+        return digest([self.task(name).fingerprint(), self.validation, self.test, self.seed, name in self.retain])
+
+
+def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """Read a scenario, given by name or by the path of its YAML file.
+
+    overrides: values that replace the file's, as nested mappings or with dotted keys, e.g.
+    {"tasks.german.limit": "1MB"}. Raises UserError, naming the key, for anything that is not understood.
+    """
+    path = registry.path_of("scenarios", name)
+    content = _merge(registry.read("scenarios", name), overrides or {})
+    optional = ("retain", "general", "split", "orders")
+    _check_keys(content, f"scenario {name}", required=("summary", "version", "tasks"), optional=optional)
+    tasks = _tasks(content["tasks"], "tasks", path.parent)
+    retain = _tasks(content.get("retain", {}), "retain", path.parent)
+    general = _tasks(content.get("general", {}), "general", path.parent)
+    if not tasks:
+        raise UserError(f"scenario {name}: tasks: there is none")
+    for label, sets in (("retain", retain), ("general", general)):
+        others = tasks.keys() | (retain.keys() if label == "general" else set())
+        if both := sorted(others & sets.keys()):
+            raise UserError(f"{label}: {both[0]!r} is also the name of another set; give this one another")
+    shares = _shares(content.get("split", {}))
+    version = _whole(content["version"], "version")
+    summary = str(content["summary"])
+    found = Scenario(
+        path.stem, version, summary, tasks, retain, shares.validation, shares.test, shares.seed, general=general
+    )
+    orders = _mapping(content.get("orders", {}), "orders")
+    for label, order in orders.items():
+        if not isinstance(order, list):
+            raise UserError(f"orders.{label}: {order!r} must be a list of the tasks")
+        found.ordered([order])
+    return replace(found, orders=orders)
+
+
+def split(task: Task, scenario: Scenario) -> Splits:
+    """De-duplicate, cap, split and shuffle the documents of a task or retain set of the scenario.
+
+    A retain set keeps only what belongs to validation and test, and its limits count only that: its training
+    split is empty. Raises UserError for a source that cannot be read and for a split that turns out empty.
+    """
+    measured_only = task.name in scenario.retain
+    streams = [(_checked(part.source.documents(), task), part.limit) for part in task.sources]
+    shares = Shares(scenario.validation, scenario.test, scenario.seed)
+    try:
+        splits = split_texts(streams, shares, task.limit, measured_only)
+    except UserError as error:
+        raise UserError(f"{task.name}: {error}") from error
+    report = splits.report
+    for name, documents in report.documents.items():
+        if documents == 0 and not (measured_only and name == "train"):
+            kept = f"{sum(report.documents.values())} documents, {sum(report.bytes.values())} bytes"
+            raise UserError(
+                f"{task.name}: the {name} split is empty ({report.seen} documents read, kept {kept}): "
+                "give more text, a larger limit or a larger share in `split`"
+            )
+    return splits
+
+
+def _checked(documents: Iterator[Document], task: Task) -> Iterator[Document]:
+    """Refuse documents that are not of the task's kind."""
+    for document in documents:
+        found = "text" if isinstance(document, str) else "preference" if document.rejected else "instruction"
+        if found != task.kind:
+            raise UserError(f"kind: {task.kind} does not fit the source, which yields {found}; set kind: {found}")
+        yield document
+
+
+def size(value: object, where: str) -> int:
+    """Return bytes from a whole number or from text such as "6MB" or "500 kB" (powers of 1,000)."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *(B|kB|MB|GB)?", str(value))
+    number = float(match[1]) * UNITS[match[2] or "B"] if match and not isinstance(value, bool) else 0.0
+    if number < 1:
+        raise UserError(f"{where}: {value!r} is not a size such as 500kB or 6MB")
+    return round(number)
+
+
+def _tasks(group: object, where: str, folder: Path) -> dict[str, Task]:
+    tasks = {}
+    for name, content in _mapping(group, where).items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
+            raise UserError(f"{where}: the name {name!r} may hold letters, digits, _ and - only")
+        tasks[name] = _task(name, _mapping(content, f"{where}.{name}"), f"{where}.{name}", folder)
+    return tasks
+
+
+def _task(name: str, content: dict[str, Any], where: str, folder: Path) -> Task:
+    _check_keys(content, where, required=("sources",), optional=("kind", "limit"))
+    kind = content.get("kind", "text")
+    if kind == "preference" and where.split(".")[0] != "general":
+        raise UserError(f"{where}.kind: preferences align a model, they are not a task; put the set under general")
+    if kind not in KINDS:
+        raise UserError(registry.unknown(f"{where}.kind", kind, KINDS))
+    sources = content["sources"]
+    if not isinstance(sources, list) or not sources:
+        raise UserError(f"{where}.sources: must be a list with at least one `- source: NAME`")
+    parts = tuple(_part(entry, f"{where}.sources[{index}]", folder) for index, entry in enumerate(sources))
+    return Task(name, parts, kind, _limit(content, where))
+
+
+def _part(entry: object, where: str, folder: Path) -> Part:
+    settings = _mapping(entry, where)
+    limit = _limit(settings, where)
+    settings.pop("limit", None)
+    reader = settings.pop("source", None)
+    if not isinstance(reader, str):
+        raise UserError(f"{where}: names no source; write for example {{source: files, path: my_text/*.txt}}")
+    return Part(registry.build("sources", reader, settings, where, folder=str(folder)), limit)
+
+
+def _limit(content: Mapping[str, Any], where: str) -> int | None:
+    return size(content["limit"], f"{where}.limit") if "limit" in content else None
+
+
+def _shares(content: object) -> Shares:
+    """Check the `split` block: shares strictly between 0 and 1 that leave something to train on."""
+    rule = {"validation": 0.02, "test": 0.05, "seed": 0} | _mapping(content, "split")
+    _check_keys(rule, "split", required=("validation", "test", "seed"))
+    for key in ("validation", "test"):
+        if not isinstance(rule[key], float) or not 0 < rule[key] < 1:
+            raise UserError(f"split.{key}: {rule[key]!r} is not a share between 0 and 1, such as 0.05")
+    if rule["validation"] + rule["test"] >= 1:
+        raise UserError("split: validation and test together leave no documents to train on")
+    return Shares(rule["validation"], rule["test"], _whole(rule["seed"], "split.seed"))
+
+
+def _whole(value: object, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise UserError(f"{where}: {value!r} is not a whole number of at least 0")
+    return value
+
+
+def _mapping(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: must hold `key: value` lines, not {value!r}")
+    return dict(value)
+
+
+def _check_keys(content: Mapping[str, Any], where: str, required: Sequence[str], optional: Sequence[str] = ()) -> None:
+    for key in content:
+        if key not in (*required, *optional):
+            raise UserError(registry.unknown(f"{where}: key", key, (*required, *optional)))
+    for key in required:
+        if key not in content:
+            raise UserError(f"{where}: key {key!r} is missing")
+
+
+def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay overrides over `base`: mappings key by key, anything else as a whole; "a.b" means b inside a."""
+    merged = dict(base)
+    for key, value in overrides.items():
+        head, _, rest = key.partition(".")
+        value = {rest: value} if rest else value
+        inner = merged.get(head)
+        merged[head] = _merge(inner if isinstance(inner, dict) else {}, value) if isinstance(value, Mapping) else value
+    return merged

@@ -1,0 +1,1 @@
+"""One stage of training: learner, objective, curve, checkpoints, processes."""

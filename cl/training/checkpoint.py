@@ -1,0 +1,156 @@
+"""State of an unfinished train node: saved while it trains, restored after a crash, bit for bit.
+
+    checkpoint/000120/  model, optimizer, methods, random: safetensors; state.json: step, points, seconds
+
+A checkpoint is written beside the old one and renamed when complete; only the newest is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cl.methods.method import Method
+from cl.training import distributed
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Optimizer state as named tensors: `PARAMETER_INDEX/NAME`; parameter groups are settings and not stored."""
+    state = optimizer.state_dict()["state"]
+    named = {
+        f"{index}/{name}": value if isinstance(value, Tensor) else torch.tensor(value)
+        for index, values in state.items()
+        for name, value in values.items()
+    }
+    return {name: value.contiguous() for name, value in distributed.collected(named).items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Inverse of `optimizer_tensors`, for an optimizer over the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for key, value in tensors.items():
+        index, name = key.split("/")
+        state.setdefault(int(index), {})[name] = distributed.like(value, parameters[int(index)])
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def method_tensors(methods: Sequence[Method]) -> dict[str, Tensor]:
+    """State of all methods: `POSITION.CLASS/NAME`; a class that occurs twice keeps its states apart."""
+    return {
+        f"{_place(methods, method)}/{name}": value.detach().contiguous()
+        for method in methods
+        for name, value in method.tensors().items()
+    }
+
+
+def load_methods(methods: Sequence[Method], tensors: Mapping[str, Tensor]) -> None:
+    """Inverse of `method_tensors`; a method without stored state is left as it is."""
+    for method in methods:
+        prefix = _place(methods, method) + "/"
+        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if own:
+            method.load(own)
+
+
+def _place(methods: Sequence[Method], method: Method) -> str:
+    same = [other for other in methods if type(other) is type(method)]
+    return f"{type(method).__name__}.{same.index(method)}"
+
+
+def random_state() -> dict[str, Tensor]:
+    """State of every torch generator in use; several processes seed every step anew, and need none of a GPU's."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available() and distributed.world() == 1:
+        state |= {f"cuda.{i}": value for i, value in enumerate(torch.cuda.get_rng_state_all())}
+    return state
+
+
+def restore_random(state: Mapping[str, Tensor]) -> None:
+    """Inverse of `random_state`."""
+    torch.set_rng_state(state["cpu"])
+    for name, value in state.items():
+        place = int(name.removeprefix("cuda.")) if name.startswith("cuda.") else None
+        if place is not None and place < torch.cuda.device_count():  # there may have been more
+            torch.cuda.set_rng_state(value, place)
+
+
+def save(
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    methods: Sequence[Method],
+    extra: dict[str, Any],
+) -> None:
+    """Write a checkpoint after `step` optimizer steps; it replaces the older ones once it is complete.
+
+    Of several processes the first one writes what all have gathered; so any number of them can go on from it.
+    """
+    weights = {n: value.contiguous() for n, value in distributed.collected(_untied(_changing(model))).items()}
+    moments = optimizer_tensors(optimizer)
+    if distributed.rank():
+        return
+    new = folder / f"{step:09d}.new"
+    shutil.rmtree(new, ignore_errors=True)  # left by a process that was killed while writing
+    new.mkdir(parents=True)
+    save_file(weights, new / "model.safetensors")
+    save_file(moments, new / "optimizer.safetensors")
+    save_file(method_tensors(methods), new / "methods.safetensors")
+    save_file(random_state(), new / "random.safetensors")
+    (new / "state.json").write_text(json.dumps({"step": step, **extra}), encoding="utf-8")
+    new.rename(folder / f"{step:09d}")
+    for old in folder.iterdir():
+        if old.name != f"{step:09d}":
+            shutil.rmtree(old)
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest complete checkpoint, or None."""
+    found = [path for path in folder.glob("*") if not path.name.endswith(".new")] if folder.exists() else []
+    return max(found, default=None)
+
+
+def restore(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, methods: Sequence[Method]
+) -> dict[str, Any]:
+    """Load a checkpoint into its objects, random generators included; returns its `extra` with the step."""
+    model.load_state_dict(_tied(load_file(path / "model.safetensors"), _changing(model)), strict=False)
+    load_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
+    load_methods(methods, load_file(path / "methods.safetensors"))
+    restore_random(load_file(path / "random.safetensors"))
+    state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    return state
+
+
+def _untied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each storage once: safetensors refuses tied weights."""
+    return {names[-1]: weights[names[-1]] for names in _sharing(weights)}
+
+
+def _tied(weights: dict[str, Tensor], full: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add the names that share a storage with a stored one."""
+    stored = {name: weights[known] for names in _sharing(full) for known in names if known in weights for name in names}
+    return {name: distributed.like(stored[name], value) for name, value in full.items()}
+
+
+def _sharing(weights: Mapping[str, Tensor]) -> list[list[str]]:
+    """Names by storage."""
+    found: dict[int, list[str]] = {}
+    for name, value in weights.items():
+        own = distributed.here(value)
+        found.setdefault(own.data_ptr() if own.numel() else id(value), []).append(name)
+    return list(found.values())
+
+
+def _changing(model: nn.Module) -> dict[str, Tensor]:
+    """What training can change: trained parameters and buffers, by name; frozen weights come from the parent state."""
+    frozen = {name for name, value in model.named_parameters(remove_duplicate=False) if not value.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}

@@ -1,0 +1,246 @@
+"""The learner: a LightningModule that holds the model and the strategy's methods.
+
+One Lightning batch is one optimizer step: `training_step` walks through its micro-batches, sums the loss in
+nats, divides by the tokens of the whole step, adds the methods' terms, clips and updates. So accumulation and
+micro-batch size cannot change the loss, steps are counted by us, and gradient clipping works with the fused
+AdamW under mixed precision (Lightning's own clipping refuses the pair). Rows that a method takes for itself are left
+out of all that, and handed to its `step_terms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from cl.config.train import Train
+from cl.data.batches import Batch
+from cl.data.sampling import Reading
+from cl.errors import UserError
+from cl.methods.method import Method, MicroBatch, Progress, Step, check_together
+from cl.models import adapters, losses
+from cl.models.distillation import Teacher
+from cl.models.forward import TokenLoss
+from cl.models.losses import Outputs
+from cl.training import distributed
+
+TASK = ""  # name of the task loss among the parts of an objective
+T = TypeVar("T")
+
+
+class Learner(pl.LightningModule):
+    """Trains a causal language model on packed rows with a strategy's methods.
+
+    model: transformers causal LM; train: settings; methods: in order; separator: id that starts a document;
+    total: optimizer steps of the whole stage (for schedules); start: steps of it done before; t: 1-based
+    stage; readings: what the first column of a batch's `origin` counts; compiled: use torch.compile.
+    Its `teachers` are those of the methods that asked for one, by their place: what it says of some rows.
+    An ordinary LightningModule: it also trains in a plain `Trainer.fit` with a loader of one `cl.data.batches.Batch`
+    per optimizer step.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        train: Train,
+        methods: Sequence[Method] = (),
+        *,
+        separator: int,
+        total: int,
+        start: int = 0,
+        t: int = 1,
+        readings: Sequence[Reading] = (),
+        compiled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.settings, self.methods = model, train, list(methods)
+        self.total, self.step, self.t, self.readings = total, start, t, readings
+        self.compiled = compiled
+        self.teachers: dict[int, Callable[[Batch], Teacher]] = {}
+        self.token_loss = TokenLoss(model, separator, train.boundaries)
+        _check_room(model, train.sequence)
+        self.looks = any(
+            type(method).loss_terms is not Method.loss_terms or type(method).token_terms is not Method.token_terms
+            for method in self.methods
+        )
+        self._loss: Callable[[Batch], Tensor] = self.token_loss.total
+        self._outputs: Callable[[Batch], Outputs] = self.token_loss.outputs
+        if compiled:
+            self._loss = torch.compile(self._loss, dynamic=False)
+            self._outputs = torch.compile(self._outputs, dynamic=False)
+        self.seed = torch.initial_seed()
+        self.last: dict[
+            str, Any
+        ] = {}  # of the last step: loss (None where no row was left to it), terms, grad_norm, lr
+        if train.gradient_checkpointing:
+            # renamed in transformers 5, where the old name warns
+            getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+
+    def configure_model(self) -> None:
+        """Shard the model where the Trainer's strategy has a mesh of devices: FSDP.
+
+        Raises UserError for a method that several processes cannot train with.
+        """
+        if distributed.world() > 1:
+            check_together(self.methods, sharded=self.device_mesh is not None)
+        if self.device_mesh is None:
+            return
+        distributed.shard(self.token_loss, self.device_mesh["data_parallel"])
+        self._outputs = self.token_loss.outputs
+
+    def on_fit_start(self) -> None:
+        """Training mode: transformers hands models over in evaluation mode, and Lightning leaves that as it is."""
+        self.train()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW, fused; weight decay on matrices only."""
+        return build_optimizer(self.model, self.settings)
+
+    def learning_rate(self, step: int) -> float:
+        """Peak rate times the factor of the first method that gives one; constant where none does."""
+        for method in self.methods:
+            factor = method.schedule(Progress(step, self.total, self.t))
+            if factor is not None:
+                return self.settings.lr * factor
+        return self.settings.lr
+
+    def training_step(self, batch: Batch, batch_index: int) -> None:
+        """One optimizer step. What happened is left in `last`, as tensors."""
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        rate = self.learning_rate(self.step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_factor", 1.0)  # multiplied, never overwritten
+        optimizer.zero_grad(set_to_none=True)
+        if (world := distributed.world()) > 1:  # dropout: other rows, other numbers, and the same after a resumption
+            torch.manual_seed(((self.seed * 1_000_003 + self.step) * world + distributed.rank()) % 2**63)
+        own, taken = self._divide(batch)
+        loss, terms = self._accumulate(own) if len(own.ids) else (None, {})
+        terms |= self._beside(taken)
+        norm = nn.utils.clip_grad_norm_([p for p in self.parameters() if p.requires_grad], self.settings.clip)
+        norm = distributed.whole(norm)
+        optimizer.step()
+        self.step += 1
+        self.last = {"loss": loss, "terms": terms, "grad_norm": norm, "lr": rate}
+
+    def _beside(self, taken: Batch | None) -> dict[str, Tensor]:
+        """What methods do once per step, in fp32 but for forward passes of the rows they took; returns their terms."""
+        device = self.model.device.type
+        as_it_is = partial(
+            torch.autocast, device, torch.get_autocast_dtype(device), enabled=torch.is_autocast_enabled(device)
+        )
+
+        def outputs(batch: Batch) -> Outputs:
+            with as_it_is():
+                return self.token_loss.outputs(batch)
+
+        def loss(batch: Batch) -> Tensor:
+            with as_it_is():
+                return self.token_loss.total(batch)
+
+        at = Step(self.model, self.step, taken, self.readings, outputs, loss)
+        with torch.autocast(device, enabled=False):  # penalties are small sums of products: bf16 would round them away
+            penalties = _named((method, method.step_terms(at)) for method in self.methods)
+            if penalties:
+                with self._alone():  # the same in all processes
+                    self.manual_backward(torch.stack(list(penalties.values())).sum())
+            for method in self.methods:
+                method.after_backward(at)
+        return {name: value.detach() / distributed.world() for name, value in penalties.items()}
+
+    def _divide(self, batch: Batch) -> tuple[Batch, Batch | None]:
+        """The rows of the task loss, and those that a method takes. Raises UserError where two methods take rows."""
+        masks = [method.takes(batch, self.readings) for method in self.methods]
+        given = [(method, mask) for method, mask in zip(self.methods, masks, strict=True) if mask is not None]
+        if len(given) > 1:
+            names = " and ".join(type(method).__name__ for method, _ in given)
+            raise UserError(f"strategy: {names} take rows out of the task loss, only one may; leave one of them out")
+        if not given or not given[0][1].any():
+            return batch, None
+        return batch.at(~given[0][1]), batch.at(given[0][1])
+
+    def _accumulate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Backward through all micro-batches; returns this process's part of the step's mean loss and further terms."""
+        count, world = distributed.summed(batch.learned(), batch.ids.device), distributed.world()
+        sums: dict[str, Tensor] = {}
+        parts = batch.split(self.settings.micro_batch or len(batch.ids))
+        for place, part in enumerate(parts, 1):
+            objective, found = self._objective(part, count)
+            with self._alone() if place < len(parts) else nullcontext():
+                self.manual_backward(objective * world if world > 1 else objective)  # gradients become a mean
+            for name, value in found.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+        return sums.pop(TASK), sums
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """In which gradients stay in this process; with FSDP they never do, for no process could hold them."""
+        if distributed.world() > 1 and isinstance(self.trainer.strategy, DDPStrategy):
+            return self.trainer.strategy.block_backward_sync()
+        return nullcontext()
+
+    def _objective(self, part: Batch, count: Tensor | int) -> tuple[Tensor, dict[str, Tensor]]:
+        """A micro-batch's part of the step's objective, and what it consists of, without a graph, by name."""
+        if not self.looks:
+            objective = self._loss(part) / count
+            return objective, {TASK: objective.detach()}
+        outputs = self._outputs(part)
+        shown = [(method, self._shown(place, part, outputs)) for place, method in enumerate(self.methods)]
+        of_tokens = _named((method, method.token_terms(seen)) for method, seen in shown)
+        total, each = losses.fused(outputs, list(of_tokens.values())) if of_tokens else (losses.total_nll(outputs),) * 2
+        values = dict(zip([TASK, *of_tokens], each.detach().reshape(-1) / count, strict=True))
+        objective, share = total / count, part.learned() / count
+        for name, value in _named(((method, method.loss_terms(seen)) for method, seen in shown), of_tokens).items():
+            objective = objective + share * value
+            values[name] = share * value.detach()
+        return objective, values
+
+    def _shown(self, place: int, part: Batch, outputs: Outputs) -> MicroBatch:
+        teacher = partial(self.teachers[place], part) if place in self.teachers else None
+        under = partial(self.token_loss.under, part)
+        return MicroBatch(self.model, part, self.step, outputs, under, self.readings, teacher)
+
+
+def _check_room(model: Any, sequence: int) -> None:
+    """Raises UserError where a prompt and a row together exceed the model's context."""
+    prompt, context = adapters.prompt(model), getattr(model.config, "max_position_embeddings", None)
+    if prompt is not None and context is not None and len(prompt) + sequence > context:
+        exceeds = f"{sequence} and a prompt of {len(prompt)} tokens exceed the model's context of {context}"
+        raise UserError(f"train.sequence: {exceeds}; lower one of them")
+
+
+def _named(found: Iterable[tuple[Method, dict[str, T]]], others: Iterable[str] = ()) -> dict[str, T]:
+    """The terms of all methods. Raises UserError where two have one name, or one of the others'."""
+    terms: dict[str, T] = {}
+    taken = set(others)
+    for method, own in found:
+        if twice := taken & own.keys():
+            name = f"{type(method).__name__}: term {sorted(twice)[0]!r}"
+            raise UserError(f"strategy: {name} has the name of another method's; give it another")
+        terms |= own
+        taken |= own.keys()
+    return terms
+
+
+def build_optimizer(model: nn.Module, train: Train) -> torch.optim.AdamW:
+    """AdamW (arXiv 2403.08763, section 3) with weight decay on tensors of two or more dimensions.
+
+    A parameter may carry an attribute `lr_factor`, by which its learning rate is multiplied.
+    """
+    trained: dict[float, list[nn.Parameter]] = {1.0: []}
+    for p in model.parameters():
+        if p.requires_grad:
+            trained.setdefault(getattr(p, "lr_factor", 1.0), []).append(p)
+    groups = [
+        {"params": [p for p in own if (p.ndim >= 2) == matrices], "weight_decay": decay, "lr_factor": factor}
+        for factor, own in trained.items()
+        for matrices, decay in ((True, train.weight_decay), (False, 0.0))
+    ]
+    return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps, fused=True)

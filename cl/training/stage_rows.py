@@ -1,0 +1,67 @@
+"""The rows of a stage: its starting ledger, the batch of each step, and the rows it trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cl.data.batches import Batch, Rows, collate
+from cl.data.mixture import Ledger, Plan
+from cl.graph.stored import result_of
+from cl.training import distributed
+
+MEMORY = "memory.safetensors"
+
+
+def starting_ledger(spec: Mapping[str, Any], inputs: Mapping[str, Path], sources: Mapping[str, Rows]) -> Ledger:
+    """What was consumed before the stage: the parent's ledger, and tasks that a pretrained model knows.
+
+    A stage that continues inside its parent's starts from the ledger with which the parent started, and so
+    reads the same plan.
+    """
+    parent = result_of(inputs["state"])
+    name = "ledger_before" if spec["continues"] else "ledger"
+    ledger = Ledger.from_json(parent[name]) if name in parent else Ledger()
+    for task, tokens in spec["known"].items():
+        if task in sources and task not in ledger.accounts:
+            ledger = ledger.known(task, len(sources[task]), spec["seed"], tokens)
+    return ledger
+
+
+def starting_optimizer(spec: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, Tensor] | None:
+    """Tensors of the optimizer that a stage goes on with; None: it begins with a fresh one."""
+    return load_file(inputs["state"] / "optimizer.safetensors") if spec["optimizer"] == "keep" else None
+
+
+class Batches(Dataset[Batch]):
+    """The batch of each optimizer step of a plan, or this process's part of it."""
+
+    def __init__(self, plan: Plan, sources: Mapping[str, Rows], separator: int) -> None:
+        self.plan, self.sources, self.separator = plan, sources, separator
+
+    def __getitem__(self, step: int) -> Batch:
+        part = distributed.rank(), distributed.world()
+        rows = (self.sources[source][row] for source, row in self.plan.batch(step, *part))
+        return collate(rows, self.separator, torch.from_numpy(self.plan.origin(step, *part)))
+
+    def __len__(self) -> int:
+        return self.plan.steps
+
+
+def trained(
+    ledger: Ledger, tasks: Sequence[str], sources: Mapping[str, Rows], size: int, separator: int
+) -> Iterator[Batch]:
+    """The rows of some tasks that the ledger says were trained on, each once, `size` at a time, in their stored order.
+
+    The first column of a batch's `origin` counts the tasks.
+    """
+    for place, task in enumerate(tasks):
+        for chosen in torch.from_numpy(ledger.accounts[task].trained_rows()).split(size):
+            origin = torch.stack([torch.full_like(chosen, place), chosen], 1)
+            yield collate((sources[task][row] for row in chosen.tolist()), separator, origin)

@@ -1,0 +1,1 @@
+"""Hyperparameter studies: what they search, and how trials are executed."""

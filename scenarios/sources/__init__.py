@@ -1,0 +1,1 @@
+"""The sources of documents: files, packages, benchmarks and the hub."""

@@ -1,0 +1,84 @@
+"""Text from a Hugging Face data set: a hub name, or a folder that `save_to_disk` wrote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl.errors import UserError
+from scenarios.sources.files import checked, content_hash, require_column
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class Hub:
+    """Documents from one column of a data set. Code that a data set brings is never run.
+
+    path: a local folder (relative to the folder of the scenario's file), or else a name on the hub, which is
+    downloaded when it is first used and then read from the cache of `datasets`.
+    split, config, revision: as in `datasets.load_dataset`; give a commit as revision to pin the data.
+    column: the field that is the document.
+    Raises UserError where the data set, the split or the column does not exist.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        split: str = "train",
+        column: str = "text",
+        config: str | None = None,
+        revision: str | None = None,
+        licence: str = "not stated",
+        about: str = "",
+        folder: str = ".",
+    ) -> None:
+        local = Path(folder, path)
+        self.folder = local if local.is_dir() else None
+        if self.folder and (config or revision):
+            raise UserError(f"config, revision: are for data sets on the hub, but {local} is a folder")
+        self.path = path
+        self.split = split
+        self.column = column
+        self.config = config
+        self.revision = revision
+        self.licence = licence
+        self.about = about or f"data set {path}, split {split}"
+
+    def documents(self) -> Iterator[str]:
+        """Yield the column's values."""
+        dataset = self._dataset
+        require_column(self.column, dataset.column_names, self.path)
+        for row in dataset.select_columns([self.column]):
+            yield checked(row[self.column], self.column, dataset.column_names, self.path)
+
+    def fingerprint(self) -> str:
+        """Hash of a local folder's files; on the hub the commit, or without one what `datasets` loaded."""
+        if self.folder:
+            # Its cache files (cache-*.arrow) appear as the data set is used and are not part of it.
+            files = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("cache-"))
+            content = content_hash(sorted(files))
+        elif re.fullmatch("[0-9a-f]{40}", self.revision or ""):
+            content = f"{self.path} {self.config} {self.revision}"
+        else:
+            content = self._dataset._fingerprint  # covers the resolved commit, the builder and the version
+        return f"{content} split={self.split!r} column={self.column!r}"
+
+    @cached_property
+    def _dataset(self) -> Dataset:
+        import datasets
+
+        try:
+            if self.folder is None:
+                return datasets.load_dataset(self.path, self.config, split=self.split, revision=self.revision)
+            found = datasets.load_from_disk(self.folder)
+        except (FileNotFoundError, ConnectionError, ValueError) as error:
+            raise UserError(f"path: {self.path!r} cannot be loaded: {' '.join(str(error).split())}") from error
+        if isinstance(found, datasets.Dataset):
+            return found
+        if self.split not in found:
+            raise UserError(f"split: {self.path} has no {self.split!r} (splits: {', '.join(found)})")
+        return found[self.split]

@@ -1,0 +1,1 @@
+"""Methods that train low-rank updates, prompts or subspaces instead of all weights."""

@@ -1,0 +1,1 @@
+"""Methods that align the form of answers after a task is learned."""

@@ -1,0 +1,1 @@
+"""Methods that answer by a classifier on the language model."""

@@ -1,0 +1,1 @@
+"""Methods that evaluate a merge of the trained states."""

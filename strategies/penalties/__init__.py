@@ -1,0 +1,1 @@
+"""Methods that hold parameters which mattered to earlier tasks."""
