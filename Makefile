@@ -1,7 +1,7 @@
 # GNU make and Python >= 3.11 are assumed; everything else is installed into .venv, once.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast lint types layers bench clean
+.PHONY: help venv demo test test-fast lint types layers bench docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -65,6 +65,10 @@ bench: $(STAMP)  ## tokens per second against a bare training loop, and what eac
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/strategies.py
 
+docs: export NO_MKDOCS_2_WARNING := true
+docs: $(STAMP)  ## the documentation as a site, in site/ (a dead link is an error)
+	$(BIN)/mkdocs build --strict
+
 clean:  ## remove the environment, caches and build outputs; results stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find cl strategies scenarios tests benchmarks experiments -name __pycache__ -type d -prune -exec rm -rf {} +

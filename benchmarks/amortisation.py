@@ -1,11 +1,12 @@
-"""What the store saves: a comparison of six strategies, and a study of twenty trials, with it and without.
+"""Time saved by the store: a comparison of six strategies and a study of twenty trials, with and without sharing.
 
     python benchmarks/amortisation.py [--seeds=3] [--trials=20] [--tokens=8192]
 
-Five domains, six strategies x seeds, then a random search over a rate and a share of replay, each with one store for
-all and with a store for each run or trial that has tokenizer and data only, in turns: preparing those again and again
-is nothing that anybody would do. Printed: train nodes asked for, the theoretical minimum (distinct keys), executed, and
-seconds. llama-tiny, so what a node costs whatever its size weighs more than it would elsewhere.
+The comparison is five domains and six strategies x seeds; the study is a random search over a learning rate and a share
+of replay. Each runs with one store for all runs, and with a separate store per run or trial, in turns. A separate store
+starts with tokenizer and data, because nobody would prepare those again for each run. Printed are train nodes asked
+for, the theoretical minimum (distinct keys), nodes executed, and seconds. The model is llama-tiny, so the fixed cost of
+a node weighs more than with larger models.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import optuna
 from jsonargparse import auto_cli
 
-if Path(sys.path[0]) == Path(__file__).parent:  # as in the other benchmarks
+if Path(sys.path[0]) == Path(__file__).parent:  # `strategies` below is the package, not the benchmark here
     sys.path.pop(0)
 
 from cl.commands.shared import quiet
@@ -37,23 +38,23 @@ STRATEGIES = ("finetune", "rewarm", "rewarm_replay", "rewarm_replay_25", "consta
 
 
 class Count:
-    """Counts train nodes that are executed."""
+    """A listener that counts the executed train nodes."""
 
     def __init__(self) -> None:
         self.executed = 0
 
     def finished(self, node: Node, seconds: float) -> None:
-        """Count a node."""
+        """Count a train node."""
         self.executed += node.kind == "train"
 
     def progress(self, node: Node, done: int, total: int) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
     def point(self, node: Node, point: Point) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
     def started(self, node: Node) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
     waiting = found = started
 
@@ -74,7 +75,7 @@ def raw(tokens: int, strategies: Sequence[str], seeds: int) -> dict[str, Any]:
 
 
 def each_run(whole: dict[str, Any]) -> list[dict[str, Any]]:
-    """An experiment for each strategy and seed."""
+    """One experiment per strategy and seed."""
     return [
         whole | {"strategies": {label: None}, "seeds": [seed]}
         for label in whole["strategies"]
@@ -98,16 +99,22 @@ def drawn_trials(whole: dict[str, Any], count: int) -> list[dict[str, Any]]:
 
 
 def prepare(whole: dict[str, Any], folder: Path) -> None:
-    """Tokenizer and data."""
+    """Compute tokenizer and data into the store at `folder`."""
     planned = planner.build(loading.parse(whole))
     store = Store(str(folder))
     runner.run(runner.pending(planned.data.values(), store), store, Count())
 
 
 def execute(asked: Sequence[dict[str, Any]], data: Path) -> tuple[int, int, dict[bool, int], dict[bool, float]]:
-    """Run experiments one after another, each with the shared store and with one of its own, in turns.
+    """Run experiments one after another, each with the shared store and with a store of its own, in turns.
 
-    Returns train nodes asked for and distinct ones, executed ones and seconds; True: with the shared store.
+    Args:
+        asked: the experiments as plain data.
+        data: a store with tokenizer and data, copied for each new store.
+
+    Returns:
+        Train nodes asked for, distinct train nodes, executed train nodes and seconds; the last two by True (shared
+            store) and False (separate stores).
     """
     counts, keys, wanted = {True: Count(), False: Count()}, set[str](), 0
     seconds = {True: 0.0, False: 0.0}
@@ -129,7 +136,13 @@ def execute(asked: Sequence[dict[str, Any]], data: Path) -> tuple[int, int, dict
 
 
 def main(seeds: int = 3, trials: int = 20, tokens: int = 8192) -> None:
-    """Print the table."""
+    """Print the table.
+
+    Args:
+        seeds: seeds per strategy of the comparison.
+        trials: trials of the study.
+        tokens: training tokens per task.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     comparison = each_run(raw(tokens, STRATEGIES, seeds))
     study = drawn_trials(raw(tokens, ["rewarm_replay"], 1), trials)

@@ -1,10 +1,13 @@
-"""What a cache of a teacher costs and how far it is off: bytes a token, divergence, and the pull on the student.
+"""Size and accuracy of caches of a teacher's predictions: bytes per token, divergence, error of the student's gradient.
 
     python benchmarks/caches.py [--model=smollm2-135m-instruct] [--tokens=512] [--draws=64]
 
-The teacher is the packaged model on the first documents of `medicine_mixture`, the student a noisy copy of its logits.
-noise: root of the mean square of (pull of one cache - exact pull), relative to the exact pull of plain distillation,
-over tokens; bias: the same of the mean over `draws` caches, which for an unbiased one falls with their root.
+The teacher is the packaged model on the first documents of `medicine_mixture`; the student is a noisy copy of its
+logits. The *pull* is the gradient of the divergence by the student's logits.
+
+* noise: root mean square over tokens of (pull of one cache - exact pull), relative to the exact pull of plain
+  distillation.
+* bias: the same for the mean over `draws` caches; for an unbiased cache it falls with the square root of `draws`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import torch
 from jsonargparse import auto_cli
 from torch import Tensor
 
-if Path(sys.path[0]) == Path(__file__).parent:  # the package `strategies` is meant below, not the benchmark beside us
+if Path(sys.path[0]) == Path(__file__).parent:  # `strategies` below is the package, not the benchmark here
     sys.path.pop(0)
 
 from cl.config.model import Model
@@ -29,7 +32,11 @@ COUNTS = (4, 16, 64)
 
 
 def teacher_of(name: str, tokens: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Final hidden states [n, D] of running text, the output layer's weight [V, D], and the true tokens [n]."""
+    """Teacher's data on running text.
+
+    Returns:
+        Final hidden states [n, D], the output layer's weight [V, D], and the true next tokens [n].
+    """
     model = Model(name=name)
     tokenizer, defined = pretrained.load_tokenizer(model), scenario.load("medicine_mixture")
     text = "\n\n".join(map(str, scenario.split(defined.tasks["medicine"], defined).train))
@@ -41,7 +48,13 @@ def teacher_of(name: str, tokens: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def main(model: str = "smollm2-135m-instruct", tokens: int = 512, draws: int = 64) -> None:
-    """Print the table."""
+    """Print the table.
+
+    Args:
+        model: name of the teacher.
+        tokens: tokens of text.
+        draws: caches per kind of sampled cache.
+    """
     torch.manual_seed(0)
     hidden, head, gold = teacher_of(model, tokens)
     logits = hidden @ head.T
@@ -68,7 +81,18 @@ def spread(
     name: str, kept: Callable[[], Sampled], log_q: Tensor, q: Tensor, gold: Tensor, exact: Tensor, norm: Tensor,
     draws: int,
 ) -> None:  # fmt: skip
-    """A line of the table: caches of one kind, made so many times."""
+    """Print one line of the table: caches of one kind, made `draws` times.
+
+    Args:
+        name: name of the line.
+        kept: makes one cache.
+        log_q: the student's log-probabilities [n, V].
+        q: the student's probabilities [n, V].
+        gold: the true tokens [n].
+        exact: exact pull [n, V].
+        norm: norm of the exact pull of plain distillation.
+        draws: number of caches.
+    """
     total, noise, kl = torch.zeros_like(exact), 0.0, 0.0
     for _ in range(draws):
         of = divergence(log_q, q, kept(), gold, swap=True)
@@ -81,7 +105,7 @@ def spread(
 
 
 def row(name: str, size: int, kl: Tensor, swap: Tensor, noise: float, bias: float) -> None:
-    """Print a line of the table."""
+    """Print one line of the table."""
     print(
         f"{name:14} {size:11,} {float(kl.mean()):7.4f} {float(swap.mean()):7.4f} {noise:7.3f} {bias:7.3f}", flush=True
     )

@@ -2,8 +2,8 @@
 
     python benchmarks/cross_entropy.py [--tokens=1024] [--width=576] [--vocabulary=49152] [--rounds=3]
 
-Forward and backward of the output layer with its loss, fp32, each arm in a process of its own, alternating. Memory is
-the growth of the largest resident set over what the inputs take.
+Forward and backward pass of the output layer with its loss in fp32, each arm in its own process, alternating. Memory is
+the growth of the largest resident set during the passes, without the inputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ARMS = {"whole": "logits of all tokens at once (PyTorch)", "chunked": "logits in
 
 
 def measure(arm: str, tokens: int, width: int, vocabulary: int) -> dict[str, float]:
-    """Median seconds of three passes after one to warm up, and the growth of peak memory in MB."""
+    """Median seconds of three passes after one warm-up pass, and the growth of peak memory in MB."""
     import torch
 
     from cl.models import losses
@@ -44,7 +44,15 @@ def measure(arm: str, tokens: int, width: int, vocabulary: int) -> dict[str, flo
 
 
 def main(tokens: int = 1024, width: int = 576, vocabulary: int = 49152, rounds: int = 3, arm: str = "") -> None:
-    """Print a table of both arms; with `arm`, measure that one and print JSON."""
+    """Print a table of both arms.
+
+    Args:
+        tokens: number of tokens.
+        width: width of the hidden states.
+        vocabulary: number of output classes.
+        rounds: measurements per arm.
+        arm: measure only this arm, in this process, and print JSON.
+    """
     if arm:
         print(json.dumps(measure(arm, tokens, width, vocabulary)))
         return

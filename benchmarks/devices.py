@@ -1,11 +1,11 @@
-"""Two processes in place of one: how far each strategy's results are apart, or why it is refused.
+"""Two processes instead of one: difference between the results of each strategy, or the reason why it is refused.
 
     python benchmarks/devices.py [--distributed=ddp] [--strategies=[ewc,reglora]] [--steps=12]
 
-Every named strategy learns two tasks with a fresh model of 0.1 M parameters: text (`tiny`), or the streams behind it in
-STREAMS where it needs other sets, once by one process and once by two on this machine. Printed: the largest relative
-difference of a loss in the last row of R; and of the loss and of the gradient's norm at a point of the curves (AdamW
-forgives a gradient of another length, a norm does not).
+Every named strategy learns two tasks with a new model of 0.1 M parameters, once in one process and once in two
+processes on this machine. The data are text (`tiny`), or the first later stream of STREAMS that the strategy can learn.
+Printed are the largest relative differences of a loss in the last row of R, and of the loss and the gradient norm at
+any point of the curves. The norm is included because AdamW hides a wrong length of the gradient.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
-if Path(sys.path[0]) == Path(__file__).parent:  # as in the other benchmarks
+if Path(sys.path[0]) == Path(__file__).parent:  # `strategies` below is the package, not the benchmark here
     sys.path.pop(0)
 
 from cl import registry
@@ -34,19 +34,19 @@ STREAMS = ("tiny", "instructions_small", "medicine_mixture")
 
 
 class Silent:
-    """A listener that hears nothing."""
+    """A listener that does nothing."""
 
     def finished(self, node: Node, seconds: float) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
     def progress(self, node: Node, done: int, total: int) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
     def point(self, node: Node, point: Point) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
     def started(self, node: Node) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
     waiting = found = started
 
@@ -73,7 +73,7 @@ Figures = tuple[list[float], list[float], list[float]]
 
 
 def figures(spec: dict[str, Any], store: Store) -> Figures:
-    """Losses of the last row of R; training losses and norms of the gradient at all points."""
+    """Losses of the last row of R; training losses and gradient norms at all points."""
     with quiet():
         (run,) = planner.build(loading.parse(spec)).runs
         nodes = [*(plan.node for plan in run.stages), *run.rows.values()]
@@ -85,12 +85,12 @@ def figures(spec: dict[str, Any], store: Store) -> Figures:
 
 
 def apart(one: list[float], two: list[float]) -> float:
-    """The largest relative difference."""
+    """The largest relative difference between two lists."""
     return max(abs(a - b) / abs(a) for a, b in zip(one, two, strict=True))
 
 
 def compared(strategy: str, distributed: str, steps: int, folder: str) -> str:
-    """A line about a strategy, on the first stream that it can learn."""
+    """The line of a strategy, measured on the first stream that it can learn."""
     words = ""
     for scenario in STREAMS:
         one, two = (raw(strategy, scenario, steps, devices, distributed) for devices in (1, 2))
@@ -110,7 +110,13 @@ def compared(strategy: str, distributed: str, steps: int, folder: str) -> str:
 
 
 def main(strategies: list[str] | None = None, distributed: str = "ddp", steps: int = 12) -> None:
-    """Run every strategy and print its line."""
+    """Run every strategy and print its line.
+
+    Args:
+        strategies: names of strategies; by default all.
+        distributed: `ddp` or another mode of `train.distributed`.
+        steps: optimizer steps per task.
+    """
     with tempfile.TemporaryDirectory() as folder:
         for strategy in strategies or registry.names("strategies"):
             print(f"{strategy:22} {compared(strategy, distributed, steps, folder)}", flush=True)

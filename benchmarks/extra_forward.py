@@ -1,4 +1,4 @@
-"""What a second forward pass alone costs: the floor of every method that distils from a live teacher."""
+"""Cost of one more forward pass alone: the lower bound of every method that distils from a live teacher."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from cl.methods.method import Method, MicroBatch
 
 
 class ExtraForward(Method):
-    """Runs the model once more on each micro-batch in evaluation mode, without a graph, and does nothing with it."""
+    """Runs the model once more on each micro-batch in evaluation mode, without a graph, and ignores the output."""
 
     def active(self, t: int) -> bool:
-        """Where LwF is."""
+        """Whether LwF would be active."""
         return t > 1
 
     def loss_terms(self, batch: MicroBatch) -> dict[str, Tensor]:

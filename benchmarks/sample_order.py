@@ -1,10 +1,11 @@
-"""What the estimate of an order costs beside a retraining, by tokens a batch, supports and readout.
+"""Cost of estimating an order relative to a retraining, by tokens per batch, support points and readout.
 
     python benchmarks/sample_order.py [--batches=16] [--rows="[8,32,128]"] [--rounds=5]
 
-llama-tiny-scaled on random tokens: cost does not depend on what they say. A retraining is timed as `cl order record`
-does it, an estimate as one of a block of 128; both take turns, and the ratio is the median over rounds, so drift of the
-machine cancels. Prepared: retrainings that the grid and the reference runs are worth, of two sets of 512 tokens.
+llama-tiny-scaled on random tokens: the cost does not depend on the content. A retraining is timed as `cl order record`
+does it, an estimate as one of a block of 128. Both alternate, and the ratio is the median over rounds, so that drift of
+the machine cancels. Column *prepared*: cost of the grid and the reference runs in retrainings, with two sets of 512
+tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 import torch
 from jsonargparse import auto_cli
 
-if Path(sys.path[0]) == Path(__file__).parent:  # as in the other benchmarks
+if Path(sys.path[0]) == Path(__file__).parent:  # `strategies` below is the package, not the benchmark here
     sys.path.pop(0)
 
 from cl.config.model import Model
@@ -37,7 +38,7 @@ TARGETS = {"one": 8, "two": 8}  # rows of each set
 
 
 def stream_of(batches: int, rows: int) -> Stream:
-    """Random batches of so many rows."""
+    """A stream of random batches of `rows` rows each."""
     model = pretrained.create(Model("llama-tiny-scaled"), VOCABULARY, 0, 0, SEQUENCE)
     train = Train(lr=3e-4, sequence=SEQUENCE, batch=rows, precision="fp32", compile=False)
     learner = Learner(model, train, [], separator=0, total=batches)
@@ -51,7 +52,7 @@ def stream_of(batches: int, rows: int) -> Stream:
 
 
 def ratio(estimator: Estimator, rounds: int) -> float:
-    """Orders estimated in the time of a retraining."""
+    """Orders estimated in the time of one retraining, median over rounds."""
     stream, start = estimator.stream, estimator.grid.supports.start
     asked, found = references.drawn(len(stream.batches), BLOCK, seed=1), []
     for each in range(rounds + 1):  # the first warms up
@@ -64,7 +65,13 @@ def ratio(estimator: Estimator, rounds: int) -> float:
 
 
 def main(batches: int = 16, rows: list[int] = [8, 32, 128], rounds: int = 5) -> None:  # noqa: B006
-    """Print the table."""
+    """Print the table.
+
+    Args:
+        batches: batches of the stream.
+        rows: rows per batch, one part of the table for each.
+        rounds: measurements per line.
+    """
     print(f"{'tokens a batch':>14} {'supports':>8} {'prepared':>8} {'orders per retraining:':>22} quadratic  forward")
     for count in rows:
         for stars in (False, True):

@@ -1,13 +1,14 @@
-"""What each strategy costs beside sequential LoRA: step time and peak memory of the second task.
+"""Cost of each strategy relative to sequential LoRA: step time and peak memory of the second task.
 
     python benchmarks/strategies.py [--model=smollm2-135m-instruct] [--steps=12] [--arms=[reglora,lora_ewc]]
 
-Every arm trains the second of three instruction tasks (`instructions_small`) from the state after the first. Time:
-groups of arms train in one process, one step of each in turn, sequential LoRA in every group; a ratio is the median
-over steps of an arm's time for a step to sequential LoRA's for the step of that number, so a drift of the machine
-cancels.
-Memory: each arm in a process of its own, the largest resident set, loading included. Loading, consolidation and the
-first steps (WARM_UP) are not in the time; looks are off.
+Every arm trains the second of three instruction tasks (`instructions_small`) from the state after the first.
+
+* Time: groups of arms train in one process, one step of each in turn, with sequential LoRA in every group. A ratio is
+  the median over steps of an arm's time for a step divided by sequential LoRA's time for the step with the same number,
+  so drift of the machine cancels. Loading, consolidation and the first steps (WARM_UP) are not counted; in-task
+  evaluation is off.
+* Memory: the largest resident set of a separate process per arm, loading included.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import turns  # type: ignore[import-not-found]  # beside this file
+import turns  # type: ignore[import-not-found]  # in the folder of this file
 from jsonargparse import auto_cli
 
-if Path(sys.path[0]) == Path(__file__).parent:  # the package `strategies` is meant below, not the benchmark beside us
+if Path(sys.path[0]) == Path(__file__).parent:  # `strategies` below is the package, not the benchmark here
     sys.path.pop(0)
 
 BASE = "lora_sequential"
@@ -51,7 +52,7 @@ IMPLIED = {
 
 
 def node_of(model: str, strategy: str, steps: int, store: str) -> Any:
-    """The train node of the second task, which has so many steps."""
+    """The train node of the second task with `steps` steps."""
     from cl.config.loading import parse
     from cl.graph import planner
 
@@ -80,7 +81,15 @@ def main(
     store: str = "",
     memory: str = "",
 ) -> None:
-    """Print a table; with `store`, do one part of it in this process and print JSON."""
+    """Print a table; with `store` or `memory`, measure one part in this process and print JSON.
+
+    Args:
+        model: name of the model.
+        steps: steps per arm.
+        arms: strategies to measure; by default all of IMPLIED.
+        store: folder of the store; set by the script for its own processes.
+        memory: arm whose memory is measured; set by the script for its own processes.
+    """
     title, options = f"{model}, second task, batch 8", [__file__, f"--model={model}"]
     turns.run(partial(node_of, model), IMPLIED, title, options, steps=steps, arms=arms, store=store, memory=memory)
 

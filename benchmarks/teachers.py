@@ -1,9 +1,9 @@
-"""What a teacher costs beside plain continual pre-training: step time and peak memory of each kind.
+"""Cost of a teacher relative to plain continual pre-training: step time and peak memory of each kind.
 
     python benchmarks/teachers.py [--model=smollm2-135m-instruct] [--sequence=1024] [--batch=1] [--steps=8]
 
-All parameters are trained on packed text; LoRA arms are beside LoRA in a table of their own (`--adapters=true`). See
-`turns.py` for how arms are timed. The pass that fills a cache is not in the step: every later trial finds it.
+All parameters are trained on packed text; with `--adapters=true` all arms train LoRA and are compared with LoRA. See
+`turns.py` for the timing. The pass that fills a cache is not part of a step, because every later trial finds the cache.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import turns  # type: ignore[import-not-found]  # beside this file
+import turns  # type: ignore[import-not-found]  # in the folder of this file
 from jsonargparse import auto_cli
 
-if Path(sys.path[0]) == Path(__file__).parent:  # the package `strategies` is meant below, not the benchmark beside us
+if Path(sys.path[0]) == Path(__file__).parent:  # `strategies` below is the package, not the benchmark here
     sys.path.pop(0)
 
 IMPLIED = {
@@ -32,7 +32,7 @@ LIVE = {"adapter_off": "as frozen_copy, without a second model"}
 def node_of(
     model: str, sequence: int, batch: int, precision: str, adapters: bool, arm: str, steps: int, store: str
 ) -> Any:
-    """The train node of an arm, which has so many steps."""
+    """The train node of an arm with `steps` steps."""
     from cl.config.loading import parse
     from cl.graph import planner
 
@@ -68,7 +68,19 @@ def main(
     store: str = "",
     memory: str = "",
 ) -> None:
-    """Print a table; with `store`, do one part of it in this process and print JSON."""
+    """Print a table; with `store` or `memory`, measure one part in this process and print JSON.
+
+    Args:
+        model: name of the model.
+        sequence: tokens per row.
+        batch: rows per step.
+        precision: `fp32` or `bf16`.
+        adapters: train LoRA instead of all parameters.
+        steps: steps per arm.
+        arms: kinds of teacher to measure; by default all.
+        store: folder of the store; set by the script for its own processes.
+        memory: arm whose memory is measured; set by the script for its own processes.
+    """
     title = f"{model}, {'LoRA' if adapters else 'all parameters'}, batch {batch} x {sequence}, {precision}"
     options = [__file__, f"--model={model}", f"--sequence={sequence}", f"--precision={precision}"]
     options += [f"--batch={batch}", f"--adapters={str(adapters).lower()}"]

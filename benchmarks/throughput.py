@@ -1,11 +1,11 @@
-"""Training throughput and peak memory: a plain PyTorch loop, the same settings through our train node, our defaults.
+"""Training throughput and peak memory: a plain PyTorch loop, our train node at equal settings, our defaults.
 
     python benchmarks/throughput.py [--models=llama-5m,smollm2-135m-instruct] [--rounds=3] [--steps=24]
 
-Every arm runs in a process of its own, the arms alternate within a round, and ratios are taken within a round, so a
-drift of the machine cancels. Time counts from step WARM_UP to the last, everything included that the loop does then:
-tracking, progress, in-task evaluation. Peak memory is the process's largest resident set. The loss is the mean of the
-steps after the middle, in nats/token: all train nodes read the same rows, so it shows what a precision costs.
+Every arm runs in its own process. Arms alternate within a round and ratios are taken within a round, so drift of the
+machine cancels. Time counts from step WARM_UP to the last step and includes everything that the loop does in between:
+tracking, progress, in-task evaluation. Peak memory is the process's largest resident set. The loss is the mean over the
+second half of the steps in nats/token; all train nodes read the same rows, so it shows the cost of a lower precision.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
-if Path(sys.path[0]) == Path(__file__).parent:  # the package `strategies` is meant below, not the benchmark beside us
+if Path(sys.path[0]) == Path(__file__).parent:  # `strategies` below is the package, not the benchmark here
     sys.path.pop(0)
 
-WARM_UP = 3  # steps: allocation, and compilation where there is one
+WARM_UP = 3  # steps that allocate memory and compile
 SHAPES = {"llama-5m": (8, 256), "smollm2-135m-instruct": (4, 256)}
 EQUAL = {"precision": "fp32", "compile": False, "boundaries": False}
 ARMS: dict[str, dict[str, Any]] = {
     "plain": EQUAL,
     "equal": EQUAL,
-    "default": {"compile": True, "precision": "fp32"},  # what `auto` chooses without bf16 matrix units
+    "default": {"compile": True, "precision": "fp32"},  # the choice of `auto` on a machine without bf16 matrix units
     "bf16": {"compile": True, "precision": "bf16"},
 }
 ABOUT = {
     "plain": "plain PyTorch loop, fp32, eager",
     "equal": "train node, same settings, tracked",
-    "default": "train node, fp32, compiled, looks, tracked",
+    "default": "train node, fp32, compiled, validated, tracked",
     "bf16": "the same in bf16 (autocast)",
 }
 
@@ -64,7 +64,7 @@ def experiment(model: str, arm: str, steps: int, store: str) -> Any:
 
 
 def plain(graph: Any, store: Any) -> list[float]:
-    """Times after each step of a loop as anyone would write it, on the model and the rows of the first stage."""
+    """Time after each step of an ordinary PyTorch loop, on the model and the rows of the first stage."""
     import torch
 
     from cl.data.batches import rows as read_rows
@@ -89,7 +89,7 @@ def plain(graph: Any, store: Any) -> list[float]:
 
 
 def ours(graph: Any, store: Any, folder: Path) -> tuple[list[float], float]:
-    """Times after each step of the first stage's train node, tracked in SQLite and displayed, and its later loss."""
+    """Time after each step of the first train node (tracked, displayed), and its loss over the second half."""
     from rich.console import Console
 
     from cl.execution import cost_estimate, runner
@@ -98,7 +98,7 @@ def ours(graph: Any, store: Any, folder: Path) -> tuple[list[float], float]:
 
     node = graph.runs[0].stages[0].node
     tracker = Tracker(f"sqlite:///{folder}/mlflow.db", folder, graph, store, (folder / "artifacts").as_uri())
-    tracker.connected.wait()  # in a real call it connects while data are prepared
+    tracker.connected.wait()  # a real run connects while data are prepared
     times: list[float] = []
     losses: list[float] = []
 
@@ -121,7 +121,7 @@ def ours(graph: Any, store: Any, folder: Path) -> tuple[list[float], float]:
 
 
 def listener(graph: Any, todo: list[Any], store: Any) -> Any:
-    """A display for what is prepared before the clock runs."""
+    """A display for the nodes that are prepared before the measurement."""
     from rich.console import Console
 
     from cl.execution import cost_estimate
@@ -131,7 +131,7 @@ def listener(graph: Any, todo: list[Any], store: Any) -> Any:
 
 
 def measure(model: str, arm: str, steps: int, store: str) -> dict[str, float]:
-    """Run one arm in this process: tokens/s, peak memory in MB, and the loss after the middle."""
+    """Run one arm in this process: tokens/s, peak memory in MB, and the loss over the second half."""
     from cl.execution import runner
     from cl.execution.store import Store
     from cl.graph import planner
@@ -148,7 +148,15 @@ def measure(model: str, arm: str, steps: int, store: str) -> dict[str, float]:
 
 
 def main(models: str = ",".join(SHAPES), rounds: int = 3, steps: int = 24, arm: str = "", store: str = "") -> None:
-    """Print a table per model; with `arm` and `store`, measure that arm and print JSON."""
+    """Print a table per model.
+
+    Args:
+        models: names of models, separated by commas.
+        rounds: measurements per arm.
+        steps: optimizer steps per measurement.
+        arm: measure only this arm, in this process, and print JSON.
+        store: folder of the store of that measurement.
+    """
     if arm:
         print(json.dumps(measure(models, arm, steps, store)))
         return
@@ -158,11 +166,11 @@ def main(models: str = ",".join(SHAPES), rounds: int = 3, steps: int = 24, arm: 
 
 
 def compare(model: str, rounds: int, steps: int, folder: str) -> None:
-    """Alternate all arms `rounds` times and print medians, and the median of the ratios to the plain loop."""
+    """Alternate all arms `rounds` times; print medians, and the median ratio to the plain loop."""
     found: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
     for turn in range(rounds):
         for arm in ARMS:
-            # Each round has its own number of steps, so that no node of the round before is found in the store.
+            # Each round has another number of steps, so that the store holds no node of an earlier round.
             options = [f"--models={model}", f"--arm={arm}", f"--steps={steps + turn}", f"--store={folder}"]
             done = subprocess.run([sys.executable, __file__, *options], capture_output=True, text=True, check=False)
             if done.returncode:

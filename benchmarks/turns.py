@@ -1,6 +1,6 @@
-"""Arms that train in turn, one step of each at a time, so that a drift of the machine cancels in their ratios.
+"""Training of several arms in turn, one step of each at a time, so that drift of the machine cancels in their ratios.
 
-What a benchmark of training needs: the node that an arm trains, given its number of steps and a store.
+A benchmark supplies a function `NodeOf`: the train node of an arm, for a number of steps and a store.
 """
 
 from __future__ import annotations
@@ -18,47 +18,56 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-WARM_UP = 2  # steps
-TOGETHER = 5  # arms in memory at once, beside the first
+WARM_UP = 2  # steps that are not counted
+TOGETHER = 5  # arms in memory at once, in addition to the first
 NodeOf = Callable[[str, int, str], Any]
-"""The train node of an arm, which has so many steps, in a store."""
+"""Maps an arm, a number of steps and a store to the arm's train node."""
 
 
 class Silent:
-    """A listener to whom everything is one."""
+    """A listener that ignores every event."""
 
     def waiting(self, *_: Any) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     started = progress = found = point = finished = waiting
 
 
 class Turns:
-    """Lets threads step one after the other, always in the same order."""
+    """Lets threads step one after another, always in the same order.
+
+    Args:
+        arms: the arms in their order.
+    """
 
     def __init__(self, arms: list[str]) -> None:
         self.arms, self.condition, self.at = arms, threading.Condition(), 0
 
     def wait(self, arm: str) -> None:
-        """Until it is this arm's turn."""
+        """Wait until it is this arm's turn."""
         with self.condition:
             self.condition.wait_for(lambda: self.arms[self.at % len(self.arms)] == arm)
 
     def next(self) -> None:
-        """Hand over to the next arm."""
+        """End the current turn."""
         with self.condition:
             self.at += 1
             self.condition.notify_all()
 
 
 class Stepper(Silent):
-    """The listener of one arm: times its steps, and waits for its turn between them."""
+    """The listener of one arm: times its steps and waits for its turn between them.
+
+    Args:
+        arm: the arm.
+        turns: the order of all arms.
+    """
 
     def __init__(self, arm: str, turns: Turns) -> None:
         self.arm, self.turns, self.steps, self.since = arm, turns, list[float](), 0.0
 
     def progress(self, node: Any, done: int, total: int) -> None:
-        """A step has ended, or, at a node's first call, is about to begin."""
+        """End a step and wait for the next turn; the first call of a node comes before its first step."""
         self.steps.append(time.monotonic() - self.since)
         self.turns.next()
         if done < total:
@@ -67,7 +76,7 @@ class Stepper(Silent):
 
 
 def prepare(node_of: NodeOf, arm: str, steps: int, store: str) -> None:
-    """Compute all that the node stands on."""
+    """Compute all nodes that the arm's node depends on."""
     from cl.execution import runner
     from cl.execution.store import Store
 
@@ -77,7 +86,7 @@ def prepare(node_of: NodeOf, arm: str, steps: int, store: str) -> None:
 
 
 def timed(node_of: NodeOf, arms: list[str], steps: int, store: str) -> dict[str, list[float]]:
-    """Seconds of each step of each arm, the first ones left out."""
+    """Seconds of each step of each arm, without the first WARM_UP steps."""
     from cl.execution import runner
     from cl.execution.store import Store
 
@@ -91,7 +100,7 @@ def timed(node_of: NodeOf, arms: list[str], steps: int, store: str) -> dict[str,
         steppers[arm].since = time.monotonic()
         try:
             runner.run([node], found, steppers[arm])
-        except BaseException:  # the others would wait for this arm's turn to end
+        except BaseException:  # end the process: the other arms would wait for this arm forever
             traceback.print_exc()
             os._exit(1)
 
@@ -104,7 +113,7 @@ def timed(node_of: NodeOf, arms: list[str], steps: int, store: str) -> dict[str,
 
 
 def measured(node_of: NodeOf, arm: str, store: str) -> float:
-    """Peak memory in MB of this process, which trains some steps."""
+    """Peak memory in MB of this process after training WARM_UP + 1 steps."""
     from cl.execution import runner
     from cl.execution.store import Store
 
@@ -112,13 +121,21 @@ def measured(node_of: NodeOf, arm: str, store: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def run(  # a script's options, which it hands to itself
+def run(  # keyword options are those that a script passes to its own processes
     node_of: NodeOf, implied: Mapping[str, str], title: str, options: list[str], *, steps: int, arms: list[str] | None,
     store: str, memory: str,
 ) -> None:  # fmt: skip
-    """Print a table of the arms beside the first of `implied`; with `store`, do one part in this process, print JSON.
+    """Print a table of the arms relative to the first arm of `implied`; with `store` or `memory`, print JSON.
 
-    implied: what each arm should cost; options: of the script, for the processes that it starts.
+    Args:
+        node_of: the train node of an arm.
+        implied: expected cost of each arm, in words.
+        title: first line of the table.
+        options: command line of the script, for the processes that it starts.
+        steps: steps per arm.
+        arms: arms to measure; None for all.
+        store: time the arms in this process, with a store in this folder.
+        memory: measure the memory of this arm in this process.
     """
     base = next(iter(implied))
     chosen = [arm for arm in arms or implied if arm != base]
@@ -126,7 +143,7 @@ def run(  # a script's options, which it hands to itself
         print(json.dumps(measured(node_of, memory, store)))
     elif store:
         for arm in [base, *chosen]:
-            for count in (steps, WARM_UP + 1):  # of the node that is timed, and of the one whose memory is measured
+            for count in (steps, WARM_UP + 1):  # of the timed node, and of the node whose memory is measured
                 prepare(node_of, arm, count, store)
         print(json.dumps(timed(node_of, [base, *chosen], steps, store)))
     else:
@@ -136,11 +153,11 @@ def run(  # a script's options, which it hands to itself
 
 
 def _compare(implied: Mapping[str, str], base: str, arms: list[str], steps: int, options: list[str]) -> None:
-    """Time the arms in groups and measure their memory; print medians, and ratios to the first."""
-    print(f"{'arm':18} {'s/step':>7} {'x':>6} {'peak MB':>8} {'x':>6}  implied beside {base}")
+    """Time the arms in groups and measure their memory; print medians, and ratios to the first arm."""
+    print(f"{'arm':18} {'s/step':>7} {'x':>6} {'peak MB':>8} {'x':>6}  implied, relative to {base}")
     base_memory = 0.0
     for turn, group in enumerate(arms[start : start + TOGETHER] for start in range(0, len(arms), TOGETHER)):
-        # Each group has its own number of steps, so that no node of the group before is found in the store.
+        # Each group has another number of steps, so that the store holds no node of an earlier group.
         seconds = _call([*options, f"--arms=[{','.join(group)}]", f"--steps={steps + turn}"])
         for arm in [*([base] if not turn else []), *group]:
             peak = _call([*options, f"--memory={arm}"])
@@ -151,7 +168,8 @@ def _compare(implied: Mapping[str, str], base: str, arms: list[str], steps: int,
 
 
 def _call(options: list[str]) -> Any:
-    # One heap for all threads: each arm's own would keep what its activations took.
+    # One heap for all threads: separate heaps would keep the memory of each arm's activations.
+    """Run the script in a new process and return the JSON that it prints."""
     one_heap = os.environ | {"MALLOC_ARENA_MAX": "1"}
     done = subprocess.run([sys.executable, *options], capture_output=True, text=True, check=False, env=one_heap)
     if done.returncode < 0:

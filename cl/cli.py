@@ -20,7 +20,7 @@ COMMANDS = {
     "order": "estimate what another order of the batches, or of the tasks, would have come to",
     "report": "draw the report of an experiment again from its results.json",
     "scenario": "show a scenario: tasks, sizes, overlap, one example each",
-    "list": "list strategies, scenarios, models or experiments",
+    "list": "list strategies, scenarios, models, metrics or experiments",
     "store": "manage the node store: ls, gc (delete what no experiment stands on), verify (checksums)",
 }
 EXPERIMENTAL = ("run", "plan", "compare", "tune", "order")
@@ -119,7 +119,7 @@ def _add_arguments(parser: ArgumentParser, command: str) -> None:
         parser.add_argument("name", type=str, help="name or YAML path of a scenario")
         parser.add_argument("--model", type=str | None, default=None, help="count tokens with its tokenizer")
     elif command == "list":
-        parser.add_argument("kind", choices=["strategies", "scenarios", "models", "experiments"])
+        parser.add_argument("kind", choices=["strategies", "scenarios", "models", "metrics", "experiments"])
     else:
         parser.add_argument("action", choices=["ls", "gc", "verify"])
         parser.add_argument("--store", type=str, default="store", help="folder or fsspec URL")

@@ -7,11 +7,14 @@ that ships beside `cl/` and in `./KIND/` of the working directory.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
+import pkgutil
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -20,10 +23,22 @@ import yaml
 from cl.errors import UserError
 
 Definitions = Literal["strategies", "scenarios", "experiments"]
-Classes = Literal["methods", "sources"]
+Classes = Literal["methods", "sources", "probes"]
 
-TABLES: dict[Classes, tuple[str, str]] = {"methods": ("strategies", "METHODS"), "sources": ("scenarios", "SOURCES")}
+TABLES: dict[Classes, tuple[str, str]] = {
+    "methods": ("strategies", "METHODS"),
+    "sources": ("scenarios", "SOURCES"),
+    "probes": ("cl.probes.probe", "PROBES"),
+}
 """Which module holds the table NAME -> "module:Class" of a kind, and the table's name there."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """An object that is built from its name and settings: a method or a probe."""
+
+    name: str
+    settings: dict[str, Any]
 
 
 def names(kind: Definitions) -> list[str]:
@@ -94,6 +109,37 @@ def build(kind: Classes, name: str, settings: Mapping[str, Any], where: str, **o
         raise UserError(f"{where}: {error}") from error
 
 
+def settings_of(built: Any) -> dict[str, Any]:
+    """Return the settings of an object that is a dataclass: the fields of its constructor, defaults included."""
+    return {each.name: getattr(built, each.name) for each in dataclasses.fields(built) if each.init}
+
+
+def members(package: str) -> tuple[str, ...]:
+    """Return the sorted names of a package's modules, for packages in which each file adds one thing."""
+    return tuple(sorted(found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__)))
+
+
+def member(package: str, name: str, attribute: str) -> Any:
+    """Return an attribute of a module of such a package."""
+    return getattr(importlib.import_module(f"{package}.{name}"), attribute)
+
+
+def imported(path: str, where: str) -> Any:
+    """Return the object at "package.module:NAME"; modules of the working directory are found.
+
+    Raises UserError for a module that cannot be imported, or that has no such name; `where` begins the message.
+    """
+    target, _, attribute = path.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # an installed command does not see the user's own modules otherwise
+    try:
+        return getattr(importlib.import_module(target), attribute)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{where}: cannot import {path!r}: {error}") from error
+    except AttributeError as error:
+        raise UserError(f"{where}: module {target!r} has no {attribute!r}") from error
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """Return one line that says that `name` is unknown, with the closest known name and all known names."""
     known = sorted(known)
@@ -119,15 +165,7 @@ def _find(kind: Classes, name: str, where: str) -> type:
     known: dict[str, str] = {k: getattr(importlib.import_module(m), table) for k, (m, table) in TABLES.items()}[kind]
     if ":" not in name and name not in known:
         raise UserError(unknown(f"{where}: {kind}", name, [*known, "package.module:Class"]))
-    target, _, attribute = known.get(name, name).partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # an installed command does not see the user's own modules otherwise
-    try:
-        found = getattr(importlib.import_module(target), attribute)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{where}: cannot import {name!r}: {error}") from error
-    except AttributeError as error:
-        raise UserError(f"{where}: module {target!r} has no {attribute!r}") from error
+    found = imported(known.get(name, name), where)
     if not isinstance(found, type):
         raise UserError(f"{where}: {name!r} is not a class")
     return found

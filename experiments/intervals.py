@@ -1,4 +1,4 @@
-"""Means with their 95 % intervals, for the tables of these experiments."""
+"""Means over runs with their 95 % intervals, for the tables of the experiments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean over runs and half the width of its 95 % t-interval (NaN with one run)."""
+    """Mean over runs with its 95 % t-interval.
+
+    Args:
+        values: the value of each run.
+    """
 
     values: tuple[float, ...]
 
@@ -22,14 +26,18 @@ class Interval:
 
     @property
     def half(self) -> float:
-        """Half-width of the 95 % interval from Student's t with n - 1 degrees of freedom."""
+        """Half-width of the 95 % interval from Student's t with n - 1 degrees of freedom; NaN with one run."""
         n = len(self.values)
         if n < 2:
             return math.nan
         return float(stats.t.ppf(0.975, n - 1) * statistics.stdev(self.values) / math.sqrt(n))
 
     def __sub__(self, other: Interval) -> Interval:
-        """Difference of each pair of runs; raises ValueError where their numbers differ."""
+        """Difference of each pair of runs.
+
+        Raises:
+            ValueError: the numbers of runs differ.
+        """
         return Interval(tuple(a - b for a, b in zip(self.values, other.values, strict=True)))
 
     def __str__(self) -> str:

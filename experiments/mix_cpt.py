@@ -1,11 +1,11 @@
-"""Mix-CPT (arXiv 2407.10804) and its references on a small domain: what is learned, kept, and aligned by few examples.
+"""Mix-CPT (arXiv 2407.10804) and its references on a small domain: learning, retention, alignment by few examples.
 
     python experiments/mix_cpt.py [--KEY=VALUE …]
 
-Runs experiments/mix_cpt.yaml (what is stored is not trained again), then writes results/mix_cpt/table.md and plot.html:
-before and after each part, mean and 95 % t-interval over seeds, and a verdict per claim on differences over the same
-seeds. A claim holds if the interval of its difference lies on the right side of its bound, fails if on the wrong one,
-and is not decided otherwise. The bounds are ours: the paper's own figures were not read.
+Runs experiments/mix_cpt.yaml (stored nodes are not trained again), then writes results/mix_cpt/table.md and plot.html:
+values before and after each part, mean and 95 % t-interval over seeds, and a verdict per claim on differences over the
+same seeds. A claim holds if the interval of its difference lies above its bound, fails if the interval lies below, and
+is not decided otherwise. The bounds are ours: the paper's own figures were not read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cl.config import loading
 from cl.metrics.records import Cell, ExperimentResult, RunResult
 
 HERE = Path(__file__).parent
-NEAR = 0.05  # nats a token, or share of answers, that counts as "about equal"
+NEAR = 0.05  # difference in nats per token, or in the share of answers, that counts as "about equal"
 COLUMNS: dict[str, tuple[str, Callable[[Cell], float]]] = {
     "domain loss": ("medicine", lambda cell: cell.nll / cell.tokens),
     "domain answers, nats": ("findings", lambda cell: cell.nll / cell.tokens),
@@ -36,19 +36,24 @@ Arm = dict[str, Interval]
 
 
 def arms(runs: Sequence[RunResult]) -> dict[str, Arm]:
-    """The figures of each strategy at its end, over seeds, and `before` of the model before any training."""
+    """Final values of each strategy over seeds, and `before`: the values of the model before any training."""
     labels = list(dict.fromkeys(run.strategy for run in runs))
     by_label = {label: [run for run in runs if run.strategy == label] for label in labels}
     return {"before": _arm(by_label[labels[0]], 0)} | {label: _arm(own, 1) for label, own in by_label.items()}
 
 
 def _arm(runs: Sequence[RunResult], row: int) -> Arm:
+    """Values of one row of R over the runs."""
     cells = [run.matrix[row] for run in runs]
     return {column: Interval(tuple(of(cell[name]) for cell in cells)) for column, (name, of) in COLUMNS.items()}
 
 
 def verdicts(found: dict[str, Arm]) -> list[tuple[str, str, str]]:
-    """Claim, verdict and figures; each claims that the first arm's column exceeds the second's, or all but a bound."""
+    """(claim, verdict, figures) for each claim.
+
+    A claim says that a column of the first arm exceeds that of the second arm by more than a bound; the bound is -NEAR
+    for claims of "about equal".
+    """
     checked = [
         ("mixture and distillation keep general text better than plain training", "general loss",
          "rewarm", "mixture_distilled", 0.0),
@@ -88,7 +93,7 @@ def table(found: dict[str, Arm]) -> str:
 
 
 def plot(found: dict[str, Arm]) -> go.Figure:
-    """General against domain loss: down is learned, left is kept."""
+    """Loss on the domain against loss on general text: lower = learned more, further left = kept more."""
     figure = go.Figure()
     for label, arm in found.items():
         kept, learned = arm["general loss"], arm["domain loss"]

@@ -10,12 +10,20 @@ from intervals import Interval
 
 from cl.metrics.records import ExperimentResult, RunResult
 
-FLAT = 0.05  # nats/token that "nearly flat" may differ by: ours, the paper gives .01 at 405 M parameters
+FLAT = 0.05  # largest difference in nats/token of "nearly flat": our bound; the paper gives .01 at 405 M parameters
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One strategy over all seeds: final losses, and by how much English rose at most inside the second stage."""
+    """One strategy over all seeds, in nats/token.
+
+    Args:
+        english: final English loss.
+        german: final German loss.
+        mean: mean of both.
+        start: English loss at the start of the last stage, on the validation window.
+        peak: highest English loss inside the last stage, on the validation window.
+    """
 
     english: Interval
     german: Interval
@@ -31,6 +39,7 @@ def arms(result: ExperimentResult) -> dict[str, Arm]:
 
 
 def _arm(runs: Sequence[RunResult]) -> Arm:
+    """The arm of the runs of one strategy."""
     last = [run.matrix[max(run.matrix)] for run in runs]
     english = tuple(row["english"].loss for row in last)
     german = tuple(row["german"].loss for row in last)
@@ -41,7 +50,7 @@ def _arm(runs: Sequence[RunResult]) -> Arm:
 
 
 def verdicts(found: dict[str, Arm]) -> list[tuple[str, str, str]]:
-    """(claim, holds or fails, figures) for each claim, judged per seed: it holds if it holds in every seed."""
+    """(claim, `holds` or `fails`, figures) for each claim; a claim holds if it holds in every seed."""
     shares = ["replay_0", "replay_1", "replay_5", "replay_25", "replay_50"]
     english = list(zip(*(found[s].english.values for s in shares), strict=True))
     german = list(zip(*(found[s].german.values for s in shares), strict=True))
@@ -60,6 +69,7 @@ def verdicts(found: dict[str, Arm]) -> list[tuple[str, str, str]]:
 
 
 def _peaks(found: dict[str, Arm]) -> tuple[str, str, str]:
+    """The claim on higher peak rates."""
     order = ["half_peak", "replay_0", "double_peak"]
     forgets = all(a < b < c for a, b, c in zip(*(found[x].english.values for x in order), strict=True))
     adapts = all(a > b > c for a, b, c in zip(*(found[x].german.values for x in order), strict=True))
@@ -68,6 +78,7 @@ def _peaks(found: dict[str, Arm]) -> tuple[str, str, str]:
 
 
 def _low(found: dict[str, Arm]) -> tuple[str, str, str]:
+    """The claim on a constant low rate."""
     low, others = found["constant_low"], [found[x] for x in ("half_peak", "replay_0", "double_peak")]
     least = all(v < min(o.english.values[i] for o in others) for i, v in enumerate(low.english.values))
     worst = all(v > max(o.german.values[i] for o in others) for i, v in enumerate(low.german.values))
@@ -77,12 +88,14 @@ def _low(found: dict[str, Arm]) -> tuple[str, str, str]:
 
 
 def _bump(found: dict[str, Arm]) -> tuple[str, str, str]:
+    """The claim that re-warming alone raises the loss on the old data; bound: a rise of 0.02."""
     arm = found["rewarm_on_english"]
     rise = Interval(tuple(p - s for p, s in zip(arm.peak.values, arm.start.values, strict=True)))
     return "re-warming on the old data itself raises its loss at first", _say(min(rise.values) > 0.02), f"rise {rise}"
 
 
 def _union(found: dict[str, Arm]) -> tuple[str, str, str]:
+    """The claim that replay comes within 0.02 of the loss of training on the union of the data."""
     gaps = {
         x: Interval(tuple(a - b for a, b in zip(found[x].mean.values, found["union"].mean.values, strict=True)))
         for x in ("replay_5", "replay_25")
@@ -93,8 +106,10 @@ def _union(found: dict[str, Arm]) -> tuple[str, str, str]:
 
 
 def _say(holds: bool) -> str:
+    """The verdict in a word."""
     return "holds" if holds else "fails"
 
 
 def _row(found: dict[str, Arm], labels: Sequence[str], which: str) -> str:
+    """A loss of several arms as text."""
     return ", ".join(f"{label} {getattr(found[label], which)}" for label in labels)

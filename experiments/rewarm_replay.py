@@ -1,9 +1,9 @@
-"""Table 2 of arXiv 2403.08763 (replay after a strong shift) at small scale, and its claims on re-warming.
+"""Table 2 of arXiv 2403.08763 (replay after a strong shift) at small scale, and the paper's claims on re-warming.
 
     python experiments/rewarm_replay.py [--KEY=VALUE …]
 
-Runs experiments/rewarm_replay.yaml (what is stored is not trained again), then writes results/rewarm_replay/table.md
-and plot.html: final test losses by replay share as mean and 95 % t-interval over seeds, and a verdict per claim.
+Runs experiments/rewarm_replay.yaml (stored nodes are not trained again), then writes results/rewarm_replay/table.md and
+plot.html: final test losses by replay share as mean and 95 % t-interval over seeds, and a verdict per claim.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(settings: list[str]) -> None:
 
 
 def table(found: dict[str, Arm]) -> str:
-    """Losses as a Markdown table beside the paper's."""
+    """Losses as a Markdown table, with the paper's losses in the last columns."""
     lines = ["| run | English | German | mean | paper: Pile | paper: German |", "|---|---|---|---|---|---|"]
     for label, arm in found.items():
         paper = " | ".join(f"{value:.2f}" for value in PAPER[label]) if label in PAPER else "– | –"
@@ -53,7 +53,7 @@ def table(found: dict[str, Arm]) -> str:
 
 
 def plot(found: dict[str, Arm]) -> go.Figure:
-    """German loss against English loss: each arm that learns German, with its intervals; replay shares joined."""
+    """German loss against English loss with intervals, for each arm that learns German; replay shares are joined."""
     path = [label for label in found if label.startswith("replay_")]
     others = [label for label in found if label not in path and label != "rewarm_on_english"]
     figure = go.Figure()

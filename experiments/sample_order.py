@@ -1,11 +1,11 @@
-"""How well orders of batches are ranked without retraining, by learning rate, length and seed (arXiv 2505.22042).
+"""Quality of ranking batch orders without retraining, by learning rate, length and seed (arXiv 2505.22042).
 
     python experiments/sample_order.py [--KEY=VALUE …]
 
-Validates each strategy of experiments/sample_order.yaml at 16 batches, and those with a fresh optimizer per task at 32
-(what is stored is not trained again), then writes results/sample_order/table.md, signals.md and plot.html: agreement
-with 30 real orders per run as mean and range over seeds, what each answer costs, and the signals without retraining
-beside the ranks that they should foretell.
+Validates each strategy of experiments/sample_order.yaml with 16 batches, and the strategies with a fresh optimizer per
+task also with 32 (stored nodes are not trained again). Writes results/sample_order/table.md, signals.md and plot.html:
+agreement with 30 real orders per run as mean and range over seeds, the cost of each answer, and the signals without
+retraining next to the rank correlations that they should predict.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHOWN = ("secant, forward", "secant, quadratic", "setadd", "grid0", "reuse", "FU
 COLUMNS = {"spearman": "Spearman", "by_sample": "by sample", "path": "path error", "error": "error, nats",
            "constant": "a constant's", "regret": "regret"}  # fmt: skip
 Answers = dict[str, list[Mapping[str, Any]]]
-"""By setting, the answers of its seeds."""
+"""The answers of all seeds, by setting."""
 
 
 def main(settings: list[str]) -> None:
@@ -52,7 +52,13 @@ def main(settings: list[str]) -> None:
 
 
 def validate(path: str, settings: list[str], name: str) -> list[Mapping[str, Any]]:
-    """The answers of `cl order validate`, one by run, written beneath results/NAME."""
+    """The answers of `cl order validate`, one per run, written under results/NAME.
+
+    Args:
+        path: path of the experiment.
+        settings: settings of the command line.
+        name: NAME of the folder.
+    """
     chosen = loading.load(path, settings)
     output = Path(chosen.output) / name
     order.order("validate", path, [*settings, f"--output={output}"])
@@ -61,12 +67,12 @@ def validate(path: str, settings: list[str], name: str) -> list[Mapping[str, Any
 
 
 def rows_of(answers: Sequence[Mapping[str, Any]], estimator: str) -> list[Mapping[str, Any]]:
-    """The row of an estimator, by the beginning of its name, in each answer that has it."""
+    """The row of an estimator in each answer that has it; `estimator` is the beginning of its name."""
     return [row for answer in answers for row in answer["agreement"] if row["name"].startswith(estimator)]
 
 
 def spread(values: Iterable[float | None], digits: int = 2) -> str:
-    """Mean and range over seeds; a dash where a value is missing."""
+    """Mean and range over seeds; a dash if a value is missing."""
     known = list(values)
     if not known or any(value is None for value in known):
         return "–"
@@ -88,7 +94,7 @@ def table(found: Answers) -> str:
 
 
 def signals(found: Answers) -> str:
-    """What each run's signals say, and how its two readouts really rank; sorted by the defect."""
+    """Signals of each run and the real rank correlation of both readouts, as Markdown, sorted by the defect."""
     heads = ("setting", "defect", "held out", "residual", "forward", "quadratic", "auto chose", "preparation",
              "orders per retraining", "break-even")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -104,7 +110,7 @@ def signals(found: Answers) -> str:
 
 
 def plot(found: Answers) -> go.Figure:
-    """Rank correlation of each estimator by setting, every seed a point."""
+    """Rank correlation of each estimator by setting, one point per seed."""
     figure = go.Figure()
     for estimator in SHOWN:
         pairs = [

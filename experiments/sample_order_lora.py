@@ -1,8 +1,8 @@
-"""How well orders of batches are ranked on a pretrained model's adapter, at two learning rates (arXiv 2505.22042).
+"""Quality of ranking batch orders for a pretrained model's adapter, at two learning rates (arXiv 2505.22042).
 
     python experiments/sample_order_lora.py [--KEY=VALUE …]
 
-As sample_order.py, for experiments/sample_order_lora.yaml: writes results/sample_order_lora/table.md and signals.md.
+Like sample_order.py, for experiments/sample_order_lora.yaml: writes results/sample_order_lora/table.md and signals.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RATES = ("3e-4", "1e-3")
 
 
 def main(settings: list[str]) -> None:
-    """Validate every rate, write tables, print them."""
+    """Validate at every rate, write the tables and print them."""
     path = str(Path(__file__).with_suffix(".yaml"))
     chosen = loading.load(path, settings)
     found: Answers = {f"LoRA, {rate}": validate(path, [*settings, f"--train.lr={rate}"], rate) for rate in RATES}

@@ -1,4 +1,4 @@
-"""The entry of a script of experiments: bad input is one line and exit code 2, as for `cl`."""
+"""Entry point of the scripts of experiments: bad input gives one line and exit code 2, as for `cl`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cl.errors import UserError
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Run `main` on the settings of the command line."""
+    """Run `main` with the settings of the command line."""
     try:
         main(sys.argv[1:])
     except UserError as error:

@@ -1,8 +1,8 @@
-"""The contrast of SEFE (arXiv 2505.02486) on a stream of text instructions: what styles and RegLoRA save.
+"""Comparison of SEFE (arXiv 2505.02486) on a stream of text instructions: effect of answer styles and of RegLoRA.
 
     python experiments/sefe.py [--KEY=VALUE …]
 
-Runs experiments/sefe.yaml, sefe_rivals.yaml and sefe_sweep.yaml (what is stored is not trained again), then writes
+Runs experiments/sefe.yaml, sefe_rivals.yaml and sefe_sweep.yaml (stored nodes are not trained again), then writes
 results/sefe/table.md, sweep.md and plot.html: the metrics of each strategy as mean and 95 % t-interval over seeds and
 orders, a verdict per claim, and the sweep of lambda, M and X.
 """
@@ -44,6 +44,7 @@ def main(settings: list[str]) -> None:
 
 
 def _run(name: str, settings: list[str]) -> tuple[dict[str, Arm], Path]:
+    """Run one experiment file; its arms and the folder of its results."""
     run.run(str(HERE / name), settings)
     chosen = loading.load(str(HERE / name), settings)
     folder = Path(chosen.output) / chosen.name
@@ -51,12 +52,13 @@ def _run(name: str, settings: list[str]) -> tuple[dict[str, Arm], Path]:
 
 
 def _write(path: Path, text: str) -> None:
+    """Write a text to a file and print it."""
     path.write_text(text, encoding="utf-8")
     print(text)
 
 
 def table(found: dict[str, Arm]) -> str:
-    """The arms as a Markdown table; – where there is no stream."""
+    """The arms as a Markdown table; a dash for metrics that need a stream of tasks where there is none."""
     lines = [f"| run | {' | '.join(HEADS.values())} |", "|---" * (len(HEADS) + 1) + "|"]
     assert list(HEADS) == [field.name for field in fields(Arm)]
     for label, arm in found.items():
@@ -66,7 +68,7 @@ def table(found: dict[str, Arm]) -> str:
 
 
 def plot(found: dict[str, Arm]) -> go.Figure:
-    """What each stream forgets, form and content stacked; their sum, the fall of the strict score, has the interval."""
+    """Forgotten form and content of each stream, stacked; their sum, the fall of the strict score, has the interval."""
     streams = {label: arm for label, arm in found.items() if arm.mft.mean == arm.mft.mean}
     figure = go.Figure()
     for part in ("superficial", "essential"):

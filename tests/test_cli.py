@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from cl import cli
 from cl.commands import shared
-from cl.execution.store import Store
+from tests.support.instruction import write_stream
 
 HEAVY = ("torch", "transformers", "mlflow", "pytorch_lightning", "datasets", "plotly", "numpy")
 
@@ -134,88 +133,13 @@ def test_an_interruption_says_how_to_go_on(
     assert "run it again to go on" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        ("strategies", ["finetune", "rewarm_replay", "https://arxiv.org/abs/2403.08763"]),
-        ("scenarios", ["english_german", "tiny"]),
-        ("models", ["llama-tiny", "smollm2-135m-instruct", "DIRECTORY", "OWNER/NAME"]),
-        ("experiments", ["mine", "What if?"]),
-    ],
-)
-def test_list(toy: Path, capsys: pytest.CaptureFixture[str], kind: str, expected: list[str]) -> None:
-    Path("experiments").mkdir()
-    Path("experiments/mine.yaml").write_text("question: What if?\n", encoding="utf-8")
-    assert cli.main(["list", kind]) == 0
-    shown = "".join(capsys.readouterr().out.split("\n"))
-    assert [text for text in expected if text not in shown] == []
-
-
-def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert cli.main(list(arguments)) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    return captured.out
-
-
-def test_plan_fits_80_columns_and_computes_nothing(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = shown(capsys, "plan", "toy.yaml", "--strategies={rewarm: , infinite_invsqrt: , rewarm_replay_25: }")
-    lines = found.splitlines()
-    assert max(map(len, lines)) <= 80
-    rows = [line.split() for line in lines]
-    assert ["rewarm", "english"] in [row[:2] for row in rows]
-    assert any(row[-3:] == ["english", "<1", "s"] or row[-3:] == ["english", "1", "s"] for row in rows)
-    (replay,) = [row for row in rows if row[:2] == ["rewarm_replay_25", "english"]]
-    assert replay[-1] == "shared"
-    assert "25% replay:english" in found
-    assert "…" not in found
-    assert "3 runs ask for 8 train nodes, of which 7 are distinct." in lines
-    assert "seed" not in found
-    assert not Path("store").exists()
-
-
-def test_plan_has_a_table_per_order_and_seed(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = shown(capsys, "plan", "toy.yaml", "--seeds=[0,1]", "--orders=[[english, german], [german, english]]")
-    titles = [line for line in found.splitlines() if "seed" in line]
-    assert titles == [f"{order}, seed {seed}" for order in ("english > german", "german > english") for seed in (0, 1)]
-
-
-def test_run_report_and_store(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = shown(capsys, "run", "toy.yaml")
-    assert "train nodes: 2 asked for, 2 distinct, 2 executed in this call" in found
-    assert "mlflow   switched off (tracking.uri: none)" in found
-    assert "Everything is stored." in shown(capsys, "plan", "toy.yaml")
-
-    page = Path("results/toy/report.html")
-    assert json.loads(Path("results/toy/results.json").read_text())["command"] == "cl run toy.yaml"
-    assert (len(Path("results/toy/R-finetune-english-german-seed0.csv").read_text().splitlines())) == 1 + 3 * 2
-    page.unlink()
-    shown(capsys, "report", "results/toy/results.json")
-    assert page.stat().st_size > 10_000
-
-    listed = shown(capsys, "store", "ls")
-    assert max(map(len, listed.splitlines())) <= 80
-    assert "9 nodes, " in listed
-    assert "nobody" not in listed
-    assert shown(capsys, "store", "verify") == "9 nodes are whole\n"
-
-    store = Store("store")
-    store.fs.rm(f"{store.root}/roots/toy.json")
-    store.protect("toy", [record["key"] for record in store.records() if record["identity"]["kind"] != "evaluate"])
-    assert "nobody" in shown(capsys, "store", "ls")
-    assert shown(capsys, "store", "gc", "--dry-run").startswith("3 nodes, ")
-    assert len(store.keys()) == 9
-    assert shown(capsys, "store", "gc").startswith("3 nodes, ")
-    assert len(store.keys()) == 6
-
-    damaged = store.keys()[0]
-    victim = next(path for path in (toy / "store/nodes" / damaged).iterdir() if path.name != "node.json")
-    victim.write_bytes(b"x")
-    assert "1 damaged nodes; delete their folders in store/nodes and run again" in told(capsys, "store", "verify")
-    shutil.rmtree(victim.parent)
-    assert shown(capsys, "store", "verify") == "5 nodes are whole\n"
-
-    assert "drop: no experiment ['tyo'] in this store; it has ['toy']" in told(capsys, "store", "gc", "--drop", "tyo")
-    assert "--drop and --dry-run are for `cl store gc` only" in told(capsys, "store", "ls", "--dry-run")
-    assert shown(capsys, "store", "gc", "--drop", "toy").startswith("5 nodes, ")
-    assert store.keys() == []
+def test_a_folder_of_one_s_own_does_not_hide_ours(tmp_path: Path) -> None:
+    """The installed command, in a directory with its own scenarios/ and strategies/."""
+    folder = write_stream(tmp_path, strategies={"mine": None})
+    for name in ("scenarios", "strategies"):
+        (folder / name).mkdir()
+    (folder / "strategies" / "mine.yaml").write_text("{summary: s, paper: p, keeps: k, methods: [lora]}")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [str(Path(sys.executable).with_name("cl")), "plan", "toyexp.yaml"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cl.execution.store import Store
     from cl.graph.planner import Graph
     from cl.metrics.answer_tests import ItemContrast
-    from cl.metrics.comparison import Comparison
+    from cl.metrics.comparison_result import Comparison
     from cl.metrics.records import ExperimentResult
 
 
@@ -73,7 +73,7 @@ def checked(wanted: Experiment) -> Compare:
     tasks = min(len(defined.tasks), wanted.upto or len(defined.tasks))
     scored = wanted.evaluation.items > 0 and all(task.kind == "instruction" for task in defined.tasks.values())
     left, known = max(1, tasks - asked.skip), max(0, len(wanted.model.knows) - asked.skip)
-    having = continual.defined(left, len(defined.retain), known, scored)
+    having = continual.defined(left, len(defined.retain), known, scored, asked.metrics or ())
     comparison.check(list(wanted.strategies), tasks, asked, having)
     if asked.items is not None and not scored:
         raise UserError(
@@ -94,7 +94,7 @@ def _show(found: Comparison, single: list[ItemContrast], files: list[Path]) -> N
     unmatched = [cost.strategy for cost in found.costs if not cost.matched]
     if unmatched:
         console.print(f"[yellow]trained on other numbers of tokens than {found.baseline}: {', '.join(unmatched)}[/]")
-    colour = "yellow" if found.dependent or found.power.startswith("cannot") else "dim"
+    colour = "yellow" if found.dependent or not found.can_be_significant else "dim"
     console.print(f"[{colour}]{escape(found.power)}[/]")
     for contrast in found.contrasts:
         if contrast.reason:

@@ -1,4 +1,4 @@
-"""`cl list`: names of strategies, scenarios, models and experiments."""
+"""`cl list`: names of strategies, scenarios, models, metrics and experiments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def list_names(kind: str) -> None:
     """Print what there is of a kind: name, what it is, and below it where it comes from."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
-    for name, text, note in _models() if kind == "models" else _definitions(kind):
+    found = _models() if kind == "models" else _metrics() if kind == "metrics" else _definitions(kind)
+    for name, text, note in found:
         table.add_row(escape(name), escape(text) + (f"\n[dim]{escape(note)}[/]" if note else ""))
     console.print(table)
 
@@ -32,6 +33,14 @@ def _models() -> Iterator[tuple[str, str, str]]:
             yield name, f"{entry['about']} ({group})", ""
     yield "DIRECTORY", "any transformers causal LM saved with save_pretrained", ""
     yield "OWNER/NAME", "any transformers causal LM on the hub (needs a network)", ""
+
+
+def _metrics() -> Iterator[tuple[str, str, str]]:
+    from cl.metrics import catalog
+
+    for metric in catalog.declared():
+        yield metric.key, metric.description, f"{metric.better} is better, {metric.unit}; {metric.source}"
+    yield "PACKAGE.MODULE:NAME", "a metric of your own, see docs/write_a_metric.md", ""
 
 
 def _definitions(kind: str) -> Iterator[tuple[str, str, str]]:

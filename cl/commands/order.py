@@ -116,7 +116,7 @@ def _state_bytes(each: Ordering, store: Store) -> None:
 
 
 def _estimate(each: Ordering, store: Store, run: Run) -> Answer:
-    asked = each.asked("estimate", {"orders": [list(each.named(one)) for one in each.settings.orders]})
+    asked = each.asked("estimate", orders=tuple(each.named(one) for one in each.settings.orders))
     run([asked])
     return _answer(asked, store)
 
@@ -124,7 +124,7 @@ def _estimate(each: Ordering, store: Store, run: Run) -> Answer:
 def _validate(each: Ordering, store: Store, run: Run) -> Answer:
     truths = each.held_out()
     run(truths)
-    asked = each.asked("validate", {"truths": len(truths), "ceilings": each.settings.ceilings}, truths)
+    asked = each.asked("validate", truths, ceilings=each.settings.ceilings)
     run([asked])
     return _answer(asked, store)
 
@@ -132,7 +132,7 @@ def _validate(each: Ordering, store: Store, run: Run) -> Answer:
 def _search(each: Ordering, store: Store, run: Run) -> Answer:
     """Search, then really train the best few and the given order's are there already."""
     chosen = each.settings
-    asked = each.asked("search", {"method": chosen.method, "trials": chosen.trials, "force": chosen.force})
+    asked = each.asked("search", method=chosen.method, trials=chosen.trials, force=chosen.force)
     run([asked])
     answer = _answer(asked, store)
     real = [each.trace(tuple(found["order"])) for found in answer["found"][: chosen.verify]]
@@ -155,7 +155,7 @@ def _real(node: Node, each: Ordering, store: Store) -> Answer:
 def _position(each: Ordering, store: Store, run: Run) -> Answer:
     chosen, last = each.settings, each.batches - 1
     samples = chosen.samples or sorted({round(i * last / (MOVED - 1)) for i in range(MOVED)})
-    asked = each.asked("position", {"samples": samples, "design": chosen.design, "draws": chosen.draws})
+    asked = each.asked("position", samples=tuple(samples), design=chosen.design, draws=chosen.draws)
     run([asked])
     return _answer(asked, store)
 
@@ -167,7 +167,7 @@ def _tasks(each: Ordering, store: Store, run: Run) -> Answer:
         raise UserError(f"order: {len(tasks)} tasks have more than {MOST_TASK_ORDERS} orders; raise order.first")
     if len(found) < 2:
         raise UserError("order: one task has one order; lower order.first, or ask for the order of its batches")
-    asked = each.asked("tasks", {"task_orders": found})
+    asked = each.asked("tasks", task_orders=tuple(map(tuple, found)))
     run([asked])
     answer = _answer(asked, store)
     names = [plan.stage.name for plan in each.stages]
@@ -221,16 +221,16 @@ def _finish(action: str, planned: Graph, store: Store, answers: dict[str, Answer
 
 
 def _agreement(rows: list[dict[str, Any]]) -> Table:
-    from cl.reporting.html.orders import short
+    from cl.reporting.formatting import fixed
 
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("estimator", "Spearman (95 %)", "|error|", "regret", "path error"):
         table.add_column(column, justify="left" if column == "estimator" else "right", no_wrap=True)
     for row in rows:
-        low, high = map(short, row["spearman_interval"])
-        ranks = f"{short(row['spearman'])} ({low} to {high})"
-        table.add_row(row["name"], ranks, short(row["error"], 4), short(row["regret"]), short(row["path"]))
-    table.add_row("a constant", "–", short(rows[0]["constant"], 4), "–", short(1.0))
+        low, high = map(fixed, row["spearman_interval"])
+        ranks = f"{fixed(row['spearman'])} ({low} to {high})"
+        table.add_row(row["name"], ranks, fixed(row["error"], 4), fixed(row["regret"]), fixed(row["path"]))
+    table.add_row("a constant", "–", fixed(rows[0]["constant"], 4), "–", fixed(1.0))
     return table
 
 

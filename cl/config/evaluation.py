@@ -19,8 +19,6 @@ class Evaluation:
         probe_tokens: validation tokens per data set of an in-task evaluation.
         points: in-task evaluations per stage, if they fit into `share`.
         share: largest share of a stage's time that in-task evaluation may take.
-        probing: score the hidden states of tasks with labels as well, for each row of R: the share of `items` that a
-            linear classifier tells apart which is fitted to the training questions of all tasks (arXiv 2312.07887).
         split: that rows of R are measured on: `validation` is what hyperparameters are chosen on (`cl tune`): of the
             tasks of the stream alone, without retain sets.
     """
@@ -31,12 +29,9 @@ class Evaluation:
     probe_tokens: int = 4096
     points: int = 20
     share: float = 0.1
-    probing: bool = False
     split: Literal["test", "validation"] = "test"
 
     def __post_init__(self) -> None:
-        if self.probing and not self.items:
-            raise UserError("evaluation.probing: needs the answers that evaluation.items counts; set that above 0")
         if not 0 <= self.share < 1:
             raise UserError(f"evaluation.share: {self.share} must be in [0, 1): it is a share of the time")
         for name, least in (("tokens", 1), ("items", 0), ("batch", 1), ("probe_tokens", 1), ("points", 0)):

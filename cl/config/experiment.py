@@ -43,6 +43,7 @@ class Experiment:
             `{sample: N, seed: S}`, N drawn at random; by default the scenario's own.
         train: how stages are trained.
         evaluation: what is measured.
+        probes: by name: what else is measured on the state of each row of R, with settings (`cl.probes`).
         checkpoints: when unfinished work is saved.
         order: what `cl order` estimates, and how.
         compare: what `cl compare` tests.
@@ -69,6 +70,7 @@ class Experiment:
     orders: list[list[str] | str] | Literal["all", "latin_square"] | dict[str, int] | None = None
     train: Train = field(default_factory=Train)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    probes: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     order: SampleOrder = field(default_factory=SampleOrder)
     compare: Compare = field(default_factory=Compare)

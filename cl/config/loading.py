@@ -88,6 +88,10 @@ def parse(raw: dict[str, Any]) -> Experiment:
     return Experiment(**values)
 
 
+MOVED = {"evaluation.probing": "is a probe of its own now; write `probes: {linear: }` at the top of the experiment"}
+"""Settings of earlier versions, and where they are now."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """One value of an experiment: its dotted key, its type in words, its default (None: has none), what it does."""
@@ -131,6 +135,8 @@ def _check_keys(raw: Mapping[str, Any], group: type, prefix: str) -> None:
     for key, value in raw.items():
         if key not in types:
             name = _first_leaf(f"{prefix}{key}", value)
+            if name in MOVED:
+                raise UserError(f"{name}: {MOVED[name]}")
             known = [setting.key for setting in settings()]
             close = [k for k in known if k.endswith(f".{name}")] or difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""

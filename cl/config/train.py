@@ -1,15 +1,31 @@
-"""Settings of an experiment's parts, as frozen dataclasses that check themselves."""
+"""Settings of training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from cl.errors import UserError
 
 
 @dataclass(frozen=True)
-class Train:
+class Optimization:
+    """Settings of training that enter node keys: see `Train`."""
+
+    lr: float = 1e-3
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    clip: float = 1.0
+    sequence: int = 256
+    batch: int = 8
+    micro_batch: int | None = None
+    boundaries: bool = True
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class Train(Optimization):
     """How every stage is trained. Schedules and other methods multiply or add to this.
 
     Args:
@@ -31,21 +47,16 @@ class Train:
         distributed: how: `ddp`, each has the whole model, or `fsdp`, each a shard of it.
     """
 
-    lr: float = 1e-3
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = 1e-8
-    clip: float = 1.0
-    sequence: int = 256
-    batch: int = 8
-    micro_batch: int | None = None
-    boundaries: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool | Literal["auto"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    gradient_checkpointing: bool = False
     devices: int = 1
     distributed: Literal["ddp", "fsdp"] = "ddp"
+
+    @property
+    def optimization(self) -> Optimization:
+        """The settings that enter node keys; device, precision and compile enter them as settled by the machine."""
+        return Optimization(**{each.name: getattr(self, each.name) for each in fields(Optimization)})
 
     def __post_init__(self) -> None:
         if self.devices < 1 or self.batch % self.devices:

@@ -38,7 +38,7 @@ SEPARATOR = "<|endoftext|>"
 BATCH = 1000  # documents tokenized at once
 
 
-def _separator(found: PreTrainedTokenizerBase) -> str:
+def separator_of(found: PreTrainedTokenizerBase) -> str:
     """The token that starts every document: <|endoftext|> where the vocabulary has it, else eos, else bos."""
     candidates = [SEPARATOR if SEPARATOR in found.get_vocab() else None, found.eos_token, found.bos_token]
     for candidate in candidates:
@@ -47,7 +47,7 @@ def _separator(found: PreTrainedTokenizerBase) -> str:
     raise UserError("model.tokenizer: has neither <|endoftext|> nor an eos nor a bos token to separate documents")
 
 
-def _arrays(
+def arrays_of(
     split: str, documents: Sequence[Document], tokenizer: Any, separator: int, system: str | None
 ) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a split by name: the ids, and for examples where each starts and where its answer does."""

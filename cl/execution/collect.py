@@ -16,6 +16,7 @@ from cl.execution import machine
 from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan, StagePlan
+from cl.graph.specs import DataSpec
 from cl.metrics.records import Cell, ExperimentResult, Point, RunResult, StageResult
 
 PACKAGES = ("cl", "torch", "pytorch-lightning", "transformers", "peft", "tokenizers", "mlflow", "optuna")
@@ -49,11 +50,11 @@ def collect(graph: Graph, store: Store, executed: set[str], seconds: float, comm
 
 def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
     """One run, which may have been told to do less than its experiment."""
-    made = {name: store.result(node) for name, node in run.data.items() if node.spec["transforms"] and store.has(node)}
+    made = {name: store.result(node) for name, node in run.data.items() if transformed(node) and store.has(node)}
     return RunResult(
         strategy=run.strategy.label,
         summary=run.strategy.summary,
-        settings=[part.spec() for part in run.strategy.parts],
+        settings=[{part.name: part.settings} for part in run.strategy.parts],
         seed=run.seed,
         order=run.order,
         known=run.known,
@@ -80,6 +81,17 @@ def answers(runs: Iterable[RunResult], store: Store, score: str, skip: int = 0) 
                 by_task[task] = [(item["question"], float(item[score])) for item in map(json.loads, lines)]
         found.setdefault(run.strategy, {})[f"seed {run.seed}, {' > '.join(run.order)}"] = by_task
     return found
+
+
+def transformed(node: Node) -> bool:
+    """Whether methods transform the examples of a data node."""
+    return isinstance(node.spec, DataSpec) and bool(node.spec.transforms)
+
+
+def content(node: Node) -> str:
+    """Fingerprint of the documents of a data node."""
+    assert isinstance(node.spec, DataSpec)
+    return node.spec.content
 
 
 def _stage(
@@ -128,23 +140,23 @@ def _data(graph: Graph, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
         "duplicates": report["duplicates"],
         "sources": [source.about for source in sources],
         "licence": "; ".join(dict.fromkeys(source.licence for source in sources)),
-        "fingerprint": graph.data[name].spec["content"],
+        "fingerprint": content(graph.data[name]),
         "example": result["example"],
     }
 
 
 def environment(graph: Graph) -> dict[str, str]:
     """Versions, commit and machine, as text by name."""
-    train = graph.runs[0].stages[0].node.spec
+    compute = graph.compute
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
         **versions,
         "python": platform.python_version(),
         "commit": commit(),
         "processor": machine.processor(),
-        "device": train["device"],
-        "precision": train["precision"],
-        "compile": str(train["compile"]),
+        "device": compute.device,
+        "precision": compute.precision,
+        "compile": str(compute.compile),
     }
 
 

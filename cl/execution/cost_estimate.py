@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cl.execution import calibration
 from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.planner import Graph
+from cl.graph.roles import STATE
+from cl.graph.specs import to_json
 from cl.models import pretrained
 
 # Rough on purpose, and replaced by measurements as soon as one train node is stored: the share of the
-# processor's measured matrix rate that training reaches, and what evaluation saves (no backward pass).
+# processor's measured matrix rate that training reaches.
 EFFICIENCY = 0.5
-EVALUATION_SPEED = 3.0
-# Seconds of a node whatever its size (benchmarked on two cores with a model of 0.2 M parameters).
-FIXED = {
-    "tokenizer": 2.0,
-    "data": 1.0,
-    "base": 1.0,
-    "train": 1.0,
-    "consolidate": 1.0,
-    "merge": 2.0,
-    "teacher": 1.0,
-    "select": 5.0,
-    "evaluate": 0.5,
-    "trace": 1.0,
-    "grid": 2.0,
-    "order": 10.0,
-}
 # Seconds per call: importing torch, transformers and Lightning; compiling.
 STARTING = 10.0
 COMPILING = 45.0
+COMPUTE = ("device", "precision", "compile")
 
 
 @dataclass(frozen=True)
@@ -61,54 +48,36 @@ def estimate(graph: Graph, nodes: Iterable[Node], store: Store) -> Estimate:
         return Estimate({}, 0.0, 0.0, False)
     example = graph.runs[0].stages[0].node
     known = _measured(example, store)
-    rate = known or _calibrated(graph, str(example.spec["precision"]))
+    rate = known or _calibrated(graph)
     seconds = {}
     for node in nodes:
-        speed = rate * (EVALUATION_SPEED if node.kind in ("evaluate", "teacher") else 1.0)
         overhead = 1 + graph.experiment.evaluation.share if node.kind == "train" else 1.0
-        seconds[node.key] = FIXED[node.kind] + node.cost / speed * overhead
-    compiles = bool(example.spec["compile"]) and any(node.kind == "train" for node in nodes)
+        seconds[node.key] = node.how.seconds + node.cost / (rate * node.how.speed) * overhead
+    compiles = graph.compute.compile and any(node.kind == "train" for node in nodes)
     return Estimate(seconds, STARTING + (COMPILING if compiles else 0.0), rate, known is not None)
 
 
 def _measured(example: Node, store: Store) -> float | None:
     """Tokens per second of the newest stored train node with the same model size and settings, if there is one."""
-    base = example.parents["state"]
+    base = example.parents[STATE]
     if not store.has(base):
         return None
-    wanted = (store.result(base)["parameters"], example.processes, *_shape(example.spec))
+    wanted = (store.result(base)["parameters"], example.processes, *_shape(to_json(example.spec)))
     found = []
     for record in store.records():
-        result = record["result"]
-        if (
-            record["identity"]["kind"] == "train"
-            and (result["parameters"], result.get("devices", 1), *_shape(record["identity"]["spec"])) == wanted
-        ):
-            found.append((record["created"], float(result["tokens_per_second"])))
+        result, identity = record["result"], record["identity"]
+        if identity["kind"] == "train":
+            shape = (result["parameters"], result.get("devices", 1), *_shape(identity["spec"]))
+            found += [(record["created"], float(result["tokens_per_second"]))] if shape == wanted else []
     return max(found)[1] if found else None
 
 
 def _shape(spec: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The settings that decide how fast a train node is."""
-    train = spec["train"]
+    """The settings that decide how fast a train node is, from the JSON form of its specification."""
     names = ("sequence", "batch", "micro_batch", "gradient_checkpointing")
-    return *(train[name] for name in names), spec["device"], spec["precision"], spec["compile"]
+    return *(spec["train"].get(name) for name in names), *(spec["compute"].get(name) for name in COMPUTE)
 
 
-def _calibrated(graph: Graph, precision: str) -> float:
+def _calibrated(graph: Graph) -> float:
     """Tokens per second from the rate of a matrix product: 6 floating-point operations per parameter and token."""
-    import torch
-
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    device = str(graph.runs[0].stages[0].node.spec["device"])
-    if device == "cuda" and not torch.cuda.is_available():
-        device = "cpu"  # GPUs elsewhere are faster: a bound, until one was measured
-    left = torch.randn(768, 768, device=device).to(dtype)
-    started, count = time.monotonic(), 0
-    while time.monotonic() - started < 0.3:
-        left @ left
-        count += 1
-    if device == "cuda":
-        torch.cuda.synchronize()
-    flops = count * 2 * 768**3 / (time.monotonic() - started)
-    return EFFICIENCY * flops / (6 * pretrained.parameters(graph.experiment.model))
+    return EFFICIENCY * calibration.rate(graph.compute) / (6 * pretrained.parameters(graph.experiment.model))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from cl.execution import machine
 from cl.execution.listener import Listener
 from cl.execution.store import Store
 from cl.graph.node import Node, ancestors
-from cl.methods import strategy
-from cl.methods.method import Method
+from cl.graph.roles import Inputs
+from cl.graph.specs import TrainSpec
 from cl.metrics.records import Point
 
 
@@ -58,7 +58,7 @@ def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
                 continue
             listener.started(node)
             started = time.monotonic()
-            result = _EXECUTE[node.kind](node, store, work, listener)
+            result = _computed(node, store, work, listener)
             seconds = time.monotonic() - started
             _check_finite(node, result)
             store.publish(node, work, {"seconds_in_all": seconds, "machine": machine.record(), **result})
@@ -90,7 +90,7 @@ def _check_finite(node: Node, result: dict[str, Any]) -> None:
 
 
 class _Watcher:
-    """Binds a listener to the node that is being executed."""
+    """Binds a listener to the node that is being computed."""
 
     def __init__(self, node: Node, listener: Listener) -> None:
         self.node, self.listener = node, listener
@@ -102,122 +102,22 @@ class _Watcher:
         self.listener.point(self.node, point)
 
 
-def _inputs(node: Node, store: Store) -> dict[str, Path]:
-    return {role: store.path(parent) for role, parent in node.parents.items()}
+def compute(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    """Compute a node in this process, or as one of several that train it together; its artifacts go to `work/out`."""
+    inputs = Inputs({role: store.path(parent) for role, parent in node.parents.items()})
+    uses = {name: store.path(used) for name, used in node.uses.items()}
+    from cl.steps.context import Context
+
+    context = Context(work / "out", work, _Watcher(node, listener), node.local, uses)
+    result: dict[str, Any] = node.how.module().run(node.spec, inputs, context)
+    return result
 
 
-def _tokenizer(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    from cl.steps import tokenizer
-
-    return tokenizer.tokenizer(dict(node.spec), dict(node.local), work / "out")
-
-
-def _data(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    from cl.steps import data
-
-    return data.data(dict(node.spec), dict(node.local), _inputs(node, store), work / "out")
-
-
-def _base(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    from cl.steps import base
-
-    return base.base(dict(node.spec), dict(node.local), _inputs(node, store), work / "out")
-
-
-def _train(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    if node.processes == 1 or node.spec["first"] == node.spec["last"]:  # a fork may have no step of its own
-        return train(node, store, work, listener)
+def _computed(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
+    """Compute a node here, or start the processes that compute it together."""
+    empty = isinstance(node.spec, TrainSpec) and node.spec.first == node.spec.last  # a fork may have no step of its own
+    if node.processes == 1 or empty:
+        return compute(node, store, work, listener)
     from cl.execution import torchrun
 
     return torchrun.train(node, store, work, listener)
-
-
-def train(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    """Compute a train node in this process, alone or as one of several."""
-    from cl.steps import train as training
-
-    methods = [_method(entry, node) for entry in node.spec["methods"]]
-    uses = {name: store.path(used) for name, used in node.uses.items()}
-    watcher = _Watcher(node, listener)
-    return training.train(training.Order(node.spec, node.local, _inputs(node, store), uses, methods, work, watcher))
-
-
-def _method(entry: dict[str, dict[str, Any]], node: Node) -> Method:
-    """The method that a specification names by `{NAME: settings}`."""
-    ((name, settings),) = entry.items()
-    return strategy.build_part(name, settings, f"{node.name}.{name}").method
-
-
-def _consolidate(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    from cl.steps import consolidate
-
-    method = _method(node.spec["method"], node)
-    return consolidate.consolidate(node.spec, _inputs(node, store), method, work / "out")
-
-
-def _merge(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    from cl.steps import merge
-
-    return merge.merge(node.spec, _inputs(node, store), _method(node.spec["method"], node), work / "out")
-
-
-def _select(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    from cl.steps import select
-
-    progress = _Watcher(node, listener).progress
-    return select.select(node.spec, _inputs(node, store), _method(node.spec["method"], node), work / "out", progress)
-
-
-def _teacher(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    from cl.steps import teacher
-
-    return teacher.teach(node.spec, _inputs(node, store), work / "out", _Watcher(node, listener).progress)
-
-
-def _evaluate(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    from cl.steps import evaluate
-
-    progress = _Watcher(node, listener).progress
-    return evaluate.evaluate(dict(node.spec), _inputs(node, store), work / "out", progress)
-
-
-def _stages_methods(node: Node) -> list[list[Method]]:
-    """The methods of each stage that a trace reorders."""
-    return [[_method(entry, node) for entry in stage["methods"]] for stage in node.spec["stages"]]
-
-
-def _trace(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    from cl.sample_order import trace
-
-    progress = _Watcher(node, listener).progress
-    return trace.trace(node.spec, _inputs(node, store), _stages_methods(node), work / "out", progress)
-
-
-def _grid(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    from cl.sample_order import steps
-
-    progress = _Watcher(node, listener).progress
-    return steps.grid(node.spec, _inputs(node, store), _stages_methods(node), work, progress)
-
-
-def _order(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    from cl.sample_order import steps
-
-    return steps.ask(node.spec, _inputs(node, store), _stages_methods(node), _Watcher(node, listener).progress)
-
-
-Execute = Callable[[Node, Store, Path, Listener], dict[str, Any]]
-_EXECUTE: dict[str, Execute] = {
-    "tokenizer": _tokenizer,
-    "data": _data,
-    "base": _base,
-    "train": _train,
-    "consolidate": _consolidate,
-    "merge": _merge,
-    "teacher": _teacher,
-    "select": _select,
-    "evaluate": _evaluate,
-    "trace": _trace,
-    "grid": _grid,
-    "order": _order,
-}

@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 
-from cl.errors import UserError
+from cl.execution import child_process, transport
 from cl.execution import listener as listeners
-from cl.execution import transport
 from cl.execution.store import Store
 from cl.graph.node import Node
 
@@ -66,10 +65,8 @@ def _last_words(log: Path) -> str:
 
 
 def _follow(lines: Iterable[str], node: Node, listener: listeners.Listener) -> dict[str, Any] | None:
-    for line in lines:
-        said = json.loads(line)
-        if "error" in said:
-            raise UserError(said["error"])
+    """Pass messages on to the listener; returns the result, or None where the process ended without one."""
+    for said in child_process.messages(lines):
         if "result" in said:
             result: dict[str, Any] = said["result"]
             return result

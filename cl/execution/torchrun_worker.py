@@ -11,33 +11,26 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from cl.errors import UserError
-from cl.execution import listener, runner, transport
+from cl.execution import child_process, listener, runner, transport
 from cl.execution.store import Store
 
 
 def main() -> int:
     """Train the node that FILE describes; the first process says how it goes, line by line, as JSON."""
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print goes to the log
-    first = os.environ["RANK"] == "0"
-
-    def say(line: dict[str, Any]) -> None:
-        print(json.dumps(line), file=out, flush=True)
-
+    say, first = child_process.reporter(), os.environ["RANK"] == "0"
     sent = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(sent["threads"])
     threading.Thread(target=_end_with, args=(sent["parent"],), daemon=True).start()
     store, teller = Store(sent["store"], Path(sent["scratch"])), listener.Teller(say if first else lambda line: None)
     try:
         (node,) = transport.unpack(sent["parcel"])
-        if node.spec["device"] == "cuda":
+        if node.spec.device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        result = runner.train(node, store, Path(sent["work"]), teller)
+        result = runner.compute(node, store, Path(sent["work"]), teller)
     except UserError as error:
         say({"error": str(error)})
         return 2

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from cl.errors import UserError
+from cl.graph.kinds import KINDS
 from cl.graph.node import Node
+from cl.graph.roles import Role
+from cl.graph.specs import Local, from_json, to_json
 
 
 def pack(nodes: Iterable[Node]) -> dict[str, Any]:
@@ -24,7 +27,7 @@ def pack(nodes: Iterable[Node]) -> dict[str, Any]:
     def place(node: Node) -> int:
         known = (node.key, node.needs)
         if known not in places:
-            parents = {role: place(parent) for role, parent in node.parents.items()}
+            parents = {str(role): place(parent) for role, parent in node.parents.items()}
             uses = {name: place(used) for name, used in node.uses.items()}
             rows.append(_row(node) | {"parents": parents, "uses": uses})
             places[known] = len(rows) - 1
@@ -37,8 +40,9 @@ def pack(nodes: Iterable[Node]) -> dict[str, Any]:
 def _row(node: Node) -> dict[str, Any]:
     made_by = {name: node.identity[name] for name in ("libraries", "code")}
     own = {name: getattr(node, name) for name in ("key", "kind", "name", "cost")}
-    plain = {"spec": dict(node.spec), "local": dict(node.local), "needs": sorted(node.needs)}
-    return {**own, **plain, "extra_sources": list(node.extra_sources), "made_by": made_by}
+    local = None if node.local is None else to_json(node.local)
+    plain = {"spec": to_json(node.spec), "local": local, "needs": sorted(node.needs)}
+    return {**own, **plain, "code": list(node.code), "made_by": made_by}
 
 
 def unpack(parcel: Mapping[str, Any]) -> list[Node]:
@@ -52,11 +56,16 @@ def unpack(parcel: Mapping[str, Any]) -> list[Node]:
         os.environ["CL_CODE_VERSION"] = parcel["override"]
     nodes: list[Node] = []
     for row in parcel["rows"]:
-        parents = {role: nodes[at] for role, at in row["parents"].items()}
-        uses = {name: nodes[at] for name, at in row["uses"].items()}
-        own = {name: row[name] for name in ("kind", "name", "spec", "cost", "local")}
-        extra, needs = tuple(row["extra_sources"]), frozenset(row["needs"])
-        node = Node(**own, parents=parents, uses=uses, extra_sources=extra, needs=needs)
+        node = Node(
+            row["name"],
+            from_json(KINDS[row["kind"]].specification(), row["spec"]),
+            {Role.parse(role): nodes[at] for role, at in row["parents"].items()},
+            tuple(row["code"]),
+            row["cost"],
+            frozenset(row["needs"]),
+            {name: nodes[at] for name, at in row["uses"].items()},
+            None if row["local"] is None else from_json(Local, row["local"]),
+        )
         if node.key != row["key"]:
             raise UserError(_explain(node, row["made_by"]))
         nodes.append(node)

@@ -77,7 +77,5 @@ def check(experiment: Experiment, defined: Scenario) -> None:
         raise UserError(f"model.knows: {model.knows} must be the first of the tasks {tasks}")
     if model.knows and pretrained.origin(model.name) == "fresh":
         raise UserError(f"model.knows: {model.name} is a fresh model and knows nothing; remove the key")
-    if experiment.evaluation.probing and all(task.kind == "text" for task in defined.tasks.values()):
-        raise UserError(f"evaluation.probing: has no effect: no task of {defined.name} is of instructions; remove it")
     if len(model.knows) == len(tasks):
         raise UserError("model.knows: names every task; leave at least one to train")

@@ -1,123 +1,108 @@
-"""Which source files of ours and of the user's a module executes, and their hash.
+"""What stands for our code in a node's key: the definitions that its step can execute, and nothing else.
 
-Ours is what no package manager installed: this checkout and the user's own modules. The hash is taken over
-syntax trees without comments and docstrings, so that explaining code never trains a model again, and over the
-imports of all our modules, direct or not, so that a change anywhere below does. Modules are found by their
-path: none is imported to be hashed. What it cannot see: imports by a computed name, and data files.
+The definitions are found from the step's own ones by following every reference (`cl.graph.definitions`), without
+importing anything. The hash numbers them in the order in which they are first referred to, so it depends on no name.
+The analysis does not see names that are computed (the look-up of a method by name: its class is listed beside the
+step) and data files.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import importlib.util
-import sys
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from pathlib import Path
+import os
+from collections.abc import Iterable
+from functools import cache, lru_cache
 
-PACKAGES = ("cl", "strategies", "scenarios")
-# Look-up and messages: what they find is in a node's specification, so their code cannot change a result.
-NEUTRAL = ("cl.registry", "cl.errors", "cl.metrics.records")
+from cl.graph.definitions import BODY, Place, definition, find, is_ours, path_of, read, resolve
+
+RELEASED = ("cl", "strategies", "scenarios")
+"""Our packages; in a release a result version stands for their code."""
 
 
+def code_version(entries: tuple[str, ...], released: str) -> str:
+    """What stands for the code of some definitions in a key.
+
+    Args:
+        entries: `module:name` of each definition that a step starts from; `module` alone: all of the module.
+        released: what stands for our own code in an installed release.
+
+    In a checkout: the hash of all definitions that the entries can execute. In a release: `released`, and the hash of
+    the user's own entries. The environment variable CL_CODE_VERSION overrides both; it is recorded with each node.
+    """
+    override = os.environ.get("CL_CODE_VERSION")
+    if override:
+        return f"override:{override}"
+    if is_checkout():
+        return fingerprint(entries)
+    users = tuple(entry for entry in entries if entry.split(".")[0].split(":")[0] not in RELEASED)
+    return released + (f"+{fingerprint(users)}" if users else "")
+
+
+@lru_cache
 def is_checkout() -> bool:
     """Whether `cl` is imported from a development checkout rather than from an installed release."""
-    return (Path(__file__).parents[2] / "pyproject.toml").is_file()
+    return (path_of("cl").parents[1] / "pyproject.toml").is_file()
 
 
-def fingerprint(modules: Iterable[str]) -> str:
-    """Hash of the sources of `modules` and of all modules of ours that they import, directly or not."""
+@cache
+def fingerprint(entries: tuple[str, ...]) -> str:
+    """Hash of all definitions that `entries` can execute, independent of names and places."""
+    places = closure(entries)
+    number = {place: at for at, place in enumerate(places)}
     total = hashlib.sha256()
-    for name in sorted(closure(modules)):
-        total.update(f"{name}:{_read(path_of(name), name)[0]}\n".encode())
+    for place in places:
+        found = definition(place)
+        total.update(f"{found.text}\n{[number[other] for other in found.references]}\n".encode())
     return total.hexdigest()[:16]
 
 
-def closure(modules: Iterable[str]) -> set[str]:
-    """Names of `modules` and of everything of ours that they import; lazy imports in functions count too."""
-    seen: set[str] = set()
-    todo = list(modules)
-    asked = {name.split(".")[0] for name in todo}
+@cache
+def closure(entries: tuple[str, ...]) -> tuple[Place, ...]:
+    """All definitions that `entries` can execute, in the order in which they are first referred to.
+
+    Raises ModuleNotFoundError for an entry of an unknown module, KeyError for an unknown name.
+    """
+    found: dict[Place, None] = {}
+    todo = [place for entry in reversed(entries) for place in reversed(_started(entry))]
     while todo:
-        name = todo.pop()
-        if name not in seen and name not in NEUTRAL:
-            seen.add(name)
-            todo += [other for other in _read(path_of(name), name)[1] if _is_ours(other, asked)]
-    return seen
+        place = todo.pop()
+        if place in found:
+            continue
+        found[place] = None
+        todo += reversed(definition(place).references)
+        if BODY in read(place[0]).statements:  # executed when the module is imported
+            todo.append((place[0], BODY))
+    return tuple(found)
 
 
-def path_of(module: str) -> Path:
-    """Source file of a module. Raises ModuleNotFoundError where there is none."""
-    found = _find(module)
-    if found is None:
-        raise ModuleNotFoundError(f"no source file for module {module}")
-    return found
+def _started(entry: str) -> list[Place]:
+    module, _, name = entry.partition(":")
+    if not name:
+        return [(module, each) for each in read(module).statements]
+    place = resolve(module, name.split(".")[0])
+    if place is None:
+        raise KeyError(f"{module} defines no {name}")
+    return [place]
 
 
-@lru_cache
-def _find(module: str) -> Path | None:
-    """Source file of a module, found without importing its packages; None for what is no Python module."""
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)
-    if spec is None:
-        return None
-    if not rest:
-        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
-    stems = [Path(folder, *rest) for folder in spec.submodule_search_locations or []]
-    files = [file for stem in stems for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py")]
-    return next((file for file in files if file.is_file()), None)
+def by_definition(entries: tuple[str, ...]) -> dict[str, str]:
+    """Hash of each definition that `entries` can execute, by `file:name`: to say which one differs."""
+    hashes = {}
+    for module, name in closure(entries):
+        found = definition((module, name))
+        text = f"{found.text}\n{[f'{m}:{n}' for m, n in found.references]}"
+        hashes[f"{module}:{name}".rstrip(":")] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashes
 
 
-def _is_ours(module: str, asked: set[str]) -> bool:
-    """Whether a module belongs to a package that was asked for, or was installed by nobody."""
-    top = module.split(".")[0]
-    if top in asked:
-        return True
-    file = None if top in sys.stdlib_module_names else _find(module)
-    return file is not None and not {"site-packages", "dist-packages"} & set(file.parts)
+__all__ = ["by_definition", "closure", "code_version", "find", "fingerprint", "is_checkout", "is_ours"]
 
 
-@lru_cache
-def _read(path: Path, module: str) -> tuple[str, tuple[str, ...]]:
-    """Hash of a source file without comments and docstrings, and the modules that it imports."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    imports = tuple(dict.fromkeys(_imports(tree, package)))
-    return hashlib.sha256(ast.unparse(_Bare().visit(tree)).encode()).hexdigest(), imports
+def entry_of(cls: type) -> str:
+    """The entry of a class."""
+    return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    for node in _executed(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            source = ".".join([*parents, *([node.module] if node.module else [])])
-            for alias in node.names:
-                name = f"{source}.{alias.name}"
-                yield name if _is_module(name) else source
-
-
-def _is_module(name: str) -> bool:
-    """Whether `from package import name` names a module; anything installed is as good as its package."""
-    return name.split(".")[0] not in sys.stdlib_module_names and _find(name) is not None
-
-
-def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a syntax tree except what only a type checker reads."""
-    todo: list[ast.AST] = [tree]
-    while todo:
-        node = todo.pop()
-        yield node
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            todo += node.orelse
-        else:
-            todo += ast.iter_child_nodes(node)
-
-
-class _Bare(ast.NodeTransformer):
-    """Drops statements that are a constant and nothing else: docstrings and `...`."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        return None if isinstance(node.value, ast.Constant) else node
+def entries_of(classes: Iterable[type]) -> tuple[str, ...]:
+    """The entries of some classes, each once."""
+    return tuple(dict.fromkeys(map(entry_of, classes)))

@@ -1,33 +1,75 @@
-"""The kinds of nodes: which step computes each, and what it stands on."""
+"""The kinds of nodes: which step computes each, and what its key and its cost stand on. One row each."""
 
 from __future__ import annotations
 
-# Which of our modules computes a kind of node, and which libraries it stands on.
-MODULES = {
-    "tokenizer": "cl.steps.tokenizer",
-    "data": "cl.steps.data",
-    "base": "cl.steps.base",
-    "train": "cl.steps.train",
-    "consolidate": "cl.steps.consolidate",
-    "merge": "cl.steps.merge",
-    "select": "cl.steps.select",
-    "teacher": "cl.steps.teacher",
-    "evaluate": "cl.steps.evaluate",
-    "trace": "cl.sample_order.trace",
-    "grid": "cl.sample_order.steps",
-    "order": "cl.sample_order.steps",
-}
-LIBRARIES = {
-    "tokenizer": ("gguf", "tokenizers", "transformers"),
-    "data": ("datasets", "pyarrow", "tokenizers", "transformers"),
-    "base": ("gguf", "torch", "transformers"),
-    "train": ("peft", "torch", "transformers", "pytorch-lightning"),
-    "consolidate": ("peft", "torch", "transformers"),
-    "merge": ("peft", "torch", "transformers"),
-    "select": ("peft", "tokenizers", "torch", "transformers"),
-    "teacher": ("peft", "torch", "transformers"),
-    "evaluate": ("peft", "torch", "transformers"),
-    "trace": ("peft", "torch", "transformers", "pytorch-lightning"),
-    "grid": ("peft", "torch", "transformers"),
-    "order": ("optuna", "peft", "scipy", "torch", "transformers"),
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from cl.graph.specs import Spec
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of node.
+
+    Args:
+        step: module whose `run(spec, inputs, context)` computes it.
+        spec: `module:Class` of its specification.
+        libraries: packages whose version is in its key.
+        seconds: of a node whatever its size (measured on two cores with a model of 0.2 M parameters).
+        light: computed in the job of a parent, since queueing takes longer.
+        speed: tokens per second in units of those of training; no backward pass is three times as fast.
+        version: of its results. Raised by hand when an edit changes a result: in a release it stands for our code.
+            The pinned trajectories of tests/invariants are the test that it was raised.
+    """
+
+    step: str
+    spec: str
+    libraries: tuple[str, ...]
+    seconds: float
+    light: bool = False
+    speed: float = 1.0
+    version: int = 1
+
+    def module(self) -> ModuleType:
+        """The step, imported."""
+        return importlib.import_module(self.step)
+
+    def specification(self) -> type[Spec]:
+        """The class of its specifications."""
+        module, _, name = self.spec.partition(":")
+        found: type[Spec] = getattr(importlib.import_module(module), name)
+        return found
+
+
+TORCH = ("peft", "torch", "transformers")
+GRAPH, ORDER = "cl.graph.specs", "cl.sample_order.specs"
+
+KINDS = {
+    "tokenizer": Kind(
+        "cl.steps.tokenizer", f"{GRAPH}:TokenizerSpec", ("gguf", "tokenizers", "transformers"), 2.0, light=True
+    ),
+    "data": Kind(
+        "cl.steps.data",
+        f"{GRAPH}:DataSpec",
+        ("datasets", "pyarrow", "tokenizers", "transformers"),
+        1.0,
+        light=True,
+    ),
+    "base": Kind("cl.steps.base", f"{GRAPH}:BaseSpec", ("gguf", "torch", "transformers"), 1.0, light=True),
+    "train": Kind("cl.steps.train", f"{GRAPH}:TrainSpec", (*TORCH, "pytorch-lightning"), 1.0),
+    "consolidate": Kind("cl.steps.consolidate", f"{GRAPH}:ConsolidateSpec", TORCH, 1.0, light=True),
+    "merge": Kind("cl.steps.merge", f"{GRAPH}:MergeSpec", TORCH, 2.0, light=True),
+    "select": Kind("cl.steps.select", f"{GRAPH}:SelectSpec", (*TORCH, "tokenizers"), 5.0),
+    "teacher": Kind("cl.steps.teacher", f"{GRAPH}:TeacherSpec", TORCH, 1.0, speed=3.0),
+    "evaluate": Kind("cl.steps.evaluate", f"{GRAPH}:EvaluateSpec", TORCH, 0.5, speed=3.0),
+    "probe": Kind("cl.steps.probe", f"{GRAPH}:ProbeSpec", TORCH, 2.0, speed=3.0),
+    "gate": Kind("cl.steps.gate", f"{GRAPH}:GateSpec", (), 0.5, light=True),
+    "trace": Kind("cl.sample_order.trace", f"{ORDER}:TraceSpec", (*TORCH, "pytorch-lightning"), 1.0),
+    "grid": Kind("cl.sample_order.grid_node", f"{ORDER}:GridSpec", TORCH, 2.0),
+    "order": Kind("cl.sample_order.order_node", f"{ORDER}:OrderSpec", (*TORCH, "optuna", "scipy"), 10.0),
 }

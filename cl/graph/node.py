@@ -3,68 +3,88 @@
     base model ──train(task 1)──▶ state ──consolidate──▶ memory ──train(task 2)──▶ state …
                       └──evaluate(every task, every retain set)──▶ row of R
 
-A key covers the node's kind, its specification (settings, seed, resolved precision), the keys of its parents,
-the versions of the libraries that compute it and the sources of ours that it executes. What cannot change the
-result (checkpoint cadence, in-task evaluation, tracking, display) is not in it. Hardware and thread count are
-not settings: they are recorded with the result, and bit-equality is promised on one machine only.
+A key covers the node's kind, its specification, the keys of its parents, the versions of the libraries that compute it
+and the definitions of ours that its step can execute. Nothing that cannot change the result is in the key: checkpoint
+cadence, in-task evaluation, tracking, display. Hardware and thread count are recorded with the result; bit-equality is
+promised on one machine only.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
-from cl.graph import code_version as sources
-from cl.graph.kinds import LIBRARIES, MODULES
+from cl.graph.code_version import code_version
+from cl.graph.kinds import KINDS, Kind
+from cl.graph.roles import Role
+from cl.graph.specs import Local, Spec, to_json
 from cl.hashing import digest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
     """One step of the graph.
 
-    kind: tokenizer, data, base, teacher, select, train, consolidate, merge, evaluate, trace, grid or order; name: for
-    people; spec: JSON data with all settings that can change the result; parents: by role; extra_sources: our modules
-    that this node executes beyond those that its kind imports (its methods). Not in the key: cost (training or
-    evaluation tokens); needs (artifacts that children read, e.g. "optimizer.safetensors"); uses (nodes that are read
-    for looking only); local (settings that cannot change the result).
+    Args:
+        name: for people.
+        spec: all settings that can change the result.
+        parents: nodes whose results are read, by role.
+        code: `module:Class` of each class that the step builds by name: its methods, sources, probes.
+
+    Not in the key:
+        cost: tokens that are trained or evaluated.
+        needs: artifacts that children read, such as "optimizer.safetensors".
+        uses: data nodes that in-task evaluation reads, by name.
+        local: settings that are needed at run time and cannot change the result.
     """
 
-    kind: str
     name: str
-    spec: Mapping[str, Any]
-    parents: Mapping[str, Node] = field(default_factory=dict)
-    extra_sources: tuple[str, ...] = ()
+    spec: Spec
+    parents: Mapping[Role, Node] = field(default_factory=dict)
+    code: tuple[str, ...] = ()
     cost: int = 0
     needs: frozenset[str] = frozenset()
     uses: Mapping[str, Node] = field(default_factory=dict)
-    local: Mapping[str, Any] = field(default_factory=dict)
+    local: Local | None = None
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind of node."""
+        return self.spec.kind
+
+    @property
+    def how(self) -> Kind:
+        """How nodes of this kind are computed."""
+        return KINDS[self.kind]
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The definitions that computing the node starts from."""
+        return (f"{self.how.step}:run", *self.code)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """The data that is hashed, stored beside the result so that a difference of keys can be explained."""
+        """The data that is hashed. It is stored with the result, so that a difference of keys can be explained."""
         return {
             "kind": self.kind,
-            "spec": self.spec,
-            "parents": {role: parent.key for role, parent in sorted(self.parents.items())},
-            "libraries": {name: _version(name) for name in LIBRARIES[self.kind]},
-            "code": code_version((MODULES[self.kind], *self.extra_sources)),
+            "spec": to_json(self.spec),
+            "parents": {str(role): parent.key for role, parent in self.parents.items()},
+            "libraries": _versions(self.how.libraries),
+            "code": code_version(self.entries, f"release:{self.kind}-{self.how.version}"),
         }
 
     @property
     def processes(self) -> int:
-        """How many compute it together, each on a device of its own."""
-        return int(self.local.get("devices", 1)) if self.kind == "train" else 1
+        """Number of processes that compute the node together, each on its own device."""
+        return self.local.devices if self.kind == "train" and self.local is not None else 1
 
     @property
     def gpus(self) -> int:
-        """GPUs that computing it needs."""
-        devices = [self.spec.get("device"), *(stage["device"] for stage in self.spec.get("stages", ()))]
-        return self.processes if "cuda" in devices else 0
+        """Number of GPUs that computing the node needs."""
+        return self.processes if self.spec.device == "cuda" else 0
 
     @cached_property
     def key(self) -> str:
@@ -72,25 +92,9 @@ class Node:
         return digest(self.identity)
 
 
-def code_version(modules: Iterable[str]) -> str:
-    """What stands for the code of `modules` in a key.
-
-    In a development checkout the hash of all sources that they execute; in an installed release its version
-    and the hash of the user's own modules. The environment variable CL_CODE_VERSION overrides both; the
-    override is stored with each node.
-    """
-    override = os.environ.get("CL_CODE_VERSION")
-    if override:
-        return f"override:{override}"
-    if sources.is_checkout():
-        return sources.fingerprint(modules)
-    users = [name for name in modules if name.split(".")[0] not in sources.PACKAGES]
-    return f"release:{_version('cl')}" + (f"+{sources.fingerprint(users)}" if users else "")
-
-
 @lru_cache
-def _version(package: str) -> str:
-    return importlib.metadata.version(package)
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in packages}
 
 
 def ancestors(nodes: Iterable[Node]) -> list[Node]:

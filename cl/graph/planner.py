@@ -14,11 +14,12 @@ from cl.config.experiment import Experiment, notes
 from cl.config.loading import replaced
 from cl.config.nested import flat
 from cl.errors import UserError
-from cl.graph import budget
+from cl.graph import budget, task_overrides
 from cl.graph.node import Node, ancestors
 from cl.graph.run_plan import RunPlan, StagePlan
-from cl.graph.run_planner import Chain
-from cl.graph.shared_nodes import Ground
+from cl.graph.run_planner import RunPlanner
+from cl.graph.shared_nodes import SharedNodes
+from cl.graph.specs import Compute, TrainSpec
 from cl.methods import strategy
 from cl.methods.strategy import Strategy
 from cl.tasks import scenario
@@ -40,13 +41,30 @@ class Graph:
     @cached_property
     def nodes(self) -> list[Node]:
         """Every node once, parents before children."""
-        return ancestors(node for run in self.runs for node in (*(s.node for s in run.stages), *run.rows.values()))
+        return ancestors(self.wanted)
+
+    @cached_property
+    def wanted(self) -> list[Node]:
+        """The nodes whose results the experiment is about: train nodes, rows of R, probes, data."""
+        found = [node for run in self.runs for node in run.wanted]
+        return [self.base, *self.data.values(), *found]
 
     @property
     def resolved(self) -> dict[str, str]:
         """What `auto` came to: device, precision, compile."""
-        spec = self.runs[0].stages[0].node.spec
-        return {name: str(spec[name]).lower() for name in ("device", "precision", "compile")}
+        compute = self.compute
+        return {"device": compute.device, "precision": compute.precision, "compile": str(compute.compile).lower()}
+
+    @property
+    def compute(self) -> Compute:
+        """Device, precision and compilation of the train nodes."""
+        return self.train_specs[0].compute
+
+    @cached_property
+    def train_specs(self) -> list[TrainSpec]:
+        """Specifications of all stages of all runs."""
+        specs = [stage.node.spec for run in self.runs for stage in run.stages]
+        return [spec for spec in specs if isinstance(spec, TrainSpec)]
 
     @property
     def asked(self) -> int:
@@ -57,7 +75,7 @@ class Graph:
     def warnings(self) -> list[str]:
         """Sentences about degenerate settings, each once."""
         found = [text for run in self.runs for text in run.strategy.warnings]
-        known = {task: None for run in self.runs for stage in run.stages for task in stage.node.spec["known"]}
+        known = {task: None for spec in self.train_specs for task in spec.known}
         proxies = [f"replay of {task} reads a proxy of what the pretrained model saw" for task in known]
         return list(dict.fromkeys([*notes(self.experiment), *found, *proxies]))
 
@@ -71,24 +89,31 @@ def build(experiment: Experiment) -> Graph:
     named = {*experiment.strategy, *(key.split(".")[1] for key in alone if key.startswith("strategy."))}
     if unused := named - {part.name for s in strategies.values() for part in s.parts}:
         raise UserError(f"strategy.{min(unused)}: no strategy of this experiment has that method; remove the setting")
-    ground, runs = Ground(experiment, defined), []
+    shared, runs = SharedNodes(experiment, defined), list[RunPlan]()
     for order in defined.ordered(experiment.orders, len(experiment.model.knows)):
-        own = {label: _tuned(ground, chosen, order) for label, chosen in strategies.items()}
-        runs += [Chain(*own[label], seed, order).plan() for seed in experiment.seeds for label in strategies]
-    return Graph(experiment, defined, runs, ground.data(), ground.base(experiment.seeds[0]))
+        own = {label: _tuned(shared, chosen, order) for label, chosen in strategies.items()}
+        single = {label: _single_tasks(*found) for label, found in own.items()}
+        asked = [(label, seed) for seed in experiment.seeds for label in strategies]
+        runs += [RunPlanner(*own[label], single[label], seed, order).plan() for label, seed in asked]
+    return Graph(experiment, defined, runs, shared.data(), shared.base(experiment.seeds[0]))
+
+
+def _single_tasks(shared: SharedNodes, chosen: Strategy) -> dict[str, tuple[SharedNodes, Strategy]]:
+    """Nodes and strategy of each task that has settings of its own."""
+    return {task: task_overrides.own(shared, chosen, task) for task in shared.experiment.by_task}
 
 
 def _strategy(experiment: Experiment, label: str) -> Strategy:
     return strategy.build(label, experiment.strategies[label], experiment.strategy)
 
 
-def _tuned(ground: Ground, chosen: Strategy, order: list[str]) -> tuple[Ground, Strategy]:
-    """What a strategy stands on in an order, with the values that `cl tune` chose for both."""
-    experiment = ground.experiment
+def _tuned(shared: SharedNodes, chosen: Strategy, order: list[str]) -> tuple[SharedNodes, Strategy]:
+    """Nodes and strategy of an order, with the values that `cl tune` chose for both."""
+    experiment = shared.experiment
     values = experiment.tuned.of(chosen.label, " > ".join(order)) if experiment.tuned else {}
     if not values:
-        return ground, chosen
+        return shared, chosen
     if "by_task" in values and experiment.by_task:
         raise UserError("by_task: was chosen by per_task as well, which would win; leave one of the two out")
     own = replaced(experiment, values)
-    return Ground(own, ground.scenario), _strategy(own, chosen.label)
+    return shared.changed(own), _strategy(own, chosen.label)

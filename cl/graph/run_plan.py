@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from cl.data.mixture import Ledger
 from cl.graph.node import Node
+from cl.graph.roles import STATE
 from cl.hashing import digest
 from cl.methods.contexts import Stage
 from cl.methods.strategy import Strategy
@@ -25,7 +26,18 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The chain of nodes of one scenario x strategy x model x seed x order; rows: evaluate nodes of R."""
+    """The nodes of one scenario x strategy x model x seed x order.
+
+    Args:
+        strategy: the strategy.
+        seed: of the run.
+        order: names of the tasks.
+        known: leading tasks that the model has learned before.
+        stages: stages with their train nodes.
+        rows: evaluate nodes of R by row.
+        data: data nodes by set.
+        probes: probe nodes by the probe's label and the row whose state they measure.
+    """
 
     strategy: Strategy
     seed: int
@@ -34,11 +46,18 @@ class RunPlan:
     stages: list[StagePlan]
     rows: dict[int, Node]
     data: dict[str, Node]
+    probes: dict[str, dict[int, Node]] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> list[Node]:
+        """The nodes whose results the run is about."""
+        probed = [node for rows in self.probes.values() for node in rows.values()]
+        return [*(stage.node for stage in self.stages), *self.rows.values(), *probed]
 
     @property
     def merged(self) -> bool:
         """Whether rows of R are of merged models, which are not what was trained."""
-        return any(row.parents["state"].kind == "merge" for row in self.rows.values())
+        return any(row.parents[STATE].kind == "merge" for row in self.rows.values())
 
     @property
     def independent(self) -> bool:

@@ -1,160 +1,210 @@
-"""The chain of nodes of one run: which stages a strategy makes of the stream, and what each stands on."""
+"""The nodes of one run: which stages a strategy makes of the stream, their train nodes, and the rows of R."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
+from dataclasses import replace
 
 from cl.data.mixture import Account, Ledger
 from cl.data.sampling import Reading, blend
 from cl.errors import UserError
+from cl.graph.code_version import entries_of
 from cl.graph.node import Node
+from cl.graph.probe_nodes import probe_nodes
 from cl.graph.run_plan import RunPlan, StagePlan
-from cl.graph.shared_nodes import TOGETHER
-from cl.graph.side_nodes import Sides
+from cl.graph.shared_nodes import SharedNodes
+from cl.graph.side_nodes import SideNodes
+from cl.graph.specs import EvaluateSpec, TrainSpec
 from cl.methods.contexts import Stage
 from cl.methods.lr_schedules import boundary
-from cl.methods.method import Method, check_together
-from cl.methods.strategy import Part
+from cl.methods.method import LEARN, PlansStages, Trains, check_devices, overrides
+from cl.methods.objective import check_objectives
+from cl.methods.strategy import Part, Strategy
+from cl.registry import members, unknown
+
+ANSWER_SCORES = "cl.tasks.answer_scores"
 
 
-class Chain(Sides):
-    """Plans the run of one strategy with one seed in one order of tasks."""
+class RunPlanner:
+    """Plans the run of one strategy with one seed in one order of tasks.
+
+    Args:
+        shared: nodes and settings of the experiment.
+        strategy: the strategy.
+        own: per task with settings of its own, the nodes and the strategy with these settings.
+        seed: of the run.
+        order: names of the tasks.
+    """
+
+    def __init__(
+        self,
+        shared: SharedNodes,
+        strategy: Strategy,
+        own: Mapping[str, tuple[SharedNodes, Strategy]],
+        seed: int,
+        order: list[str],
+    ) -> None:
+        self.shared, self.strategy, self.seed = shared, strategy, seed
+        self.order = order[: shared.experiment.upto]
+        self.side = SideNodes(shared, strategy, own, seed)
 
     def plan(self) -> RunPlan:
         """Plan the run."""
-        known = len(self.ground.experiment.model.knows)
+        known = len(self.shared.experiment.model.knows)
         plans: list[StagePlan] = []
         stages = self._stages(known)
         needed = {stage.parent for stage in stages if self._keeps(stage)}
         for index, stage in enumerate(stages):
             parent = None if stage.parent is None else plans[stage.parent]
             plans.append(self._stage(stage, parent, keep=index in needed))
-        rows = {known: self._row(self.base, known)}
+        rows = {known: self._row(self.side.base, known, None)}
         for each in plans:
             if each.stage.row:
-                shown = self._evaluated(each, plans)
-                rows[each.stage.row] = self._row(shown, each.stage.row, self._own(each) if shown is each.node else {})
-        return RunPlan(self.chosen, self.seed, self.order, known, plans, rows, self.data)
+                state = self.side.evaluated(each, plans)
+                adapters = self.side.adapters(each) if state is each.node else None
+                rows[each.stage.row] = self._row(state, each.stage.row, adapters)
+        probes = probe_nodes(self.shared, rows, self.order)
+        return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes)
 
     def _stages(self, known: int) -> list[Stage]:
+        rows = self.shared.budget.rows
         stages = [
-            Stage(task, {task: 1.0}, t, self.ground.budget.rows(task), None if t == known + 1 else t - known - 2, t)
+            Stage(task, {task: 1.0}, t, rows(task), None if t == known + 1 else t - known - 2, t)
             for t, task in enumerate(self.order, 1)
             if t > known
         ]
-        for part in self.chosen.parts:
+        for part in self.strategy.parts:
+            if not isinstance(part.method, PlansStages):
+                continue
             found = part.method.stages(stages)
-            aligned = any(stage.phase != "learn" for stage in stages)
-            if aligned and type(part.method).phase == "learn" and found != stages:
-                where = f"strategies.{self.chosen.label}: {part.name}"
-                raise UserError(f"{where} changes the stream; list it before the methods that align (sft, dpo)")
+            aligned = any(stage.phase != LEARN for stage in stages)
+            if aligned and part.method.phase == LEARN and found != stages:
+                where = f"strategies.{self.strategy.label}: {part.name}"
+                raise UserError(f"{where} changes the stream; list it before the methods that align what was learned")
             stages = found
         return stages
 
     def _keeps(self, stage: Stage) -> bool:
+        """Whether a stage starts with its parent's optimizer state."""
         if stage.parent is None:
             return False
-        kept = any(part.method.keep_optimizer() for part in self._of(stage)[1].parts if part.acts(stage))
-        return stage.continues or kept
+        acting = [part.method for part in self.side.of(stage)[1].parts if part.acts(stage)]
+        return stage.continues or any(isinstance(m, PlansStages) and m.carries_optimizer() for m in acting)
 
     def _stage(self, stage: Stage, parent: StagePlan | None, keep: bool) -> StagePlan:
-        self._check_aligned(stage)
-        ground, chosen = self._of(stage)
-        train = ground.experiment.train
+        shared, strategy = self.side.of(stage)
+        experiment, train = shared.experiment, shared.train
+        active = strategy.active(stage)
+        self._check(stage, active)
         steps = max(1, round(stage.total / train.batch))
         first, last = boundary(steps, stage.start), boundary(steps, stage.stop)
         before = self._before(parent, stage)
         shares = self._shares(stage, before)
         sources = sorted({Reading.parse(key).source for key in shares})
-        active = chosen.active(stage)
-        self._check_active(stage, active)
-        spec = {
-            "t": stage.t,
-            "steps": steps,
-            "first": first,
-            "last": last,
-            "shares": shares,
-            "seed": self.seed,
-            "continues": stage.continues,
-            "optimizer": "keep" if self._keeps(stage) else "reset",
-            "known": {t: self.ground.budget.weight(t) for t in self.ground.experiment.model.knows if t in sources},
-            "train": ground.train,
-            "methods": [part.stage_spec(stage.t) for part in active],
-            **self.ground.resolved,
-        }
-        parents = self._parents(self.base if parent is None else parent.node, sources)
-        parents |= self._memories(active, stage, parent)
+        spec = TrainSpec(
+            t=stage.t,
+            steps=steps,
+            first=first,
+            last=last,
+            shares=shares,
+            seed=self.seed,
+            train=train,
+            compute=shared.compute,
+            methods=tuple(part.in_stage(stage.t) for part in active),
+            known={t: self.shared.budget.weight(t) for t in self.shared.experiment.model.knows if t in sources},
+            continues=stage.continues,
+            optimizer="keep" if self._keeps(stage) else "reset",
+        )
         after = _forecast(shares, before, last * train.batch, train.sequence)
-        parents |= self._choices(active, stage, parent)
         whole = _forecast(shares, before, steps * train.batch, train.sequence)  # of trunk and fork together
-        parents |= self._teachers(active, stage, parent, _spans(shares, before, whole))
+        parents = self.side.parents(self.side.base if parent is None else parent.node, sources)
+        parents |= self.side.memories(active, stage, parent)
+        parents |= self.side.selections(active, stage, parent)
+        parents |= self.side.teachers(active, stage, parent, _spans(shares, before, whole))
         node = Node(
-            "train",
             stage.name,
             spec,
             parents,
-            tuple(type(part.method).__module__ for part in active),
-            cost=self.ground.budget.cost(stage.tasks, (last - first) * train.batch),
+            entries_of(type(part.method) for part in active),
+            cost=self.shared.budget.cost(stage.tasks, (last - first) * train.batch),
             needs=frozenset({"optimizer.safetensors"} if keep else ()),
-            uses=self.data,
-            local={
-                "evaluation": dataclasses.asdict(self.ground.experiment.evaluation),
-                "keep_optimizer": keep,
-                "checkpoints": dataclasses.asdict(self.ground.experiment.checkpoints),
-                **{name: getattr(train, name) for name in TOGETHER},
-                **self.ground.local,
-            },
+            uses=self.side.sets,
+            local=replace(
+                self.shared.local,
+                evaluation=self.shared.experiment.evaluation,
+                checkpoints=self.shared.experiment.checkpoints,
+                keep_optimizer=keep,
+                devices=experiment.train.devices,
+                distributed=experiment.train.distributed,
+            ),
         )
         return StagePlan(stage, node, parent, before, after)
 
-    def _check_active(self, stage: Stage, active: list[Part]) -> None:
-        """Raises UserError for methods that cannot train a stage together, or not on the devices that are asked for."""
-        schedules = [part.name for part in active if type(part.method).schedule is not Method.schedule]
+    def _check(self, stage: Stage, active: list[Part]) -> None:
+        """Raises UserError for methods that cannot train a stage together, on its sets, or on the devices."""
+        label = self.strategy.label
+        schedules = [part.name for part in active if overrides(part.method, Trains.schedule)]
         if len(schedules) > 1:
-            raise UserError(f"strategies.{self.chosen.label}: two schedules in stage {stage.t}: {schedules}; keep one")
-        train = self.ground.experiment.train
+            raise UserError(f"strategies.{label}: two schedules in stage {stage.t}: {schedules}; keep one")
+        scenario = self.shared.scenario
+        if stage.phase != LEARN and (wrong := [name for name in stage.tasks if name not in scenario.general]):
+            raise UserError(unknown(f"{stage.phase}.of: general set of {scenario.name}", wrong[0], scenario.general))
+        self._check_objective(stage, active)
+        train = self.shared.experiment.train
         if train.devices > 1:
-            check_together((part.method for part in active), sharded=train.distributed == "fsdp")
+            check_devices((part.method for part in active), sharded=train.distributed == "fsdp")
+
+    def _check_objective(self, stage: Stage, active: list[Part]) -> None:
+        """Raises UserError for objectives that disagree, or that cannot learn from a set of the stage."""
+        training = [(part.name, part.method) for part in active if isinstance(part.method, Trains)]
+        check_objectives([method for _, method in training])
+        for name, method in training:
+            objective = method.objective()
+            for task in stage.tasks:
+                kind = self.shared.scenario.task(task.rpartition(":")[2]).kind
+                if objective is not None and kind not in objective.learns_from:
+                    where = f"{name}.of" if stage.phase != LEARN else f"strategies.{self.strategy.label}: {name}"
+                    wanted = " or ".join(objective.learns_from)
+                    raise UserError(f"{where}: {task} is a set of kind {kind}; name one of kind {wanted}")
 
     def _shares(self, stage: Stage, before: Ledger) -> dict[str, float]:
         """Share of each reading in the stage: new data first, for which row comes when depends on the order."""
         shares = dict(stage.tasks)
-        for part in self._of(stage)[1].parts:
-            if part.acts(stage):
+        for part in self.side.of(stage)[1].parts:
+            if isinstance(part.method, PlansStages) and part.acts(stage):
                 shares = part.method.mixture(shares, before)
         return {key: shares[key] for key in sorted(shares, key=_new_first) if shares[key] > 0}
 
     def _before(self, parent: StagePlan | None, stage: Stage) -> Ledger:
-        """Forecast of what was consumed before a stage: rows trained on and tokens, all that shares depend on."""
+        """Forecast of the rows trained on and the tokens consumed before a stage; shares depend on nothing else."""
         if parent is not None:
             return parent.before if stage.continues else parent.after
-        known = self.ground.experiment.model.knows
-        tokens = {t: self.ground.budget.weight(t) for t in known}
-        sequence = self.ground.experiment.train.sequence
+        known = self.shared.experiment.model.knows
+        tokens = {t: self.shared.budget.weight(t) for t in known}
+        sequence = self.shared.packing.sequence
         return Ledger({t: Account(0, 0, trained=n // sequence, tokens=n, proxy=True) for t, n in tokens.items()})
 
-    def _row(self, state: Node, t: int, own: Mapping[str, str] | None = None) -> Node:
-        train, evaluation = self.ground.experiment.train, self.ground.experiment.evaluation
-        generates = any(self.ground.scenario.task(name).kind == "instruction" for name in self.data)
-        tasks = self.ground.scenario.tasks.items() if evaluation.probing else ()
-        probed = [name for name, task in tasks if task.kind == "instruction"]
-        test = evaluation.split == "test"
-        sets = list(self.data) if test else self.order  # nothing but the stream's own tasks may decide anything
-        spec = {
-            "sets": sets,
-            "tokens": evaluation.tokens,
-            "batch": evaluation.batch,
-            "items": evaluation.items if generates else 0,
-            "train": {"sequence": train.sequence, "boundaries": train.boundaries},
-            "device": self.ground.resolved["device"],
-            "precision": self.ground.resolved["precision"],
-            **({"select": own} if own else {}),
-            **({"probing": probed} if probed else {}),
-            **({} if test else {"split": evaluation.split}),
-        }
-        name, cost = f"row {t} after {state.name}", evaluation.tokens * len(sets)
-        return Node("evaluate", name, spec, self._parents(state, sets), cost=cost)
+    def _row(self, state: Node, t: int, adapters: dict[str, str] | None) -> Node:
+        """The evaluate node of row t of R."""
+        evaluation, sets = self.shared.experiment.evaluation, tuple(self.side.sets)
+        generates = any(self.shared.scenario.task(name).kind == "instruction" for name in sets)
+        if evaluation.split == "validation":  # the stream's own tasks alone may decide anything
+            sets = tuple(self.order)
+        scores = members(ANSWER_SCORES) if generates and evaluation.items else ()
+        spec = EvaluateSpec(
+            sets,
+            evaluation.tokens,
+            evaluation.batch,
+            evaluation.items if generates else 0,
+            self.shared.packing,
+            self.shared.evaluation,
+            adapters or None,
+            evaluation.split,
+            scores,
+        )
+        code = tuple(f"{ANSWER_SCORES}.{name}:score" for name in scores)
+        cost = evaluation.tokens * len(sets)
+        return Node(f"row {t} after {state.name}", spec, self.side.parents(state, sets), code, cost=cost)
 
 
 def _new_first(share: str) -> tuple[bool, str]:
@@ -162,7 +212,7 @@ def _new_first(share: str) -> tuple[bool, str]:
 
 
 def _spans(shares: Mapping[str, float], before: Ledger, after: Ledger) -> dict[str, range | None]:
-    """The places of each source's reading order that a stage may read; None: all of them, of a proxy."""
+    """The places of each source's reading order that a stage may read. None: all of them, of a proxy."""
     spans: dict[str, range | None] = {}
     for reading in map(Reading.parse, shares):
         account, old = after.accounts[reading.source], before.accounts.get(reading.source)
@@ -179,5 +229,5 @@ def _forecast(shares: Mapping[str, float], before: Ledger, rows: int, sequence: 
         reading, count = Reading.parse(key), int((drawn == index).sum())
         old = accounts.get(reading.source, Account(0, 0))
         trained = old.trained + (0 if reading.replay else count)
-        accounts[reading.source] = dataclasses.replace(old, trained=trained, tokens=old.tokens + count * sequence)
+        accounts[reading.source] = replace(old, trained=trained, tokens=old.tokens + count * sequence)
     return Ledger(accounts)

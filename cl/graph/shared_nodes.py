@@ -1,63 +1,81 @@
-"""What all runs of an experiment stand on: the tokenizer, the data, the base model, and the settings as resolved."""
+"""Nodes that all runs of an experiment share, and its settings as this machine resolves them."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from functools import cached_property
 
 from cl.config.experiment import Experiment
 from cl.errors import UserError
 from cl.graph.budget import Budget
+from cl.graph.code_version import entries_of
 from cl.graph.node import Node
+from cl.graph.roles import TOKENIZER
+from cl.graph.specs import BaseSpec, Compute, DataSpec, Local, Packing, TokenizerSpec
 from cl.methods.strategy import Part
 from cl.models import precision, pretrained
-from cl.registry import unknown
+from cl.registry import Named, unknown
 from cl.tasks.scenario import Scenario
 
 DEFAULT_VOCABULARY = 4096
-TOGETHER = ("devices", "distributed")
-"""Settings of training that change rounding alone, as threads do."""
 
 
-class Ground:
-    """Shared nodes and settings of one experiment; equal nodes are found by their keys, so none is remembered here.
+class SharedNodes:
+    """Nodes and settings that all runs of one experiment share. Each node is made once.
 
-    train: training settings without those that `resolved` holds as this machine settles them: device, precision,
-    compile, and without TOGETHER; local: what a node needs to find its definitions, and no key holds.
+    Attributes:
+        budget: rows of each task.
+        train: settings of training that enter keys.
+        compute: device, precision and compilation, as settled on this machine.
+        packing: how tokens become rows.
+        local: settings at run time that no key holds.
     """
 
     def __init__(self, experiment: Experiment, defined: Scenario) -> None:
         self.experiment, self.scenario = experiment, defined
         self.budget = Budget(experiment, defined)
         packed = all(task.kind == "text" for task in (*defined.tasks.values(), *defined.general.values()))
-        self.resolved = precision.resolve(experiment.train, pretrained.stated_parameters(experiment.model), packed)
-        self.train = {
-            k: v for k, v in dataclasses.asdict(experiment.train).items() if k not in (*self.resolved, *TOGETHER)
-        }
-        self.local: dict[str, Any] = {
-            "scenario": experiment.scenario,
-            "model": dataclasses.asdict(experiment.model),
-        }
-        self.tokenizer = self._tokenizer()
+        parameters = pretrained.stated_parameters(experiment.model)
+        self.compute = Compute(*precision.resolve(experiment.train, parameters, packed))
+        self.train = experiment.train.optimization
+        self.packing = Packing(self.train.sequence, self.train.boundaries)
+        self.local = Local(experiment.scenario, experiment.model)
+        self._sets: dict[tuple[str, str], Node] = {}
+        self._bases: dict[int | None, Node] = {}
+        self._fingerprints: dict[str, str] = {}
 
-    def _tokenizer(self) -> Node:
+    def changed(self, experiment: Experiment) -> SharedNodes:
+        """The same for an experiment with other values of settings."""
+        other = SharedNodes(experiment, self.scenario)
+        other._fingerprints = self._fingerprints
+        same = (experiment.model, experiment.train.sequence) == (self.experiment.model, self.experiment.train.sequence)
+        if same and experiment.scenario == self.experiment.scenario:
+            other.tokenizer, other._sets, other._bases = self.tokenizer, self._sets, self._bases
+        return other
+
+    @property
+    def evaluation(self) -> Compute:
+        """How nodes compute that do not train: never compiled."""
+        return replace(self.compute, compile=False)
+
+    @cached_property
+    def tokenizer(self) -> Node:
+        """The tokenizer node. Raises UserError for a vocabulary without effect."""
         model = self.experiment.model
         trained = pretrained.origin(model.name) == "fresh" and model.tokenizer is None
-        if model.vocabulary and not trained:
-            raise UserError(
-                f"model.vocabulary: {model.vocabulary} has no effect: the tokenizer is not trained; remove it"
-            )
-        content = {name: self.scenario.fingerprint(name) for name in sorted(self.scenario.tasks)} if trained else {}
-        named = pretrained.tokenizer_model(model)
-        spec = {
-            "train_on": content,
-            "vocabulary": (model.vocabulary or DEFAULT_VOCABULARY) if trained else None,
-            "source": None if trained else pretrained.fingerprint(named),
-        }
-        name = f"tokenizer trained on {' + '.join(content)}" if trained else f"tokenizer of {named.name}"
-        extra = tuple(m for task in self.scenario.tasks.values() for m in task.modules()) if trained else ()
-        return Node("tokenizer", name, spec, extra_sources=extra, local=self.local)
+        if not trained:
+            if model.vocabulary:
+                raise UserError(
+                    f"model.vocabulary: {model.vocabulary} has no effect: the tokenizer is not trained; remove it"
+                )
+            named = pretrained.tokenizer_model(model)
+            spec = TokenizerSpec({}, source=pretrained.fingerprint(named))
+            return Node(f"tokenizer of {named.name}", spec, local=self.local)
+        content = {name: self._fingerprint(name) for name in sorted(self.scenario.tasks)}
+        code = tuple(entry for task in self.scenario.tasks.values() for entry in task.code())
+        spec = TokenizerSpec(content, vocabulary=model.vocabulary or DEFAULT_VOCABULARY)
+        return Node(f"tokenizer trained on {' + '.join(content)}", spec, code=code, local=self.local)
 
     def data(self, parts: Sequence[Part] = ()) -> dict[str, Node]:
         """The data node of each set that has a column of R, as the transforming methods of a strategy make them."""
@@ -70,22 +88,34 @@ class Ground:
             raise UserError(unknown(f"scenario {self.scenario.name}: general set", of, self.scenario.general))
         task = self.scenario.task(of)
         parts = parts if task.kind == "instruction" and not view else ()
-        content, transforms = self.scenario.fingerprint(of), [part.data_spec() for part in parts]
-        spec: dict[str, Any] = {"task": of, "content": content, "transforms": transforms}
-        if view:
-            spec["view"] = view
-        elif task.kind != "text" and self.experiment.model.system is not None:
-            spec["system"] = self.experiment.model.system
-        modules = (*task.modules(), *(type(part.method).__module__ for part in parts))
-        local = self.local | {"transforms": [part.spec() for part in parts]}
-        return Node("data", name, spec, {"tokenizer": self.tokenizer}, modules, local=local)
+        known = (name, repr([(part.name, part.settings) for part in parts]))
+        if known not in self._sets:
+            self._sets[known] = self._set(name, view, of, parts)
+        return self._sets[known]
+
+    def _set(self, name: str, view: str, of: str, parts: Sequence[Part]) -> Node:
+        task = self.scenario.task(of)
+        spec = DataSpec(
+            of,
+            self._fingerprint(of),
+            tuple(Named(part.name, part.data_settings()) for part in parts),
+            view or None,
+            self.experiment.model.system if task.kind != "text" and not view else None,
+        )
+        code = (*task.code(), *entries_of(type(part.method) for part in parts))
+        local = replace(self.local, transforms=tuple(part.named() for part in parts))
+        return Node(name, spec, {TOKENIZER: self.tokenizer}, code, local=local)
+
+    def _fingerprint(self, name: str) -> str:
+        if name not in self._fingerprints:
+            self._fingerprints[name] = self.scenario.fingerprint(name)
+        return self._fingerprints[name]
 
     def base(self, seed: int) -> Node:
-        """The model before any training; only a fresh one depends on the seed."""
-        fresh = pretrained.origin(self.experiment.model.name) == "fresh"
-        spec = {
-            "source": pretrained.fingerprint(self.experiment.model),
-            "seed": seed if fresh else None,
-            "sequence": self.experiment.train.sequence,
-        }
-        return Node("base", self.experiment.model.name, spec, {"tokenizer": self.tokenizer}, local=self.local)
+        """The model before any training; only a fresh model depends on the seed."""
+        model = self.experiment.model
+        own = seed if pretrained.origin(model.name) == "fresh" else None
+        if own not in self._bases:
+            spec = BaseSpec(pretrained.fingerprint(model), own, self.train.sequence)
+            self._bases[own] = Node(model.name, spec, {TOKENIZER: self.tokenizer}, local=self.local)
+        return self._bases[own]

@@ -1,4 +1,4 @@
-"""What a stored node's computation returned, read from its folder."""
+"""Read a stored node from its folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from typing import Any
 
 
 def result_of(folder: Path) -> dict[str, Any]:
-    """What a stored node's computation returned, from its folder."""
-    result: dict[str, Any] = json.loads((folder / "node.json").read_text(encoding="utf-8"))["result"]
-    return result
+    """The result that a stored node's computation returned."""
+    return _record(folder, "result")
+
+
+def identity_of(folder: Path) -> dict[str, Any]:
+    """The identity of a stored node: the data that its key is the hash of."""
+    return _record(folder, "identity")
+
+
+def _record(folder: Path, part: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "node.json").read_text(encoding="utf-8"))[part]
+    return found

@@ -5,21 +5,23 @@ from __future__ import annotations
 from cl.config.loading import replaced
 from cl.config.nested import flat
 from cl.errors import UserError
-from cl.graph.shared_nodes import Ground
+from cl.graph.shared_nodes import SharedNodes
 from cl.methods import strategy
-from cl.methods.method import Method
+from cl.methods.method import Merges, Method, PlansStages, Selects, TransformsData, overrides
 from cl.methods.strategy import Strategy
 from cl.registry import unknown
 
 ONE_TASK = ("train.lr", "train.weight_decay", "train.betas", "train.eps", "train.clip")
 """Settings of training that may differ by task: nothing that a budget, a row or another task depends on."""
-STREAM = ("stages", "transform", "chosen", "merge", "alone", "stands_on_base")
-"""Hooks whose effect is not of one stage."""
 
 
-def own(ground: Ground, chosen: Strategy, task: str) -> tuple[Ground, Strategy]:
-    """What one task stands on. Raises UserError for a task or a setting that cannot have its own."""
-    experiment, scenario = ground.experiment, ground.scenario
+def own(shared: SharedNodes, chosen: Strategy, task: str) -> tuple[SharedNodes, Strategy]:
+    """Nodes and strategy of one task with settings of its own.
+
+    Raises:
+        UserError: for an unknown task, and for a setting that holds for all tasks.
+    """
+    experiment, scenario = shared.experiment, shared.scenario
     if task not in scenario.tasks:
         raise UserError(unknown("by_task: task", task, scenario.tasks))
     values = flat(experiment.by_task[task])
@@ -30,10 +32,15 @@ def own(ground: Ground, chosen: Strategy, task: str) -> tuple[Ground, Strategy]:
     one = replaced(experiment, {**values, "by_task": {}})
     changed = strategy.build(chosen.label, one.strategies[chosen.label], one.strategy)
     for part, other in zip(chosen.parts, changed.parts, strict=True):
-        hooks = [hook for hook in STREAM if getattr(type(part.method), hook) is not getattr(Method, hook)]
-        if hooks and part.settings != other.settings:
+        if _of_all_tasks(part.method) and part.settings != other.settings:
             raise UserError(
-                f"by_task.{task}: {part.name} ({hooks[0]}) makes the stream, the data or what is evaluated: its "
-                "settings hold for all tasks"
+                f"by_task.{task}: {part.name} makes the stream, the data or the evaluated model: its settings hold for "
+                "all tasks"
             )
-    return Ground(one, scenario), changed
+    return shared.changed(one), changed
+
+
+def _of_all_tasks(method: Method) -> bool:
+    """Whether a method has an effect beyond the stages of one task."""
+    beyond = isinstance(method, TransformsData | Selects | Merges) or method.adapter is not None
+    return beyond or overrides(method, PlansStages.stages)

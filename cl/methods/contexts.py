@@ -106,6 +106,7 @@ class Step:
     readings: Sequence[Reading]
     outputs: Callable[[Batch], Outputs]
     loss: Callable[[Batch], torch.Tensor]
+    rollouts: Callable[[Sequence[torch.Tensor], int, int], list[list[int]]]
 
 
 @dataclass(frozen=True)

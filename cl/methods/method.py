@@ -1,46 +1,31 @@
-"""The hook protocol: what one idea may change about learning.
+"""The protocols of a method: one idea that changes learning, in hooks grouped by the time at which they are called.
 
-A method overrides only what it needs. Every hook has a neutral default, so a method without overrides is
-plain fine-tuning, bit for bit. A strategy is an ordered list of methods; hooks are called in that order.
+A strategy is an ordered list of methods; hooks are called in that order. A method is a dataclass: its fields are its
+settings. It derives from `Method`, and from each protocol whose hooks it overrides:
 
-| hook            | called                                   | may change                                       |
-|-----------------|------------------------------------------|--------------------------------------------------|
-| `check`         | when a strategy is read                  | refuses other methods beside it                  |
-| `active`        | when the graph is built                  | whether it is in stage t at all (and in its key) |
-| `inert`         | when the graph is built                  | which of its settings are in stage t's key       |
-| `stages`        | once per run, when the graph is built    | the stream: which stages, from which parent      |
-| `chosen`        | when the graph is built                  | how many examples the stage is to learn from     |
-| `choose`        | before the stage, in a node of its own   | which examples these are                         |
-| `transform`     | when a task's data are made              | the examples of an instruction task              |
-| `data_key`      | when the graph is built                  | which of its settings are in the data's key      |
-| `notes`         | after a task's data are made             | what is stored with them about how they were     |
-| `mixture`       | before a stage                           | which data in which shares                       |
-| `schedule`      | before each optimizer step               | the factor on the peak learning rate             |
-| `keep_optimizer`| when the graph is built                  | optimizer state carried over from the parent     |
-| `stands_on_base`| when the graph is built                  | whether states hold adapters only                |
-| `alone`         | when the graph is built                  | whether each task is tested with its own adapter |
-| `remember`      | before `prepare`, where there is memory  | its own state, from what `consolidate` returned  |
-| `prepare`       | before the first step of a stage         | the model (adapters), its own state (teacher)    |
-| `survey`        | after all have prepared, not on a fork   | the model, its own state, from the stage's data  |
-| `takes`         | in each optimizer step                   | which rows it takes out of the task loss         |
-| `teacher`       | when the graph is built                  | whether a model teaches, which, and how          |
-| `loss_terms`    | in each micro-batch                      | adds named terms to the loss                     |
-| `token_terms`   | in each micro-batch                      | adds terms of each token's probabilities         |
-| `step_terms`    | once per optimizer step                  | adds named terms: no data, or the rows it took   |
-| `after_backward`| after the last backward, before clipping | the gradient                                     |
-| `figures`       | where a point of the curve is recorded   | what the curve shows beside the terms            |
-| `tensors`/`load`| at each checkpoint and at the end        | the state inside a stage                         |
-| `consolidate`   | after a stage, in a node of its own      | the memory that later stages get                 |
-| `merge`         | before a row of R, in a node of its own  | the model that is evaluated instead of the state |
+| protocol         | called                           | hooks                                                        |
+|------------------|----------------------------------|--------------------------------------------------------------|
+| `Method`         | when a strategy is read, planned | `active`, `inactive_settings`, `validate`                    |
+| `PlansStages`    | while planning, no torch         | `stages`, `mixture`, `teacher`, `carries_optimizer`          |
+| `TransformsData` | when a task's data are made      | `transform`, `data_key`, `notes`                             |
+| `Trains`         | inside a train node              | `prepare`, `objective`, `survey`, `schedule`, `token_terms`, |
+|                  |                                  | `step_terms`, `after_backward`, `after_step`, `figures`,     |
+|                  |                                  | `state_dict`, `load_state_dict`                              |
+| `TakesRows`      | inside a train node              | `row_mask`                                                   |
+| `Remembers`      | between stages, in its own node  | `consolidate`, `remember`                                    |
+| `Selects`        | before a stage, in its own node  | `count`, `select`                                            |
+| `Merges`         | before a row of R, in its node   | `merges`, `merge`                                            |
 
-State inside a stage and memory between stages are two things. `tensors` is what a killed process needs to go on, and
-what `consolidate` finds of the stage that just ended; `consolidate` turns it, the trained model and the earlier memory
-into the new memory. It is a node of its own, so a method that only looks back is not in the key of the first task.
+Every hook has a neutral default: a method that overrides none is plain fine-tuning, bit for bit. A method that derives
+from `Trains` is in the key of each stage in which it is active; the effect of planning hooks is in the key instead of
+the method. Each node builds its methods anew, so no state passes from one stage to the next except what
+`state_dict` stores inside a stage and what `consolidate` returns between stages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
@@ -52,215 +37,286 @@ if TYPE_CHECKING:
     from cl.data.batches import Batch
     from cl.data.mixture import Ledger
     from cl.data.sampling import Reading
+    from cl.methods.objective import Objective
     from cl.models.losses import Criterion
     from cl.tasks.example import Example
 
 __all__ = [
     "Candidates",
+    "InSomeTasks",
     "Learned",
+    "Merges",
     "Method",
     "MicroBatch",
+    "PlansStages",
     "Progress",
+    "Remembers",
+    "Selects",
     "Stage",
     "Step",
+    "TakesRows",
     "Tasks",
     "Teaching",
-    "check_together",
+    "Trains",
+    "TransformsData",
+    "check_devices",
+    "overrides",
 ]
 
 Tasks = Literal["all", "first", "later"]
+LEARN = "learn"
+"""Phase of the stages that learn the stream."""
 
 
 class Method:
-    """One idea that changes learning. Settings are the keyword arguments of its constructor.
+    """One idea that changes learning. Derive a dataclass with `eq=False`; its fields are the settings.
 
-    tasks: in which stages it acts: `all`, `first` (t <= 1) or `later` (t > 1). memory_settings: names of the settings
-    that change what `consolidate` returns, and so stand in its key; the others do not. choice_settings: the same of
-    `choose`. phase: of the stages in which it acts. shardable: what `prepare` makes of the model is computed inside its
-    layers alone, and so may be sharded (FSDP).
+    Class attributes:
+        phase: the phase of the stages in which the method acts.
+        adapter: None: states are whole models; "shared": states hold adapters on the base model, and all sets are
+            answered with all of them; "per_task": each task is answered with its own stage's adapter `t1`, `t2`, …
+            alone, and a set without one by the base model, so the task of a question must be known.
     """
 
-    memory_settings: ClassVar[tuple[str, ...]] = ()
-    choice_settings: ClassVar[tuple[str, ...]] = ()
-    phase: ClassVar[str] = "learn"
-    shardable: ClassVar[bool] = False
+    phase: ClassVar[str] = LEARN
 
-    def __init__(self, tasks: Tasks = "all") -> None:
-        if tasks not in ("all", "first", "later"):
-            raise UserError(f"tasks: {tasks!r} is not one of all, first, later")
-        self.tasks = tasks
-
-    def active(self, t: int) -> bool:
-        """Whether the method acts in stage t (1-based); where it does not, it is not in that node's key."""
-        return self.tasks == "all" or (self.tasks == "first") == (t <= 1)
-
-    def inert(self, t: int) -> tuple[str, ...]:
-        """Names of settings that change nothing in stage t, and so stand in the key of later stages only."""
-        return ()
-
-    def warnings(self) -> list[str]:
-        """Sentences about settings that make the method degenerate, shown by plan and run."""
-        return []
-
-    def check(self, others: Sequence[Method]) -> None:
-        """Raise UserError where one of the strategy's other methods makes this one mean nothing, or something else."""
-
-    def stages(self, stages: list[Stage]) -> list[Stage]:
-        """Return the stream to learn instead of `stages`."""
-        return stages
-
-    def chosen(self) -> int | None:
-        """How many examples of its set the stage learns from, None: all of them."""
+    @property
+    def adapter(self) -> Literal["shared", "per_task"] | None:
+        """How the states of the strategy use adapters."""
         return None
 
-    def choose(self, of: Candidates) -> Sequence[int]:
-        """Return the numbers of the examples to learn from, as many as `chosen` says; by default the first ones."""
-        return range(self.chosen() or 0)
+    def active(self, t: int) -> bool:
+        """Whether the method acts in stage t (1-based). A stage's key holds active methods only."""
+        return True
+
+    def inactive_settings(self, t: int) -> tuple[str, ...]:
+        """Names of settings that have no effect in stage t; they are left out of its key."""
+        return ()
+
+    def validate(self, others: Sequence[Method]) -> list[str]:
+        """Check the settings beside the strategy's other methods.
+
+        Returns:
+            Warnings: sentences about settings that make the method degenerate, shown by plan and run.
+
+        Raises:
+            UserError: if one of the other methods makes this one meaningless.
+        """
+        return []
+
+
+@dataclass(eq=False)
+class InSomeTasks(Method):
+    """A method that can be limited to some tasks of the stream.
+
+    Args:
+        tasks: stages in which the method acts: `all`, `first` (t <= 1) or `later` (t > 1).
+    """
+
+    tasks: Tasks = field(default="all", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.tasks not in ("all", "first", "later"):
+            raise UserError(f"tasks: {self.tasks!r} is not one of all, first, later")
+
+    def active(self, t: int) -> bool:
+        """Act in the chosen stages."""
+        return self.tasks == "all" or (self.tasks == "first") == (t <= 1)
+
+
+class PlansStages(Method):
+    """Changes the stream while the graph is planned. Its effect is in the keys, not the method."""
+
+    def stages(self, stages: list[Stage]) -> list[Stage]:
+        """Return the stream to learn instead of `stages`. Called once per run."""
+        return stages
+
+    def mixture(self, shares: dict[str, float], ledger: Ledger) -> dict[str, float]:
+        """Return the share of each source in a stage.
+
+        Args:
+            shares: share of each reading (see `cl.data.sampling.Reading`); they sum to 1.
+            ledger: rows and tokens consumed before the stage.
+        """
+        return shares
+
+    def teacher(self, t: int) -> Teaching | None:
+        """Return the teacher of stage t and how its predictions are obtained. None: no teacher."""
+        return None
+
+    def carries_optimizer(self) -> bool:
+        """Whether a stage starts with its parent's optimizer state instead of a fresh one."""
+        return False
+
+
+class TransformsData(Method):
+    """Changes the examples of instruction tasks. It is in the key of the data nodes."""
 
     def transform(self, examples: list[Example], task: str, split: str) -> list[Example]:
-        """Return the examples of a split (train, validation or test) of an instruction task instead of `examples`."""
+        """Return the examples of a split (train, validation or test) of a task instead of `examples`."""
         return examples
 
     def data_key(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what decides `transform`, for the key of the data: by default all of the method's `settings`.
+        """Return the settings that decide `transform`, for the data's key. Loads nothing.
 
-        What only says where something is found stands aside for what is there. Nothing is loaded.
+        A setting that only locates content is replaced by a fingerprint of the content.
         """
         return dict(settings)
 
     def notes(self) -> dict[str, Any]:
-        """Return what `transform` has to tell once all splits of a task are made, as JSON data for the record.
-
-        A list of sentences under `warnings` is shown to the user.
-        """
+        """Return JSON data about the transformation, for the record; sentences under `warnings` are printed."""
         return {}
 
-    def mixture(self, shares: dict[str, float], ledger: Ledger) -> dict[str, float]:
-        """Return the share of each source in the stage; shares sum to 1. `ledger`: what was consumed before."""
-        return shares
 
-    def schedule(self, at: Progress) -> float | None:
-        """Return the learning rate as a factor on the peak rate, or None to leave it to another method."""
-        return None
+class Trains(Method):
+    """Acts inside a train node.
 
-    def keep_optimizer(self) -> bool:
-        """Whether the stage starts with its parent's optimizer state instead of a fresh one."""
-        return False
+    Class attributes:
+        shardable: the hooks neither see whole parameters nor gradients, and modules that `prepare` adds compute inside
+            the model's layers alone; so the model may be sharded (FSDP).
+    """
 
-    def stands_on_base(self) -> bool:
-        """Whether states hold adapters only, so that each needs the base model to be opened."""
-        return False
-
-    def teacher(self, t: int) -> Teaching | None:
-        """Return whether a model teaches in stage t, and which: its `MicroBatch` then says what that one would."""
-        return None
-
-    def alone(self) -> bool:
-        """Whether the test of a task uses the adapter of its own stage, `t1`, `t2`, …, and no other.
-
-        A data set that has none (a task still to come, a retain set) is answered by the base model. So the task of a
-        question must be known. Looks inside a task see the model as it is trained.
-        """
-        return False
-
-    def remember(self, memory: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `consolidate` returned after the stage before."""
+    shardable: ClassVar[bool] = False
 
     def prepare(self, model: Any, t: int) -> Any:
-        """Return the model to train in stage t, changed or not, and take what the method needs of it.
+        """Return the model to train in stage t, changed or not. Runs before the first step.
 
-        On resume the checkpoint's parameters and state are loaded afterwards.
+        On resumption the checkpoint's parameters and state are loaded afterwards.
         """
         return model
 
-    def survey(self, ahead: Learned) -> None:
-        """Look at the data that the stage is about to learn, once all methods have prepared the model.
-
-        Called on resume as well, before the checkpoint is loaded; not where a stage goes on inside its parent's.
-        """
-
-    def takes(self, batch: Batch, readings: Sequence[Reading]) -> torch.Tensor | None:
-        """Return which rows [B] the method takes out of the task loss, for `step_terms` of its own; None: none.
-
-        readings: what the first column of the batch's `origin` counts.
-        """
+    def objective(self) -> Objective | None:
+        """Return what the stage minimises instead of the cross-entropy of its tokens. None: leave it."""
         return None
 
-    def loss_terms(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
-        """Return further loss terms: scalars, already weighted, *means* over an optimizer step.
+    def survey(self, ahead: Learned) -> None:
+        """Read the data that the stage is about to learn. Runs after every method has prepared the model.
 
-        A term is added once per micro-batch with that micro-batch's share of the step's tokens as weight,
-        so that accumulation does not change it.
+        Runs on resumption as well, before the checkpoint is loaded; not in a stage that continues its parent's.
         """
-        return {}
+
+    def schedule(self, at: Progress) -> float | None:
+        """Return the learning rate as a factor on the peak rate. None: leave it to another method."""
+        return None
 
     def token_terms(self, batch: MicroBatch) -> dict[str, Criterion]:
-        """Return further loss terms that are sums over learned tokens of what the model gives at them, weighted.
+        """Return further loss terms by name: weighted sums over learned tokens of functions of log-probabilities.
 
-        They are computed with the task loss in one pass over the logits, and divided by the same count of tokens.
+        Computed with the cross-entropy in one pass over the logits, and divided by the same count of tokens.
         """
         return {}
 
     def step_terms(self, at: Step) -> dict[str, torch.Tensor]:
-        """Return further loss terms in which no data enter (penalties), or the rows taken: scalars, already weighted.
+        """Return further loss terms by name: weighted scalars that no data enter, or that the taken rows give.
 
-        Computed once per optimizer step, however many micro-batches it has.
+        Computed once per optimizer step, however many micro-batches the step has.
         """
         return {}
 
     def after_backward(self, at: Step) -> None:
-        """Change gradients in place after the last backward of a step, before clipping."""
+        """Change gradients in place. Runs after the last backward pass of a step, before clipping."""
+
+    def after_step(self, at: Step) -> None:
+        """Change or read parameters. Runs after the optimizer's update."""
 
     def figures(self) -> dict[str, float]:
-        """Return named figures of the steps since this was last called, for the curve."""
+        """Return figures by name of the steps since the last call, for the curve."""
         return {}
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """The method's state inside a stage, stored with each checkpoint and at its end."""
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the method's state inside a stage. It is stored with each checkpoint and at the stage's end."""
         return {}
 
-    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Inverse of `tensors`, after `prepare`."""
+    def load_state_dict(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Load what `state_dict` returned. Runs after `prepare`."""
+
+
+class TakesRows(Trains):
+    """Takes rows out of the stage's objective, for terms of its own. One device only: see `check_devices`."""
+
+    def row_mask(self, batch: Batch, readings: Sequence[Reading]) -> torch.Tensor | None:
+        """Return which rows [B] of a step's batch the method takes. None: no row.
+
+        Args:
+            batch: rows of one optimizer step.
+            readings: the readings that the first column of `batch.origin` counts.
+        """
+        return None
+
+
+class Remembers(Method):
+    """Keeps a memory between stages, made in a consolidate node after each stage.
+
+    A method that only remembers is not in the key of the first task.
+
+    Class attributes:
+        memory_settings: names of the settings that change what `consolidate` returns, and so are in its key.
+    """
+
+    memory_settings: ClassVar[tuple[str, ...]] = ()
 
     def consolidate(self, learned: Learned) -> dict[str, torch.Tensor]:
-        """Return the memory that the method has of all stages up to `learned.t`."""
+        """Return the memory of all stages up to `learned.t`."""
         return {}
 
-    def merge(self, vectors: Sequence[Mapping[str, torch.Tensor]]) -> Mapping[str, torch.Tensor]:
-        """Return what is added to the base model's parameters, by name, to evaluate it in place of a stage's state.
+    def remember(self, memory: Mapping[str, torch.Tensor]) -> None:
+        """Load the memory of the stage before. Runs before `prepare`; not where there is none."""
 
-        vectors: of each evaluated state up to this one, in order, how it differs from the base model (task vectors);
-        a parameter that does not differ is absent. Training goes on from the states, not from what was merged.
+
+class Selects(Method):
+    """Selects the rows of a set that a stage learns from, in a select node before the stage.
+
+    Class attributes:
+        selection_settings: names of the settings that change the selection, and so are in its key.
+    """
+
+    selection_settings: ClassVar[tuple[str, ...]] = ()
+
+    def count(self) -> int | None:
+        """How many rows of the set are selected. None: all of them, without a select node."""
+        return None
+
+    def select(self, of: Candidates) -> Sequence[int]:
+        """Return the numbers of the selected rows, `count()` of them. By default the first ones."""
+        return range(self.count() or 0)
+
+
+class Merges(Method):
+    """Evaluates a merge of the trained states in place of the newest state. Training goes on from the states."""
+
+    def merges(self, states: int) -> bool:
+        """Whether the row of R after so many evaluated states is of a merged model."""
+        return True
+
+    def merge(self, vectors: Sequence[Mapping[str, torch.Tensor]]) -> Mapping[str, torch.Tensor]:
+        """Return what is added to the base model's parameters, by name.
+
+        Args:
+            vectors: task vectors of the evaluated states in order: the difference of each state from the base model by
+                parameter; a parameter without a difference is absent.
         """
         return vectors[-1]
 
-    def merges(self, states: int) -> bool:
-        """Whether the row of R after so many evaluated states is of a merged model, not of the newest state itself."""
-        return type(self).merge is not Method.merge
 
-    @classmethod
-    def consolidates(cls) -> bool:
-        """Whether the method has memory at all, and so nodes of its own."""
-        return cls.consolidate is not Method.consolidate
+def overrides(method: Method, hook: Callable[..., Any]) -> bool:
+    """Whether a method's class overrides a hook, given as `Trains.schedule`."""
+    return getattr(type(method), hook.__name__, hook) is not hook
 
 
-WHOLE = ("remember", "survey", "loss_terms", "token_terms", "step_terms", "after_backward", "tensors", "teacher")
-"""Hooks that see parameters, gradients or a model beside: what FSDP leaves a process shards of. So does `prepare`, for
-what it adds may be read outside the model's layers, unless the method is `shardable`."""
+def check_devices(methods: Iterable[Method], sharded: bool) -> None:
+    """Refuse methods that several devices cannot train together.
 
+    Rows that a method takes are unevenly spread over processes, so a mean over processes would not be the mean over
+    rows. All other terms are equal in all processes, or means over tokens weighed by their number.
 
-def check_together(methods: Iterable[Method], sharded: bool) -> None:
-    """Raises UserError for a method that several processes cannot train with, or not if the model is sharded.
-
-    Rows that a method takes for itself are not as many in each process, so a mean over processes would not be the mean
-    over rows. All other terms are the same in all processes, or means over tokens that are weighed by their number.
+    Raises:
+        UserError: for a method that takes rows, and if the model is sharded, for one that is not `shardable`.
     """
     for method in methods:
-        name, own = type(method).__name__, type(method)
-        if own.takes is not Method.takes:
-            raise UserError(
-                f"train.devices: {name} takes rows out of the task loss, not as many in each process; use 1"
-            )
-        wanting = WHOLE if own.shardable else (*WHOLE, "prepare")
-        if sharded and (hooks := [hook for hook in wanting if getattr(own, hook) is not getattr(Method, hook)]):
-            raise UserError(f"train.distributed: {name} ({hooks[0]}) needs whole parameters; use ddp in place of fsdp")
+        name = type(method).__name__
+        if isinstance(method, TakesRows):
+            raise UserError(f"train.devices: {name} takes rows out of the loss, not as many in each process; use 1")
+        if sharded and isinstance(method, Trains) and not method.shardable:
+            raise UserError(f"train.distributed: {name} needs whole parameters; use ddp in place of fsdp")
+        if sharded and isinstance(method, Remembers):
+            raise UserError(f"train.distributed: {name} needs whole parameters; use ddp in place of fsdp")

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 from cl import registry
 from cl.errors import UserError
-from cl.methods.method import Method, Stage
+from cl.methods.method import Method, Stage, Trains, TransformsData
+from cl.registry import Named
 
 KEYS = ("summary", "paper", "keeps", "methods")  # of a strategy's file
-# Hooks that act while a node is trained. A method that overrides none of them acts on the graph alone, and
-# its effect (shares, parents, carried state) is in the key instead of the method itself.
-TRAINING_HOOKS = (
-    *(
-        "schedule",
-        "remember",
-        "prepare",
-        "survey",
-        "takes",
-        "loss_terms",
-        "token_terms",
-        "step_terms",
-        "after_backward",
-    ),
-    *("tensors", "load"),
-)
 
 
 @dataclass(frozen=True)
@@ -39,39 +23,30 @@ class Part:
     method: Method
 
     @property
-    def trains(self) -> bool:
-        """Whether the method acts inside a train node, and so belongs to its key."""
-        return any(getattr(type(self.method), hook) is not getattr(Method, hook) for hook in TRAINING_HOOKS)
-
-    @property
     def transforms(self) -> bool:
         """Whether the method changes examples, and so belongs to the key of the data."""
-        return type(self.method).transform is not Method.transform
+        return isinstance(self.method, TransformsData)
 
     def acts(self, stage: Stage) -> bool:
         """Whether the method acts in a stage at all."""
-        return type(self.method).phase == stage.phase and self.method.active(stage.t)
+        return self.method.phase == stage.phase and self.method.active(stage.t)
 
-    def choice_spec(self) -> dict[str, Any]:
-        """The settings that change which examples the method chooses."""
-        return {self.name: {key: self.settings[key] for key in type(self.method).choice_settings}}
+    def named(self) -> Named:
+        """The method with all its settings."""
+        return Named(self.name, self.settings)
 
-    def spec(self) -> dict[str, Any]:
-        """The part as JSON data, for keys and records."""
-        return {self.name: self.settings}
+    def of_settings(self, names: Iterable[str]) -> Named:
+        """The method with some of its settings: those that change a memory or a selection."""
+        return Named(self.name, {key: self.settings[key] for key in names})
 
-    def data_spec(self) -> dict[str, Any]:
-        """What decides the examples that the method makes, for the key of the data."""
-        return {self.name: self.method.data_key(self.settings)}
+    def data_settings(self) -> dict[str, Any]:
+        """The settings that decide the examples which the method makes."""
+        return self.method.data_key(self.settings) if isinstance(self.method, TransformsData) else {}
 
-    def stage_spec(self, t: int) -> dict[str, Any]:
-        """The settings that act in stage t, for its key; the others are left to their defaults."""
-        inert = self.method.inert(t)
-        return {self.name: {key: value for key, value in self.settings.items() if key not in inert}}
-
-    def memory_spec(self) -> dict[str, Any]:
-        """The settings that change what the method remembers."""
-        return {self.name: {key: self.settings[key] for key in type(self.method).memory_settings}}
+    def in_stage(self, t: int) -> Named:
+        """The method with the settings that act in stage t; the others keep their defaults."""
+        inactive = self.method.inactive_settings(t)
+        return self.of_settings(key for key in self.settings if key not in inactive)
 
 
 @dataclass(frozen=True)
@@ -82,11 +57,7 @@ class Strategy:
     summary: str
     paper: str
     parts: list[Part]
-
-    @property
-    def warnings(self) -> list[str]:
-        """Sentences about degenerate settings."""
-        return [f"{self.label}: {part.name}: {text}" for part in self.parts for text in part.method.warnings()]
+    warnings: list[str] = field(default_factory=list)
 
     def like(self, part: Part, *others: Strategy) -> Part:
         """The part at the place that `part` has in one of the others: the same method with this strategy's settings."""
@@ -95,7 +66,7 @@ class Strategy:
 
     def active(self, stage: Stage) -> list[Part]:
         """The parts that act inside the train node of a stage."""
-        return [part for part in self.parts if part.trains and part.acts(stage)]
+        return [part for part in self.parts if isinstance(part.method, Trains) and part.acts(stage)]
 
 
 def build_part(name: str, settings: Mapping[str, Any] | None, where: str) -> Part:
@@ -107,9 +78,14 @@ def build_part(name: str, settings: Mapping[str, Any] | None, where: str) -> Par
     method = registry.build("methods", name, given, where)
     if not isinstance(method, Method):
         raise UserError(f"{where}: {name} is not a cl.methods.method.Method")
-    parameters = inspect.signature(type(method)).parameters
-    defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
-    return Part(name, defaults | given, method)
+    if not is_dataclass(type(method)):
+        raise UserError(f"{where}: {name} is not a dataclass, whose fields are its settings; add @dataclass(eq=False)")
+    return Part(name, registry.settings_of(method), method)
+
+
+def build_method(named: Named, where: str) -> Method:
+    """A method from its name and settings, for the node `where`."""
+    return build_part(named.name, named.settings, f"{where}.{named.name}").method
 
 
 def build(label: str, changes: Mapping[str, Any] | None = None, shared: Mapping[str, Any] | None = None) -> Strategy:
@@ -135,12 +111,16 @@ def build(label: str, changes: Mapping[str, Any] | None = None, shared: Mapping[
     for index, (method, settings) in enumerate(listed):
         extra = (changes.get(method) or {}) | (shared or {}).get(method, {}) if last[method] == index else {}
         parts.append(build_part(method, settings | extra, f"strategies.{label}.{method}"))
-    for part in parts:
-        try:
-            part.method.check([other.method for other in parts if other is not part])
-        except UserError as error:
-            raise UserError(f"strategies.{label}: {part.name}: {error}") from error
-    return Strategy(label, str(raw.get("summary", "")), str(raw.get("paper", "")), parts)
+    warnings = [f"{label}: {part.name}: {text}" for part in parts for text in _validated(label, part, parts)]
+    return Strategy(label, str(raw.get("summary", "")), str(raw.get("paper", "")), parts, warnings)
+
+
+def _validated(label: str, part: Part, parts: Sequence[Part]) -> list[str]:
+    """Warnings of a method. Raises UserError if another method of the strategy makes it meaningless."""
+    try:
+        return part.method.validate([other.method for other in parts if other is not part])
+    except UserError as error:
+        raise UserError(f"strategies.{label}: {part.name}: {error}") from error
 
 
 def _single(entry: Any, strategy: str) -> tuple[str, dict[str, Any]]:

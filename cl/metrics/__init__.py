@@ -1,1 +1,1 @@
-"""Results as plain records, and every formula over them."""
+"""Records of results, metrics of them, and comparisons."""

@@ -1,11 +1,11 @@
-"""Tests of single answers, for experiments of too few runs to be tested: a claim about these checkpoints alone.
+"""Tests of single answers, for experiments with too few runs for a test of runs.
 
-Units (seed x task order) share their questions, and tasks are never pooled: what is tested is the difference of the
-mean over units of the mean over tasks of the mean over questions, which is that of `op_final`.
+Such a test supports a claim about the trained checkpoints only. Units (seed x task order) answer the same questions,
+and tasks are never pooled: the tested difference is the difference of `op_final`, averaged over units.
 
-Source: 2509.18868 asks that the aggregation unit be said; that items of one run support no claim about runs is our
-protocol's. The interval resamples units and questions, each as a whole (the pigeonhole bootstrap of crossed data, Owen
-2007): questions are not nested in seeds, all runs answer the same ones.
+Sources: 2509.18868 asks for a declared unit of aggregation. The rule that items of one run support no claim about runs
+is ours. The interval resamples whole units and whole questions, the pigeonhole bootstrap of crossed data (Owen 2007),
+because all runs answer the same questions.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from cl.config.compare import Compare
 from cl.metrics.statistics import Interval, holm, sign_flip
 
 Answered = Sequence[tuple[str, float]]
-"""Questions of a task in order, each with the score of the answer."""
+"""Questions of a task in order, each with the score of its answer."""
 Answers = Mapping[str, Mapping[str, Mapping[str, Answered]]]
-"""By strategy, by unit, by task."""
+"""Answered questions by strategy, unit and task."""
 Array = npt.NDArray[np.float64]
 COUNTED = "units count different tasks (compare.skip leaves out others in each order)"
 PAIRED = "units answered other questions, so answers cannot be paired"
@@ -32,9 +32,21 @@ PAIRED = "units answered other questions, so answers cannot be paired"
 
 @dataclass(frozen=True)
 class ItemContrast:
-    """Strategy `a` against `b` on single answers, for the checkpoints of this experiment alone.
+    """Strategy `a` compared with `b` on single answers, for the checkpoints of this experiment only.
 
-    questions: of all tasks; p: sign-flip over questions; the rest as in `cl.metrics.comparison.Contrast`.
+    Args:
+        score: name of the score.
+        a: label of the strategy that the verdict is about.
+        b: label of the other strategy.
+        units: number of units.
+        tasks: number of tasks.
+        questions: number of questions of all tasks.
+        mean: mean difference a - b.
+        interval: bootstrap interval of the mean.
+        p: sign-flip test over questions.
+        adjusted: p after Holm's adjustment.
+        verdict: of `a`.
+        reason: why the test is undefined; else empty.
     """
 
     score: str
@@ -52,7 +64,7 @@ class ItemContrast:
 
     @property
     def sentence(self) -> str:
-        """The test in one sentence, with how far it reaches."""
+        """The test in one sentence, including its scope."""
         if self.reason:
             return f"{self.a} and {self.b} cannot be compared by single answers: {self.reason}."
         said = {"better": "answers better than", "worse": "answers worse than"}.get(
@@ -70,7 +82,13 @@ def _count(number: int, what: str) -> str:
 
 
 def contrasts(answers: Answers, pairs: Sequence[tuple[str, str]], wanted: Compare) -> list[ItemContrast]:
-    """Each pair on single answers; Holm over the pairs."""
+    """Test each pair on single answers, with Holm's adjustment over the pairs.
+
+    Args:
+        answers: answered questions of all strategies.
+        pairs: pairs of labels (a, b).
+        wanted: settings of the comparison.
+    """
     found = [_contrast(answers[a], answers[b], a, b, wanted) for a, b in pairs]
     judged = []
     for one, adjusted in zip(found, holm([one.p for one in found]), strict=True):
@@ -86,7 +104,7 @@ def _contrast(
     b: str,
     wanted: Compare,
 ) -> ItemContrast:
-    """A test without its place in the family."""
+    """Test one pair, before Holm's adjustment."""
     score, units = str(wanted.items), list(first)
     tasks = list(first[units[0]])
     if not tasks or any(set(of[unit]) != set(tasks) for of in (first, second) for unit in units):
@@ -105,18 +123,26 @@ def _contrast(
 
 
 def item_flip(differences: Sequence[Array]) -> float:
-    """Two-sided p of "for these checkpoints no question is answered better by either", by sign flips of questions.
+    """Two-sided p of "neither of these checkpoints answers better", by sign flips of questions.
 
-    differences: of each task [units, questions]. A question's differences in all units flip together, for they are
-    answers to one question; each weighs as it does in the mean over tasks.
+    The differences of one question in all units flip together, because they are answers to the same question. Each
+    question has the weight that it has in the mean over tasks.
+
+    Args:
+        differences: of each task, differences of scores, shape (units, questions).
     """
     return sign_flip(np.concatenate([each.mean(0) / each.shape[1] for each in differences]).tolist())
 
 
 def crossed(differences: Sequence[Array], level: float, resamples: int, seed: int = 0) -> Interval:
-    """Percentile interval of the mean over tasks, with units and each task's questions drawn anew.
+    """Percentile bootstrap interval of the mean over tasks that resamples units and the questions of each task.
 
-    differences: of each task [units, questions]. With one unit only questions are drawn.
+    Args:
+        differences: of each task, differences of scores, shape (units, questions). With one unit, only questions are
+            resampled.
+        level: level of the interval.
+        resamples: number of bootstrap samples.
+        seed: seed of the bootstrap.
     """
     generator = np.random.default_rng(seed)
     units = differences[0].shape[0]

@@ -1,6 +1,7 @@
-"""Strategies compared over seeds and task orders: paired tests of a declared family, intervals, effects, ranks, costs.
+"""Comparison of strategies over seeds and task orders: paired tests, intervals, effect sizes, ranks and costs.
 
-From an ExperimentResult and what its experiment declared under `compare`; nothing is read or run here.
+The input is an ExperimentResult and the settings under `compare`, which declare the family of tests. Nothing is read
+from the store and nothing is run.
 """
 
 from __future__ import annotations
@@ -9,17 +10,15 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from cl.config.compare import Compare
 from cl.errors import UserError
-from cl.metrics.continual import Metric
+from cl.metrics.comparison_result import NOTHING, Comparison, Contrast, Cost, Standing
+from cl.metrics.formula import Metric
 from cl.metrics.records import ExperimentResult, RunResult
 from cl.metrics.run_metrics import better, beyond, named, scored
 from cl.metrics.statistics import (
-    Interval,
-    Spread,
     cliffs_delta,
     d_z,
     holm,
@@ -27,107 +26,26 @@ from cl.metrics.statistics import (
     mean_ranks,
     sensitivity,
     sign_flip,
-    smallest_p,
-    units_needed,
 )
 
-MATCHED = 0.01  # relative difference of tokens up to which two strategies trained the same amount
-NOTHING = Interval(math.nan, math.nan)
+MATCHED = 0.01  # largest relative difference of tokens for which two strategies trained equally much
 Pair = tuple[str, str]
 Values = dict[str, dict[str, float]]
-"""By strategy, a number by unit."""
+"""Values of a metric by strategy and unit."""
 Measured = Sequence[tuple[RunResult, Mapping[str, Metric]]]
 """Runs with their metrics by key."""
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """Strategy `a` against `b` on one metric: one test of the family.
-
-    differences: a - b by unit; p: exact two-sided sign-flip; adjusted: by Holm over the family; d_z, delta: effect
-    sizes (Cliff's, over all pairs of units); verdict: of `a`; reason: why it is undefined.
-    """
-
-    metric: str
-    a: str
-    b: str
-    differences: dict[str, float]
-    mean: float = math.nan
-    interval: Interval = NOTHING
-    p: float = math.nan
-    adjusted: float = math.nan
-    d_z: float = math.nan
-    delta: float = math.nan
-    verdict: Literal["better", "worse", "not decided", "undefined"] = "undefined"
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A strategy on one metric: mean over units with interval, mean rank (1 = best), spread over orders and seeds."""
-
-    strategy: str
-    values: dict[str, float]
-    mean: float
-    interval: Interval
-    rank: float
-    spread: Spread
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a run of a strategy takes on average, and as multiples of the baseline's; matched: tokens equal to 1 %."""
-
-    strategy: str
-    tokens: float
-    seconds: float
-    tokens_ratio: float
-    seconds_ratio: float
-    matched: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All that `cl compare` says.
-
-    groups: by metric, sets of strategies next to each other in rank that no test of all pairs (Holm over those of the
-    metric) tells apart: what the bars of the rank picture join. dependent: whether units share a seed or an order.
-    """
-
-    baseline: str
-    unit: str
-    units: list[str]
-    alpha: float
-    level: float
-    contrasts: list[Contrast]
-    standings: dict[str, list[Standing]]
-    groups: dict[str, list[list[str]]]
-    costs: list[Cost]
-    dependent: bool
-
-    @property
-    def power(self) -> str:
-        """Whether any test of the family could have found something, in a plain sentence."""
-        n, family = len(self.units), len(self.contrasts)
-        tests = "1 test" if family == 1 else f"a family of {family} tests"
-        if smallest_p(n) > self.alpha / family:
-            return (
-                f"cannot reach p < {self.alpha:g} with n = {n}: the smallest p is {smallest_p(n):.2g}; {tests} needs "
-                f"{units_needed(family, self.alpha)} units"
-            )
-        if self.dependent:
-            return (
-                f"n = {n} units ({UNITS[self.unit]}), {tests}; units share seeds and orders, so p holds for these "
-                "and says nothing of others: compare.unit: seed, or order, would"
-            )
-        return f"n = {n} units ({UNITS[self.unit]}), {tests}, smallest p {smallest_p(n):.2g}"
-
-
-UNITS = {"run": "seed x task order", "seed": "seed, mean over task orders", "order": "task order, mean over seeds"}
-
-
 def declared(labels: Sequence[str], wanted: Compare) -> list[Pair]:
-    """The pairs that are tested. Raises UserError for an unknown strategy, or where there is nothing to compare."""
+    """The pairs of strategies that are tested.
+
+    Args:
+        labels: labels of all strategies.
+        wanted: settings of the comparison.
+
+    Raises:
+        UserError: a label is unknown, a strategy is paired with itself, or there is only one strategy.
+    """
     if len(labels) < 2:
         raise UserError(f"strategies: {list(labels)} has nothing to be compared with; list at least two")
     baseline = wanted.baseline or labels[0]
@@ -143,9 +61,16 @@ def declared(labels: Sequence[str], wanted: Compare) -> list[Pair]:
 
 
 def check(labels: Sequence[str], tasks: int, wanted: Compare, having: Mapping[str, Metric]) -> None:
-    """Raises UserError for what cannot be compared, before anything is trained for it.
+    """Check the settings of a comparison before anything is trained.
 
-    tasks: of a run, those that are skipped included; having: the metrics that the other tasks can have.
+    Args:
+        labels: labels of all strategies.
+        tasks: number of tasks of a run, including skipped ones.
+        wanted: settings of the comparison.
+        having: metrics that the tasks that are not skipped can have, from `cl.metrics.continual.defined`.
+
+    Raises:
+        UserError: pairs, skipped tasks or metrics cannot be compared.
     """
     declared(labels, wanted)
     if wanted.skip >= tasks:
@@ -158,11 +83,16 @@ def check(labels: Sequence[str], tasks: int, wanted: Compare, having: Mapping[st
 
 
 def compare(result: ExperimentResult, wanted: Compare) -> Comparison:
-    """Compare the strategies of an experiment that passed `check`."""
+    """Compare the strategies of an experiment that passed `check`.
+
+    Args:
+        result: the experiment.
+        wanted: settings of the comparison.
+    """
     runs = result.runs
     labels = list(dict.fromkeys(run.strategy for run in runs))
     keys = wanted.metrics or (["op_final"] if all(map(scored, runs)) else ["op_final_nll"])
-    measured = [(run, named(beyond(run, wanted.skip), result.retain)) for run in runs]
+    measured = [(run, named(beyond(run, wanted.skip), result.retain, keys)) for run in runs]
     tables = {key: values(measured, key, wanted.unit) for key in keys}
     reasons = {key: [m[key].reason for _, m in measured if key in m and m[key].reason] for key in keys}
     why = {key: each[0] if each else "the tasks have no such scores" for key, each in reasons.items()}
@@ -183,7 +113,13 @@ def compare(result: ExperimentResult, wanted: Compare) -> Comparison:
 
 
 def values(measured: Measured, key: str, unit: str) -> Values:
-    """The metric of each strategy by unit, averaged inside a unit; NaN where a run has none."""
+    """A metric by strategy and unit: the mean over the runs of a unit, NaN if it is undefined in one of them.
+
+    Args:
+        measured: runs with their metrics.
+        key: key of the metric.
+        unit: `compare.unit`.
+    """
     found: dict[str, dict[str, list[float]]] = {}
     for run, having in measured:
         order = " > ".join(run.order)
@@ -197,7 +133,7 @@ def _value(having: Mapping[str, Metric], key: str) -> float:
 
 
 def _contrast(key: str, a: str, b: str, table: Values, why: str, wanted: Compare) -> Contrast:
-    """A test without its place in the family."""
+    """Test one pair, before Holm's adjustment."""
     first, second = table[a], table[b]
     differences = {unit: first[unit] - second[unit] for unit in first}
     each = list(differences.values())
@@ -211,7 +147,7 @@ def _contrast(key: str, a: str, b: str, table: Values, why: str, wanted: Compare
 
 
 def _judged(found: Sequence[Contrast], alpha: float) -> list[Contrast]:
-    """The tests with Holm's adjusted p, and what follows from it."""
+    """The tests with Holm's adjusted p and their verdicts."""
     judged = []
     for contrast, adjusted in zip(found, holm([contrast.p for contrast in found]), strict=True):
         verdict = contrast.verdict
@@ -222,7 +158,7 @@ def _judged(found: Sequence[Contrast], alpha: float) -> list[Contrast]:
 
 
 def _standings(measured: Measured, key: str, table: Values, wanted: Compare) -> list[Standing]:
-    """Every strategy, the best first, those without a value last."""
+    """All strategies, the best first and those without a value last."""
     whole = _whole(table)
     ranks = mean_ranks(whole, better(key)) if whole else {}
     orders = list(dict.fromkeys(tuple(run.order) for run, _ in measured))
@@ -236,12 +172,12 @@ def _standings(measured: Measured, key: str, table: Values, wanted: Compare) -> 
 
 
 def _whole(table: Values) -> dict[str, list[float]]:
-    """The strategies that have a value in every unit."""
+    """Values of the strategies that have one in every unit."""
     return {label: list(each.values()) for label, each in table.items() if not any(map(math.isnan, each.values()))}
 
 
 def _groups(key: str, table: Values, wanted: Compare) -> list[list[str]]:
-    """Maximal runs of strategies next to each other in mean rank of which no two differ (Benavoli et al. 2016)."""
+    """Maximal sets of strategies adjacent in mean rank of which no two differ (Benavoli et al. 2016)."""
     whole = _whole(table)
     ranks = mean_ranks(whole, better(key)) if whole else {}
     labels = sorted(whole, key=lambda label: ranks[label])
@@ -257,6 +193,8 @@ def _groups(key: str, table: Values, wanted: Compare) -> list[list[str]]:
 
 
 def _costs(runs: Sequence[RunResult], labels: Sequence[str], baseline: str) -> list[Cost]:
+    """Mean costs of the strategies, also as multiples of the baseline's."""
+
     def mean(label: str, field: str) -> float:
         own = [run for run in runs if run.strategy == label]
         return statistics.fmean(sum(float(getattr(stage, field)) for stage in run.stages) for run in own)

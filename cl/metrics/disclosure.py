@@ -1,7 +1,7 @@
-"""The record that goes with a comparison: what a reader must know to believe it; what is not known is called omitted.
+"""The disclosure record of a comparison: everything that a reader needs to judge it. Unknown fields are "omitted".
 
-Fields after 2509.18868, adapted: windows and overlap of the data, model and decoding, budgets, how hyperparameters were
-chosen, the conventions of the metrics, what it ran on, and limits.
+Fields after 2509.18868, adapted: data and its overlap, model and decoding, budgets, selection of hyperparameters,
+conventions of the metrics, hardware, and limitations.
 """
 
 from __future__ import annotations
@@ -13,22 +13,24 @@ from typing import Any
 import yaml
 
 from cl.metrics.answer_tests import ItemContrast
-from cl.metrics.comparison import UNITS, Comparison
+from cl.metrics.catalog import find
+from cl.metrics.comparison_result import UNITS, Comparison
 from cl.metrics.records import ExperimentResult
 
 OMITTED = "omitted"
-CONVENTIONS = {
-    "forgetting/first": "mean over tasks but the last of R[i,i] - R[T,i]",
-    "bwt/T-1": "divided by T - 1",
-    "op_final": "mean over tasks of the last row",
-    "op_mean": "mean over rows of the mean over tasks learned so far",
-}
 
 
 def record(
     result: ExperimentResult, found: Comparison, selection: str | None = None, single: Sequence[ItemContrast] = ()
 ) -> dict[str, Any]:
-    """The record as plain data. selection: how hyperparameters were chosen; single: tests of single answers."""
+    """The record as plain data.
+
+    Args:
+        result: the experiment.
+        found: its comparison.
+        selection: how hyperparameters were chosen; None if that is unknown.
+        single: tests of single answers.
+    """
     config = result.config
     evaluation = config["evaluation"]
     return {
@@ -55,7 +57,7 @@ def record(
             "power": found.power,
             "single_answers": [one.sentence for one in single] or OMITTED,
         },
-        "conventions": CONVENTIONS,
+        "conventions": conventions(found),
         "averages": "macro: mean of task values",
         "hardware": {key: result.environment.get(key, OMITTED) for key in ("processor", "device", "precision")},
         "versions": {k: v for k, v in result.environment.items() if k not in ("processor", "device", "precision")},
@@ -63,6 +65,15 @@ def record(
         "retrieval": OMITTED,
         "human_rating": OMITTED,
         "limitations": OMITTED,
+    }
+
+
+def conventions(found: Comparison) -> dict[str, str]:
+    """Formula, unit, direction and source of each compared metric, as it declares them."""
+    metrics = {key: find(key) for key in found.standings}
+    return {
+        key: f"{one.description} In {one.unit}, {one.better} is better. Source: {one.source}"
+        for key, one in metrics.items()
     }
 
 

@@ -1,7 +1,7 @@
-"""What an experiment found: the result matrix R, curves, ledgers and costs, as plain data.
+"""Results of an experiment as plain data: the result matrix R, curves, ledgers and costs.
 
-The runner fills these records from the store; report and tracking only read them. They hold no model and
-no path, go to JSON and come back unchanged, so a report can be drawn again without running anything.
+`cl.execution.collect` fills these records from the store; reports and tracking only read them. They hold no model and
+no path and survive a round trip through JSON, so a report can be drawn again without running anything.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Cell:
-    """Score of one data set: sums, never means of batch means.
+    """Evaluation of one data set: one cell of R. Losses are sums, never means of batch means.
 
-    nll: summed negative log-likelihood in nats; tokens: number of predicted tokens;
-    bytes: UTF-8 bytes that these tokens stand for, at the mean rate of the whole split: a factor that is the
-    same for every model of one tokenizer, and within some 2 % of the true one (english_german, 24,576 tokens).
-    Of an instruction task only answers are predicted; scores: means over `items` answers, in [0, 1]: `strict` (the
-    very form asked for), `normalised` (form forgiven), `format_ok` (has the form, right or wrong); and where it was
-    asked for, `probing` (what a linear classifier on the hidden states gets right). A model with a classifier answers
-    by it; its nll is still that of the language model.
+    Only the answers of an instruction task are predicted. A model with a classifier answers by its classifier, but its
+    `nll` is the language model's.
+
+    Args:
+        nll: summed negative log-likelihood in nats.
+        tokens: number of predicted tokens.
+        bytes: UTF-8 bytes of these tokens, from the mean bytes per token of the whole split. The estimate is the same
+            for all models of one tokenizer, and within 2 % of the true number (english_german, 24,576 tokens).
+        scores: means over `items` answers, in [0, 1]: `strict` (the answer in the form that was asked for),
+            `normalised` (any form), `format_ok` (the form, right or wrong), and `probing` (accuracy of a linear
+            classifier on the hidden states) if it was asked for.
+        items: number of scored answers.
     """
 
     nll: float
@@ -35,30 +40,34 @@ class Cell:
 
     @property
     def loss(self) -> float:
-        """Nats per token."""
+        """Mean loss in nats per token."""
         return self.nll / self.tokens
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits per UTF-8 byte: comparable across tokenizers."""
+        """Mean loss in bits per UTF-8 byte, which is comparable across tokenizers."""
         return self.nll / self.bytes / math.log(2)
 
     @property
     def perplexity(self) -> float:
-        """exp(loss); inf where that overflows."""
+        """exp(loss); inf if that overflows."""
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
 
 @dataclass(frozen=True)
 class Point:
-    """One moment inside a train node.
+    """One point of the curve of a train node.
 
-    step: optimizer steps done in this stage (0 = before the first update); tokens: training tokens seen in
-    this stage; loss: mean task loss in nats/token since the last point (None at step 0); lr: learning rate
-    of the last step; grad_norm: before clipping; seconds: training time of this stage so far, evaluation
-    excluded; seen: tokens consumed so far by source; terms: further loss terms by name, and their ratio to
-    the task loss under `NAME/ratio`; scores: loss (nats/token) on the fixed validation window, by data set,
-    where this point evaluates.
+    Args:
+        step: optimizer steps done in this stage (0 = before the first update).
+        tokens: training tokens of this stage so far.
+        seconds: training time of this stage so far, without evaluation.
+        loss: mean task loss in nats/token since the last point; None at step 0.
+        lr: learning rate of the last step.
+        grad_norm: norm of the gradient before clipping.
+        seen: tokens so far by source.
+        terms: further loss terms by name, and their ratio to the task loss under `NAME/ratio`.
+        scores: loss in nats/token on the fixed validation window, by data set; empty if this point does not evaluate.
     """
 
     step: int
@@ -76,10 +85,18 @@ class Point:
 class StageResult:
     """One train node of a run.
 
-    name: e.g. "german"; row: row of R that its end state fills (None for a trunk that is not evaluated);
-    offset: tokens of the stream before this stage; seconds: training; eval_seconds: in-task evaluation;
-    reused: found in the store when this experiment was last run; warnings: sentences about its data, such as
-    rows that were read more than once.
+    Args:
+        name: name of the stage, such as "german".
+        key: key of the node.
+        row: row of R that its end state fills; None for a trunk that is not evaluated.
+        offset: tokens of the stream before this stage.
+        tokens: trained tokens.
+        seconds: training time.
+        eval_seconds: time of evaluation during training.
+        reused: whether the node was in the store when this experiment was last run.
+        points: the curve.
+        seen: trained tokens by source.
+        warnings: sentences about its data, such as rows that were read more than once.
     """
 
     name: str
@@ -99,12 +116,22 @@ class StageResult:
 class RunResult:
     """One run: scenario x strategy x model x seed x task order.
 
-    matrix[t][name] is R[t, name]: row 0 before any training, row t after t tasks of `order`; a row that the
-    strategy does not produce is absent, never zero. `known` counts the leading tasks that the model had
-    learned before the run (a pretrained model): rows below `known` are absent. independent: each task was
-    learned from the base model, so that the rows are no stream and nothing can be forgotten. merged: rows are of models
-    that were merged from the states, while `stages` are of the training that went on without it. made: per data set
-    that the strategy's methods transformed, examples and answer tokens by split and style, and the methods' notes.
+    Args:
+        strategy: label of the strategy.
+        summary: the strategy in one line.
+        settings: of each method, its name and settings.
+        seed: the seed.
+        order: names of the tasks in the order in which they were learned.
+        known: number of leading tasks that a pretrained model had learned before the run; rows below are absent.
+        key: key of the run: the hash of all nodes that it needs.
+        stages: its train nodes.
+        matrix: matrix[t][name] is R[t, name]: row 0 before any training, row t after t tasks. A row that the strategy
+            does not produce is absent, never zero.
+        matrix_keys: by t, the key of the node that evaluated the row.
+        independent: whether each task was learned from the base model. Then rows do not follow one another, and
+            nothing can be forgotten.
+        merged: whether rows are of merged models. `stages` are of the training, which does not use merged models.
+        made: of each data set that methods transformed, examples and answer tokens by split and style, and notes.
     """
 
     strategy: str
@@ -124,14 +151,27 @@ class RunResult:
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """All runs of an experiment, and what is needed to say exactly where they came from.
+    """All runs of an experiment and their provenance.
 
-    tasks: names in the scenario's own order; retain: names of held-out sets that are never trained on;
-    general: of further measured sets, which a strategy may learn from;
-    data: per data set a dict with documents, bytes, tokens (by split), overlap, sources, licence;
-    asked/executed: train nodes asked for by all runs, and really executed in the last call;
-    environment: package versions, git commit, device, precision, threads; command: to type again; notes: sentences that
-    every output says, such as how hyperparameters were chosen.
+    Args:
+        name: name of the experiment.
+        question: the question that it answers.
+        command: command line that runs it again.
+        scenario: name of the scenario.
+        scenario_version: version of the scenario.
+        model: name of the model.
+        parameters: number of parameters.
+        tasks: names of the tasks in the order of the scenario.
+        retain: names of held-out sets, which are never trained on.
+        general: names of further evaluated sets, which a strategy may learn from.
+        data: of each data set, documents, bytes, tokens (by split), overlap, sources and licence.
+        runs: all runs.
+        asked: number of train nodes that the runs need.
+        executed: number of train nodes that were executed in the last call.
+        seconds: wall-clock time of the last call.
+        environment: package versions, git commit, device, precision, threads.
+        config: the experiment's settings.
+        notes: sentences that every output repeats, such as how hyperparameters were chosen.
     """
 
     name: str
@@ -154,12 +194,12 @@ class ExperimentResult:
     notes: list[str] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        """Write as JSON (NaN is not used anywhere: an absent value is absent)."""
+        """Write as JSON. No value is NaN: an undefined value is absent."""
         path.write_text(json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False), encoding="utf-8")
 
     @staticmethod
     def load(path: Path) -> ExperimentResult:
-        """Inverse of `save`."""
+        """Read a file that `save` wrote."""
         raw = json.loads(path.read_text(encoding="utf-8"))
         return ExperimentResult(**{**raw, "runs": [_run(run) for run in raw["runs"]]})
 

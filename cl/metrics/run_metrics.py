@@ -1,110 +1,104 @@
-"""Metrics of a run: the formulas of `cl.metrics.continual` on the losses (nats per token) or scores of its matrix."""
+"""Metrics of a run: the declared formulas on the losses (nats/token) or scores of its result matrix."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Literal
 
-from cl.metrics import continual
-from cl.metrics.continual import Metric
+from cl.metrics.catalog import evaluate, find
 from cl.metrics.curve_metrics import stability_gap
-from cl.metrics.records import RunResult
+from cl.metrics.formula import Better, Metric
+from cl.metrics.records import Cell, RunResult
+from cl.metrics.result_matrix import ResultMatrix, as_matrix
 
 INDEPENDENT = "each task was learned from the base model, so rows do not follow one another"
 MERGED = "rows are of merged models, which the curves inside tasks are not of"
-BETWEEN_ROWS = ("forgetting", "bwt", "fwt", "adaptation", "x_delta", "min_acc", "wc_acc")
-
-LOWER = (*(key for key in continual.NLL if key.startswith(("op_", "mft_"))), "op_t_nll", "learned_nll", "forgetting",
-         "superficial", "essential", "strict_fall")  # fmt: skip
-"""Beginnings of the keys whose values are better where they are lower."""
-
 FORGETTING, ADAPTATION = "forgetting/first_nll", "adaptation/nll"
 
 
+def better(key: str) -> Better:
+    """Which end of the metric's scale is better. Raises UserError for an unknown key."""
+    return find(key).better
+
+
 def measure(run: RunResult, key: str) -> Metric:
-    """The metric `key` of the run's loss matrix; NaN with a reason where a row that it needs is absent."""
+    """One metric of the run's losses; NaN with a reason if a row that it needs is absent."""
     return every(run)[key]
 
 
+def score(run: RunResult, key: str) -> Metric:
+    """One metric of the run's strict scores."""
+    return scores(run)[key]
+
+
 def every(run: RunResult, retain: Sequence[str] = ()) -> dict[str, Metric]:
-    """All metrics of the run's loss matrix by key, with those over the retain sets where they are named."""
-    losses = {t: {name: cell.loss for name, cell in row.items()} for t, row in run.matrix.items()}
-    matrix = continual.as_matrix(losses, run.order, retain)
-    found = continual.summary(matrix, higher_is_better=False, known=run.known)
-    if run.independent:
-        found |= {key: Metric(key, math.nan, INDEPENDENT) for key in found if key.startswith(BETWEEN_ROWS)}
-    return found
+    """All metrics of the run's losses, by key.
+
+    Args:
+        run: the run.
+        retain: names of the retained sets.
+    """
+    return _evaluated(run, _losses(run, retain))
 
 
-def better(key: str) -> Literal["lower", "higher"]:
-    """Which end of a metric is the good one."""
-    return "lower" if key.startswith(LOWER) else "higher"
+def scores(run: RunResult, which: str = "strict", retain: Sequence[str] = ()) -> dict[str, Metric]:
+    """All metrics of one score of the run, and those of its strict and normalised scores, by key.
+
+    Args:
+        run: the run.
+        which: name of the score: `strict`, `normalised`, `format_ok` or `probing`.
+        retain: names of the retained sets.
+    """
+    return _evaluated(run, _scores(run, which, retain))
 
 
-def named(run: RunResult, retain: Sequence[str] = ()) -> dict[str, Metric]:
-    """All metrics of a run that can be asked for by key: of its losses, and of its strict scores where it has any."""
-    return every(run, retain) | (scores(run, retain=retain) if scored(run) else {})
+def named(run: RunResult, retain: Sequence[str] = (), keys: Iterable[str] = ()) -> dict[str, Metric]:
+    """All metrics of a run by key: of its losses, and of its strict scores if its tasks were scored.
+
+    Args:
+        run: the run.
+        retain: names of the retained sets.
+        keys: keys of further metrics, `package.module:NAME`.
+    """
+    return _evaluated(run, _losses(run, retain) | (_scores(run, "strict", retain) if scored(run) else {}), keys)
+
+
+def probed(run: RunResult) -> Metric:
+    """Mean over tasks of the `probing` score in the last row of R: a linear classifier on the hidden states."""
+    return scores(run, "probing")["op_final"]
+
+
+def forgetting(run: RunResult) -> Metric:
+    """Mean over tasks i < T of L[T,i] - L[i,i] in nats/token: positive where the loss rose."""
+    return measure(run, FORGETTING)
+
+
+def adaptation(run: RunResult) -> Metric:
+    """Mean over the tasks i that the run learned of L[i-1,i] - L[i,i] in nats/token."""
+    return measure(run, ADAPTATION)
 
 
 def beyond(run: RunResult, skip: int) -> RunResult:
-    """The run as if it had begun behind its first `skip` tasks: they have no column, and row `skip` is row 0."""
+    """The run without its first `skip` tasks: they have no column, and row `skip` becomes row 0."""
     rows = {t - skip: row for t, row in run.matrix.items() if t >= skip}
     return replace(run, order=run.order[skip:], matrix=rows, known=max(0, run.known - skip))
 
 
 def scored(run: RunResult) -> bool:
-    """Whether the run's tasks were scored by what the model answers."""
+    """Whether the run's tasks were scored by the model's answers."""
     cells = [cell for row in run.matrix.values() for name, cell in row.items() if name in run.order]
     return bool(cells) and all(cell.scores for cell in cells)
 
 
-def scores(run: RunResult, which: str = "strict", retain: Sequence[str] = ()) -> dict[str, Metric]:
-    """All metrics of the run's matrix of one score by key (higher is better), and the split of its forgetting."""
-    found = continual.summary(_scores(run, which, retain))
-    found |= {
-        metric.key: metric for metric in continual.forgetting_split(_scores(run, "strict"), _scores(run, "normalised"))
-    }
-    if run.independent:
-        between = (*BETWEEN_ROWS, "superficial", "essential", "strict_fall")
-        found |= {key: Metric(key, math.nan, INDEPENDENT) for key in found if key.startswith(between)}
-    return found
-
-
-def score(run: RunResult, key: str) -> Metric:
-    """The metric `key` of the run's strict scores."""
-    return scores(run)[key]
-
-
-def probed(run: RunResult) -> Metric:
-    """Mean over tasks of the last row's `probing`: what the hidden states still tell apart, whatever the answers."""
-    return scores(run, "probing")["op_final"]
-
-
-def _scores(run: RunResult, which: str, retain: Sequence[str] = ()) -> continual.Matrix:
-    rows = {t: {n: c.scores[which] for n, c in row.items() if which in c.scores} for t, row in run.matrix.items()}
-    return continual.as_matrix(rows, run.order, retain)
-
-
-def forgetting(run: RunResult) -> Metric:
-    """Mean over earlier tasks i of L[T,i] - L[i,i]: positive where the loss rose."""
-    return measure(run, FORGETTING)
-
-
-def adaptation(run: RunResult) -> Metric:
-    """Mean over the tasks i that the run learned of L[i-1,i] - L[i,i]."""
-    return measure(run, ADAPTATION)
-
-
 def peak(run: RunResult) -> Metric:
-    """Rise of the loss on earlier tasks at the worst moment between two rows of R: the stability gap.
+    """The stability gap: how far the loss on earlier tasks rises at its worst moment between two rows of R.
 
-    Mean over earlier tasks of the largest loss on the validation window after the task's own training, less
-    the loss right after it: `min_acc/every_N` of 2205.13452 on negative losses, less its start. The key
-    keeps N, the largest number of optimizer steps between two evaluations: a rarer look sees less.
+    Mean over earlier tasks of the largest loss on the validation window after the task's own training, minus the loss
+    right after it, in nats/token: `min_acc/every_N` (2205.13452) on negated losses, subtracted from its start. N in the
+    key is the largest number of optimizer steps between two evaluations; rarer evaluations miss more of the gap.
     """
     if run.independent or run.merged:
         return Metric("peak", math.nan, MERGED if run.merged else INDEPENDENT)
@@ -126,5 +120,32 @@ def peak(run: RunResult) -> Metric:
 
 def _cadence(run: RunResult) -> int:
     """Largest number of steps between two points that evaluate."""
-    scored = [[point.step for point in stage.points if point.scores] for stage in run.stages]
-    return max((b - a for steps in scored for a, b in pairwise(steps)), default=0)
+    evaluated = [[point.step for point in stage.points if point.scores] for stage in run.stages]
+    return max((b - a for steps in evaluated for a, b in pairwise(steps)), default=0)
+
+
+def _evaluated(run: RunResult, inputs: Mapping[str, ResultMatrix], keys: Iterable[str] = ()) -> dict[str, Metric]:
+    """Values of all metrics of these matrices; undefined if the metric compares rows that do not follow one another."""
+    found = evaluate(inputs, keys)
+    if run.independent:
+        found |= {key: Metric(key, math.nan, INDEPENDENT) for key in found if find(key).compares_rows}
+    return found
+
+
+def _losses(run: RunResult, retain: Sequence[str]) -> dict[str, ResultMatrix]:
+    losses = {t: {name: cell.loss for name, cell in row.items()} for t, row in run.matrix.items()}
+    return {"losses": ResultMatrix(as_matrix(losses, run.order, retain), run.known)}
+
+
+def _scores(run: RunResult, which: str, retain: Sequence[str]) -> dict[str, ResultMatrix]:
+    """The matrix of one score as `scores`, with those of the strict and the normalised score."""
+
+    def matrix(score: str) -> ResultMatrix:
+        rows = {t: _of(row, score) for t, row in run.matrix.items()}
+        return ResultMatrix(as_matrix(rows, run.order, retain), run.known)
+
+    return {"scores": matrix(which), "strict": matrix("strict"), "normalised": matrix("normalised")}
+
+
+def _of(row: Mapping[str, Cell], score: str) -> dict[str, float]:
+    return {name: cell.scores[score] for name, cell in row.items() if score in cell.scores}

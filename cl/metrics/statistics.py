@@ -1,10 +1,13 @@
 """Tests and intervals for paired units: pure functions on plain numbers.
 
-A *unit* is what is paired: two strategies are compared on the same seed and task order, never on pooled items of one
-run. A sign-flip test of n units cannot find anything rarer than 2 / 2^n, so that bound is always told beside p.
+A *unit* is one pair of results: two strategies with the same seed and task order. Items of one run are never pooled as
+units. The smallest p of a sign-flip test of n units is 2 / 2^n, so every output reports this bound with p.
 
-Sources: exact sign-flip test, Holm (1979), percentile bootstrap, Cohen's d_z, Cliff's delta; why paired units, a family
-that is declared and effects beside p: 2509.18868, section 4.1.5. The bootstrap and the permutations are scipy's.
+Sources:
+
+* exact sign-flip test; Holm (1979); percentile bootstrap; Cohen's d_z; Cliff's delta;
+* paired units, a declared family of tests, and effect sizes with p: 2509.18868, section 4.1.5;
+* bootstrap and permutations are computed by scipy.
 """
 
 from __future__ import annotations
@@ -18,22 +21,28 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
-EXACT = 20  # units up to which all 2^n flips are tried
-DRAWN = 99_999  # flips that are drawn where there are more
-BATCH = 10**7  # numbers that are held at a time
+EXACT = 20  # largest number of units for which all 2^n sign flips are computed
+DRAWN = 99_999  # sign flips that are drawn for more units
+BATCH = 10**7  # numbers in memory at a time
 
 
 class Interval(NamedTuple):
-    """Bounds of a mean; NaN where there is only one unit."""
+    """Bounds of a mean; NaN if there is only one unit."""
 
     low: float
     high: float
 
 
 def sign_flip(differences: Sequence[float]) -> float:
-    """Two-sided p of "the mean difference is 0", had each unit's sign been a coin's.
+    """Two-sided p of the sign-flip test of "the mean difference is 0".
 
-    Exact up to 20 units; above, of 99,999 flips drawn with a fixed seed (then p is at least 1e-5). NaN of no units.
+    Exact up to 20 units; for more units 99,999 flips are drawn with a fixed seed, and p is at least 1e-5.
+
+    Args:
+        differences: one number per unit.
+
+    Returns:
+        p; NaN for no units.
     """
     if len(differences) < 2:
         return 1.0 if differences else math.nan
@@ -47,17 +56,26 @@ def sign_flip(differences: Sequence[float]) -> float:
 
 
 def smallest_p(units: int) -> float:
-    """The smallest p that a two-sided sign-flip test of so many units can give: 2 / 2^n."""
+    """The smallest p that a two-sided sign-flip test of n units can give: 2 / 2^n."""
     return min(1.0, math.ldexp(2.0, -units))
 
 
 def units_needed(family: int, alpha: float = 0.05) -> int:
-    """The fewest units with which the smallest p of a family of so many tests passes Holm's first step."""
+    """The smallest number of units for which a test can be significant.
+
+    Args:
+        family: number of tests in the family.
+        alpha: level of significance. The smallest p must be at most alpha / family, Holm's first step.
+    """
     return next(n for n in itertools.count(1) if smallest_p(n) <= alpha / family)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given. An undefined one (NaN) stays so, but counts in the family."""
+    """Adjusted p-values of Holm (1979), in the given order.
+
+    Args:
+        p_values: p of each test of the family. An undefined p (NaN) stays NaN and counts in the size of the family.
+    """
     adjusted, highest = [math.nan] * len(p_values), 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: (math.isnan(p_values[i]), p_values[i]))):
         if not math.isnan(p_values[place]):
@@ -69,8 +87,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def interval(values: Sequence[float], level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
     """Percentile bootstrap interval of the mean over units.
 
-    With few units it is too narrow (of 5 normal ones it covers the mean in about 84 % of cases rather than 95): it
-    describes the spread, the test decides.
+    With few units the interval is too narrow: for 5 normal units a 95 % interval covers the mean in about 84 % of
+    cases. It describes the spread; the test decides.
+
+    Args:
+        values: one number per unit.
+        level: level of the interval.
+        resamples: number of bootstrap samples.
+        seed: seed of the bootstrap.
     """
     if len(values) < 2:
         return Interval(math.nan, math.nan)
@@ -82,7 +106,14 @@ def interval(values: Sequence[float], level: float = 0.95, resamples: int = 10_0
 
 
 def d_z(differences: Sequence[float]) -> float:
-    """Mean difference over the standard deviation of differences; NaN of fewer than two, or where none differ."""
+    """Cohen's d_z: mean difference divided by the standard deviation of the differences.
+
+    Args:
+        differences: one number per unit.
+
+    Returns:
+        d_z; NaN for fewer than two units, or if all differences are equal.
+    """
     if len(differences) < 2:
         return math.nan
     spread = statistics.stdev(differences)
@@ -90,30 +121,41 @@ def d_z(differences: Sequence[float]) -> float:
 
 
 def cliffs_delta(a: Sequence[float], b: Sequence[float]) -> float:
-    """P(a > b) - P(a < b) over all pairs of values, in [-1, 1]."""
+    """Cliff's delta: P(a > b) - P(a < b) over all pairs of values, in [-1, 1]; NaN if there is no pair."""
     signs = np.sign(np.asarray(a)[:, None] - np.asarray(b)[None, :])
     return float(signs.mean()) if signs.size else math.nan
 
 
 def mean_ranks(values: Mapping[str, Sequence[float]], better: Literal["lower", "higher"]) -> dict[str, float]:
-    """Mean rank over units of each strategy, 1 = best; equals share the mean of their ranks."""
+    """Mean rank of each strategy over units, 1 = best; equal values share the mean of their ranks.
+
+    Args:
+        values: by strategy, one number per unit.
+        better: which end of the values is better.
+    """
     table = np.asarray(list(values.values()))  # [strategies, units]
     ranks = stats.rankdata(table if better == "lower" else -table, axis=0)
     return dict(zip(values, ranks.mean(1).tolist(), strict=True))
 
 
 class Spread(NamedTuple):
-    """Standard deviations: between the means of task orders, and between seeds of one order; NaN of only one."""
+    """Standard deviations between the means of task orders, and between seeds of one order.
+
+    Either is NaN if there is only one order or seed.
+    """
 
     orders: float
     seeds: float
 
 
 def sensitivity(values: Sequence[Sequence[float]]) -> Spread:
-    """How much task orders and how much seeds change a result. values: of each order, one number by seed.
+    """How much task orders and seeds change a result.
 
-    Between seeds: the root of the mean variance inside orders. The spread of order means contains that of seeds,
-    divided by their number.
+    The spread between seeds is the root of the mean variance inside orders. The variance of the order means contains
+    the variance between seeds divided by the number of seeds.
+
+    Args:
+        values: of each task order, one number per seed.
     """
     means = [statistics.fmean(each) for each in values]
     inside = [statistics.variance(each) for each in values if len(each) > 1]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
+import sys
+from functools import lru_cache
+from pathlib import Path
 
 from cl.config.train import Train
 from cl.errors import UserError
@@ -12,7 +16,7 @@ from cl.errors import UserError
 WORTH_COMPILING = 1_000_000  # parameters
 
 
-def resolve(train: Train, parameters: float, packed: bool = True) -> dict[str, str | bool]:
+def resolve(train: Train, parameters: float, packed: bool = True) -> tuple[str, str, bool]:
     """Replace `auto` by what this machine can do: device, precision, compile, and why.
 
     bf16: on a GPU that has it, and on a CPU with bf16 matrix units (AMX); AVX512-BF16 alone makes small models
@@ -22,13 +26,10 @@ def resolve(train: Train, parameters: float, packed: bool = True) -> dict[str, s
     hides which one it had; none depends on the budget, so a longer experiment finds the nodes of a shorter one.
     GPUs may be elsewhere: only computing a node asks for them (`cl.execution.runner.run`).
     """
-    import torch
-
-    device = train.device if train.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available() and train.precision == "auto":
+    device = train.device if train.device != "auto" else ("cuda" if has_cuda() else "cpu")
+    if device == "cuda" and train.precision == "auto" and not has_cuda():
         raise UserError("train.precision: auto cannot be settled: there is no cuda here; say fp32 or bf16")
-    fast = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_amx_tile_supported()
-    precision = train.precision if train.precision != "auto" else ("bf16" if fast else "fp32")
+    precision = train.precision if train.precision != "auto" else ("bf16" if _has_bf16(device) else "fp32")
     compiler = device == "cuda" or bool(shutil.which("g++") or shutil.which("clang++"))
     if train.compile is True and not compiler:
         raise UserError("train.compile: true needs a C++ compiler (g++) on this machine; use false or auto")
@@ -37,4 +38,28 @@ def resolve(train: Train, parameters: float, packed: bool = True) -> dict[str, s
     if sharded and train.compile is True:
         raise UserError("train.compile: true is not for train.distributed: fsdp; use false or auto")
     compiled = compiler and packed and parameters >= WORTH_COMPILING if train.compile == "auto" else train.compile
-    return {"device": device, "precision": precision, "compile": compiled}
+    return device, precision, compiled
+
+
+@lru_cache
+def has_cuda() -> bool:
+    """Whether torch can use a GPU here. torch is imported only where the driver's library is found."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        if sys.platform == "linux":
+            return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@lru_cache
+def _has_bf16(device: str) -> bool:
+    """Whether bf16 is fast on the device: a GPU that has it, a processor with matrix units (AMX)."""
+    flags = Path("/proc/cpuinfo")
+    if device == "cpu" and flags.is_file():
+        return " amx_tile" in flags.read_text(encoding="utf-8", errors="replace")
+    import torch
+
+    return torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_amx_tile_supported()

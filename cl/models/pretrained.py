@@ -169,20 +169,14 @@ def stated_parameters(model: Model) -> float:
 
 
 def parameters(model: Model) -> int:
-    """Number of parameters, without building the model where that is known; for estimates of cost."""
-    kind = origin(model.name)
-    if kind == "packaged":
-        return int(table()["packaged"][model.name]["parameters"])
+    """Number of parameters for estimates of cost: as `models.yaml` states it, else from the model's configuration."""
+    if origin(model.name) in ("fresh", "packaged"):
+        return int(stated_parameters(model))
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if kind == "fresh":
-        settings = dict(table()["fresh"][model.name]["config"])
-        config = AutoConfig.for_model(settings.pop("model_type"), **settings, vocab_size=model.vocabulary or 4096)
-    else:
-        config = AutoConfig.from_pretrained(model.name, revision=model.revision)
     with init_empty_weights():
-        empty = AutoModelForCausalLM.from_config(config)
+        empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model.name, revision=model.revision))
     return sum(p.numel() for p in empty.parameters())
 
 

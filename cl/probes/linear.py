@@ -7,37 +7,102 @@ answers while this score stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from cl.data.batches import Batch, DialogueRows, rows
-from cl.data.tokenization import examples
 from cl.errors import UserError
-from cl.models import classifier_head
-from cl.models.losses import Outputs
+from cl.probes.probe import Data, Measure, Probe, State
 from cl.tasks import answer_scoring
-from cl.tasks.example import Example
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl.tasks.example import Example
 
 RIDGE = 0.01  # of standardised features; ours: a 135 M model scores 0.94 to 0.97 with 1e-3 to 1e-1 (25 intents)
 
 
-def ridge(x_ND: Tensor, y_NC: Tensor, penalty: float) -> Tensor:
-    """Weights [D, C] with the least |X W - Y|^2 / N + penalty |W|^2."""
-    count, width = x_ND.shape
-    gram = x_ND.mT @ x_ND / count + penalty * torch.eye(width, dtype=x_ND.dtype)
-    weights: Tensor = torch.linalg.solve(gram, x_ND.mT @ y_NC / count)
-    return weights
+@dataclass(frozen=True)
+class Linear(Probe):
+    """Fit a linear classifier to the hidden states of the training questions of all tasks with labels.
+
+    Args:
+        items: test questions per task that are classified, at most.
+
+    Source: Zheng et al. 2023, arXiv 2312.07887. Deviation: ridge regression in closed form (`classify`), where the
+    paper's code fits a cross-entropy with Adam for 20 epochs.
+    """
+
+    items: int = 100
+
+    kinds: ClassVar[tuple[str, ...]] = ("instruction",)
+    measures: ClassVar[tuple[Measure, ...]] = (
+        Measure(
+            "accuracy",
+            "higher",
+            "share of questions",
+            "Share of test questions that a linear classifier on the hidden states puts into the right class, among "
+            "the classes of all tasks.",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        if self.items < 1:
+            raise UserError(f"items: {self.items} must be at least 1")
+
+    def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
+        """Return the accuracy of each task whose training answers are labels.
+
+        All training questions of these tasks are fitted, and all their answers are classes.
+
+        Raises:
+            UserError: if no task has labels as its answers.
+        """
+        import torch
+
+        tasks = [name for name in data.folders if all(e.style == "label" for e in data.examples(name, "train"))]
+        if not tasks:
+            raise UserError("probes.linear: no task of the stream has labels as its answers; remove the probe")
+        train = [_features(state, data, name, "train", None) for name in tasks]
+        answers = [example.answer for found, _ in train for example in found]
+        classes = sorted(set(answers))
+        labels = torch.tensor([classes.index(answer) for answer in answers])
+        features = torch.cat([found for _, found in train])
+        result = {}
+        for name in tasks:
+            chosen, found = _features(state, data, name, data.split, self.items)
+            given = [classes[place] for place in classify(features, labels, found).tolist()]
+            right = [answer_scoring.strict(text, example) for text, example in zip(given, chosen, strict=True)]
+            result[name] = {"accuracy": sum(right) / len(right)}
+        return result
+
+
+def _features(state: State, data: Data, name: str, split: str, count: int | None) -> tuple[list[Example], Tensor]:
+    """The first `count` examples of a split, and the hidden states [N, D] at the end of their questions."""
+    from cl.data.batches import DialogueRows
+    from cl.models import classifier_head
+
+    found = data.rows(name, split)
+    assert isinstance(found, DialogueRows)
+    chosen = data.examples(name, split)[:count]
+    questions = [found.question(row) for row in range(len(chosen))]
+    outputs, separator = state.loss.outputs, state.loss.separator
+    return chosen, classifier_head.of_questions(outputs, questions, separator, state.batch, state.device)
 
 
 def classify(train_ND: Tensor, labels_N: Tensor, test_MD: Tensor) -> Tensor:
-    """Classes [M] of test features by ridge regression on the one-hot labels of the training ones.
+    """Classes [M] of test features by ridge regression on the one-hot labels of the training features.
 
-    Features are standardised by the training ones' means and deviations; labels are centred, which is the bias. In fp64
-    and closed form: no random number, no stopping rule. The paper's code fits a cross-entropy with Adam for 20 epochs.
+    Features are standardised by means and deviations of the training features; labels are centred, which is the bias.
+    In fp64 and closed form: no random number, no stopping rule.
+
+    Args:
+        train_ND: training features.
+        labels_N: their classes.
+        test_MD: test features.
     """
+    import torch
+
     train, test = train_ND.double().cpu(), test_MD.double().cpu()
     mean, deviation = train.mean(0), train.std(0, correction=0)
     deviation = torch.where(deviation > 0, deviation, 1.0)  # of a constant feature nothing is learned
@@ -46,40 +111,11 @@ def classify(train_ND: Tensor, labels_N: Tensor, test_MD: Tensor) -> Tensor:
     return ((test - mean) / deviation @ weights + wanted.mean(0)).argmax(-1)
 
 
-def scores(
-    outputs: Callable[[Batch], Outputs],
-    folders: Mapping[str, Path],
-    items: int,
-    sequence: int,
-    separator: int,
-    batch: int,
-    device: str,
-) -> dict[str, float]:
-    """Share of the first `items` test questions of each task that the probe answers right, by task.
+def ridge(x_ND: Tensor, y_NC: Tensor, penalty: float) -> Tensor:
+    """Weights [D, C] with the least |X W - Y|^2 / N + penalty |W|^2."""
+    import torch
 
-    folders: data nodes by task; those whose training answers are labels take part, all their training questions and all
-    their answers as classes. Raises UserError where there are none.
-    """
-
-    def asked(split: str, name: str, count: int | None) -> tuple[list[Example], Tensor]:
-        found = rows(folders[name], name, split, sequence)
-        assert isinstance(found, DialogueRows)
-        chosen = examples(folders[name], split)[:count]
-        questions = [found.question(row) for row in range(len(chosen))]
-        return chosen, classifier_head.of_questions(outputs, questions, separator, batch, device)
-
-    tasks = [name for name, folder in folders.items() if all(e.style == "label" for e in examples(folder, "train"))]
-    if not tasks:
-        raise UserError("evaluation.probing: no task of the stream has labels as its answers; leave it out")
-    train = [asked("train", name, None) for name in tasks]
-    answers = [example.answer for chosen, _ in train for example in chosen]
-    classes = sorted(set(answers))
-    labels = torch.tensor([classes.index(answer) for answer in answers])
-    features = torch.cat([found for _, found in train])
-    result = {}
-    for name in tasks:
-        chosen, found = asked("test", name, items)
-        given = [classes[place] for place in classify(features, labels, found).tolist()]
-        right = [answer_scoring.strict(text, example) for text, example in zip(given, chosen, strict=True)]
-        result[name] = sum(right) / len(right)
-    return result
+    count, width = x_ND.shape
+    gram = x_ND.mT @ x_ND / count + penalty * torch.eye(width, dtype=x_ND.dtype)
+    weights: Tensor = torch.linalg.solve(gram, x_ND.mT @ y_NC / count)
+    return weights

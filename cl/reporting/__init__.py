@@ -1,1 +1,1 @@
-"""What a person or a tracking server is shown."""
+"""Output for people and for tracking servers: terminal, HTML pages, MLflow."""

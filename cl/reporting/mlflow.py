@@ -1,9 +1,9 @@
-"""Log runs to MLflow: a view of the store, delivered from a thread, at most once per row.
+"""Log runs to MLflow: a view of the store, sent by a thread, each point at most once.
 
-The store is the record; MLflow shows it. While a node trains, its points are queued and sent in batches by a
-thread, so the step loop never waits. What was delivered is remembered beside the store, by run and node; when a
-run is interrupted, or the server is away, the next call delivers the rest to the same MLflow run. The history
-of a node that was not trained in this call appears in the run all the same.
+The store is the record; MLflow shows it. While a node trains, its points are queued and sent in batches by a thread, so
+the step loop never waits. Sent points are remembered in a file next to the store, by run and node. If a run is
+interrupted or the server is unavailable, the next call sends the rest to the same MLflow run, including the history of
+nodes that an earlier call trained.
 """
 
 from __future__ import annotations
@@ -38,24 +38,31 @@ from cl.reporting.mlflow_values import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# MLflow reads these when it is imported, which only functions below do. A server that is away is noticed in
-# seconds instead of minutes: nothing is lost by giving up, for the next call delivers.
+# MLflow reads these variables on import, and only functions below import it. An unavailable server is noticed in
+# seconds instead of minutes; giving up loses nothing, because the next call sends what is missing.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 FLUSH_SECONDS = 2.0
-MOST_METRICS = 1000  # in one call of MLflow's log_batch
-MOST_PARAMS = 100  # and as many tags
-POINTS_AT_ONCE = 20  # sent before it is remembered that they were
+MOST_METRICS = 1000  # metrics in one call of MLflow's log_batch
+MOST_PARAMS = 100  # parameters, or tags, in one call
+POINTS_AT_ONCE = 20  # points sent before the ledger is saved
 
 
 class Tracker:
     """Sends the runs of a graph to an MLflow server.
 
-    uri: MLflow tracking URI; folder: where deliveries are remembered. Nothing raises into the training loop:
-    when the server fails, `problem` says so, and what is missing is delivered by the next call.
+    No error of the server reaches the training loop: `problem` holds its message, and the next call sends what is
+    missing.
+
+    Args:
+        uri: MLflow tracking URI.
+        folder: folder of the file that remembers deliveries.
+        graph: the planned experiment.
+        store: the store.
+        artifacts: location of artifacts for a new MLflow experiment; None for the server's default.
     """
 
     def __init__(self, uri: str, folder: Path, graph: Graph, store: Store, artifacts: str | None) -> None:
@@ -64,8 +71,8 @@ class Tracker:
         self.problem = ""
         self.runs_of = {plan.node.key: (run, plan) for run in reversed(graph.runs) for plan in reversed(run.stages)}
         self.rows: queue.Queue[tuple[Node, Point]] = queue.Queue()
-        self.waiting: dict[str, list[Point]] = {}  # by node key: not delivered yet
-        self.checked: set[str] = set()  # MLflow runs of the ledger that are known to exist still
+        self.waiting: dict[str, list[Point]] = {}  # points not delivered yet, by node key
+        self.checked: set[str] = set()  # keys of runs whose MLflow run was found to exist
         self.connected, self.stop = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._deliver, name="mlflow", daemon=True)
         self.thread.start()
@@ -75,27 +82,29 @@ class Tracker:
         self.rows.put((node, point))
 
     def _deliver(self) -> None:
+        """The thread: connect, then send queued points every FLUSH_SECONDS."""
         self._connect()
         while not self.stop.wait(FLUSH_SECONDS):
             self._flush()
-        if not self.problem:  # else `finish` tries once more
+        if not self.problem:  # otherwise `finish` tries once more
             self._flush()
 
     def _connect(self) -> None:
-        """Import MLflow and make its tables now, while data are prepared: seconds that no step then waits for.
+        """Import MLflow and create its tables while data are prepared, so that no step waits for them.
 
-        A new SQLite file is made under another name first: one whose making was interrupted could never be opened.
+        A new SQLite file is created under another name first: a half-created database could never be opened.
         """
         try:
             file = Path(self.uri.removeprefix("sqlite:///"))
             if self.uri.startswith("sqlite:///") and not file.exists():
                 _make_database(file)
             self.client.search_experiments(max_results=1)
-        except Exception as error:  # as in `_flush`: tried again there
+        except Exception as error:  # `_flush` tries again
             self.problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         self.connected.set()
 
     def _flush(self) -> None:
+        """Send all queued points; on an error set `problem` and keep the points."""
         while not self.rows.empty():
             node, point = self.rows.get()
             self.waiting.setdefault(node.key, []).append(point)
@@ -103,7 +112,7 @@ class Tracker:
             run, plan = self.runs_of[key]
             try:
                 self._send(self._open(run), key, collect.offset(run, plan, self.store), self.waiting[key])
-            except Exception as error:  # the store keeps every point: `finish` delivers what is missing
+            except Exception as error:  # the store keeps every point, and `finish` sends the rest
                 self.problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 return
             del self.waiting[key]
@@ -122,18 +131,19 @@ class Tracker:
             self.ledger.save()
 
     def _log(self, run_id: str, rows: list[Any]) -> None:
+        """Send metrics in calls of at most MOST_METRICS."""
         for part in _parts(rows, MOST_METRICS):
             self.client.log_batch(run_id, metrics=part)
 
     @property
     def client(self) -> MlflowClient:
-        """A client of the server; made in the thread that uses it."""
+        """A client of the server, created in the thread that uses it."""
         from mlflow import MlflowClient
 
         return MlflowClient(self.uri)
 
     def _open(self, run: RunPlan) -> Delivered:
-        """The MLflow run of a run, created when it is first needed and found again afterwards."""
+        """The MLflow run of a run; created on first use."""
         if not self._known(run.key):
             name = f"{run.strategy.label} seed {run.seed}"
             tags = {"mlflow.runName": name, "cl.run": run.key, "mlflow.parentRunId": self._parent()}
@@ -152,7 +162,7 @@ class Tracker:
         return self.ledger.runs[key].run_id
 
     def _known(self, key: str) -> bool:
-        """Whether the ledger has the run and nobody has deleted it from the server since; asked once per call."""
+        """Whether the ledger has the run and the server still has it; asked once per call."""
         from mlflow import MlflowException
 
         if key in self.ledger.runs and key not in self.checked:
@@ -167,6 +177,7 @@ class Tracker:
         return key in self.ledger.runs
 
     def _experiment(self) -> str:
+        """Id of the MLflow experiment; created on first use."""
         found = self.client.get_experiment_by_name(self.graph.experiment.name)
         if found is not None:
             return str(found.experiment_id)
@@ -175,12 +186,12 @@ class Tracker:
         return str(self.client.create_experiment(name, artifact_location=self.artifacts, tags=kind))
 
     def close(self) -> None:
-        """Send what is queued and end the thread."""
+        """Send queued points and end the thread."""
         self.stop.set()
         self.thread.join()
 
     def finish(self, result: ExperimentResult, folder: Path) -> None:
-        """Deliver everything that is missing: histories, R, metrics, tags, data sets, and the report."""
+        """Send everything that is missing: histories, R, metrics, tags, data sets and the report."""
         self.close()
         self.problem = ""
         for plan, run in zip(self.graph.runs, result.runs, strict=True):
@@ -191,8 +202,16 @@ class Tracker:
     def beside(
         self, name: str, key: str, params: dict[str, Any], metrics: dict[str, float], files: Sequence[Path]
     ) -> None:
-        """Deliver what was found beside the runs (orders) as an MLflow run of its own, once; `key` is its node's."""
-        self.close()  # before any import: MLflow's modules import each other in a circle, which two threads break
+        """Send a result that belongs to no single run (such as an order node's) as an MLflow run of its own, once.
+
+        Args:
+            name: name of the MLflow run.
+            key: key of the node.
+            params: parameters.
+            metrics: metrics.
+            files: files to upload.
+        """
+        self.close()  # before any import: MLflow's circular imports fail in two threads at once
         from mlflow.entities import Metric, Param
 
         self.problem = ""
@@ -215,6 +234,7 @@ class Tracker:
         self.ledger.save()
 
     def _finish_run(self, plan: RunPlan, run: RunResult, result: ExperimentResult) -> None:
+        """Send the missing points, parameters, tags and final metrics of one run."""
         from mlflow.entities import Metric
 
         delivered = self._open(plan)
@@ -222,7 +242,7 @@ class Tracker:
             self._send(delivered, stage.key, stage.offset, stage.points)
         if delivered.steps.get("complete"):
             return
-        self._describe(delivered.run_id, run, result)  # first: said twice, it is still said once
+        self._describe(delivered.run_id, run, result)  # first, because sending it twice changes nothing
         now = int(time.time() * 1000)
         rows = [Metric(name, value, now, tokens) for name, value, tokens in final_metrics(run, result.retain)]
         self._log(delivered.run_id, rows)
@@ -231,6 +251,7 @@ class Tracker:
         self.ledger.save()
 
     def _describe(self, run_id: str, run: RunResult, result: ExperimentResult) -> None:
+        """Send parameters, tags, R and data sets of one run."""
         from mlflow.entities import Param, RunTag
 
         settings = flat(
@@ -267,6 +288,7 @@ class Tracker:
         self._log_datasets(run_id, result)
 
     def _log_datasets(self, run_id: str, result: ExperimentResult) -> None:
+        """Send the data sets of the experiment as inputs of a run."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         inputs = []
@@ -285,7 +307,7 @@ class Tracker:
 
 
 def _make_database(file: Path) -> None:
-    """Make MLflow's tables in a new SQLite file, which is there complete or not at all."""
+    """Create MLflow's tables in a new SQLite file, which appears complete or not at all."""
     from mlflow import MlflowClient
 
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -301,4 +323,5 @@ def _make_database(file: Path) -> None:
 
 
 def _parts(rows: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
+    """Slices of at most `most` rows."""
     return (rows[start : start + most] for start in range(0, len(rows), most))

@@ -1,4 +1,4 @@
-"""What MLflow is told, as plain values, and the memory of what it was told already."""
+"""The values sent to MLflow, as plain data, and the record of deliveries."""
 
 from __future__ import annotations
 
@@ -16,14 +16,23 @@ from cl.metrics.records import ExperimentResult, Point, RunResult
 
 @dataclass
 class Delivered:
-    """What an MLflow run has already got: its id, and by node key the last step whose point was sent."""
+    """The delivered part of a run.
+
+    Args:
+        run_id: id of the MLflow run.
+        steps: last delivered step by node key.
+    """
 
     run_id: str
     steps: dict[str, int] = field(default_factory=dict)
 
 
 class Deliveries:
-    """Deliveries by run key, in one JSON file per tracking server."""
+    """Deliveries by run key, in one JSON file per tracking server.
+
+    Args:
+        path: the JSON file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,7 +40,7 @@ class Deliveries:
         self.runs = {key: Delivered(**entry) for key, entry in raw.items()}
 
     def save(self) -> None:
-        """Write at once, so that a crash after this sends nothing twice."""
+        """Write the file at once, so that nothing is sent twice after a crash."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps({key: vars(entry) for key, entry in self.runs.items()}))
@@ -50,7 +59,7 @@ def point_metrics(point: Point) -> dict[str, float]:
 
 
 def final_metrics(run: RunResult, retain: list[str]) -> list[tuple[str, float, int]]:
-    """R and the formulas over it as (name, value, tokens of the stream)."""
+    """R and the metrics of a run as (name, value, tokens of the stream)."""
     ends = {stage.row: stage.offset + stage.tokens for stage in run.stages if stage.row is not None}
     found = []
     for t, row in run.matrix.items():
@@ -63,7 +72,7 @@ def final_metrics(run: RunResult, retain: list[str]) -> list[tuple[str, float, i
 
 
 def metrics_of(run: RunResult, retain: list[str]) -> dict[str, float]:
-    """Named formulas over the run's loss matrix; MLflow cannot hold a reason, so undefined ones are left out."""
+    """The defined metrics of a run by key; MLflow cannot store a reason, so undefined ones are left out."""
     found = [*run_metrics.every(run, retain).values(), run_metrics.peak(run)]
     if run_metrics.scored(run):
         found += run_metrics.scores(run, retain=retain).values()
@@ -71,7 +80,7 @@ def metrics_of(run: RunResult, retain: list[str]) -> dict[str, float]:
 
 
 def numbered(methods: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Settings by method name; a method that a strategy lists again is `NAME.2`."""
+    """Settings by method name; the second use of a method in a strategy is named `NAME.2`."""
     found: dict[str, Any] = {}
     for name, settings in (pair for entry in methods for pair in entry.items()):
         again = sum(other.split(".")[0] == name for other in found)
@@ -80,11 +89,11 @@ def numbered(methods: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def tuned_values(run: RunResult, result: ExperimentResult) -> dict[str, Any]:
-    """The values that `cl tune` chose for a run, by dotted setting: they stand in place of the experiment's."""
+    """The values that `cl tune` chose for a run, by dotted setting; they replace the experiment's values."""
     own = ((result.config.get("tuned") or {}).get("values") or {}).get(run.strategy, {})
     return dict(own.get(" > ".join(run.order), own.get("*", {})))
 
 
 def safe_name(text: str) -> str:
-    """Text as MLflow takes it for the name of a metric, parameter or tag."""
+    """A text with the characters that MLflow refuses in names replaced by `_`."""
     return re.sub(r"[^\w\-. /]", "_", text)

@@ -1,8 +1,8 @@
-"""What a person sees in the terminal: the plan before, progress during, and the outcome after."""
+"""Terminal output: the plan before a run, and progress during it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from rich.console import Console
@@ -15,32 +15,27 @@ from cl.execution.cost_estimate import Estimate
 from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan
+from cl.graph.specs import TrainSpec
 from cl.metrics.records import Point
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 1 else "<1 s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def number(count: float) -> str:
-    """A count in three digits with a unit prefix: 1.03 M."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:.0f}"
+from cl.reporting.formatting import abbreviated, duration
 
 
 def show_plan(console: Console, graph: Graph, store: Store, todo: list[Node], cost: Estimate) -> None:
-    """Print every run with its train nodes, what is stored or shared with a run above, and what the rest costs."""
+    """Print every run with its train nodes, their state (stored, shared with an earlier run) and the cost of the rest.
+
+    Args:
+        console: where to print.
+        graph: the planned experiment.
+        store: the store.
+        todo: nodes that are not stored.
+        cost: estimated seconds of these nodes.
+    """
     experiment = graph.experiment
     console.print(f"[bold]{escape(experiment.name)}[/]  {escape(experiment.question)}")
-    spec = graph.runs[0].stages[0].node.spec
+    compute = graph.compute
     console.print(
         f"scenario {graph.scenario.name} v{graph.scenario.version}, model {escape(experiment.model.name)}, "
-        f"{spec['device']}, {spec['precision']}, {'compiled' if spec['compile'] else 'eager'}, "
+        f"{compute.device}, {compute.precision}, {'compiled' if compute.compile else 'eager'}, "
         f"store {escape(store.url)}"
     )
     waiting, listed = {node.key for node in todo}, set[str]()
@@ -58,7 +53,7 @@ def show_plan(console: Console, graph: Graph, store: Store, todo: list[Node], co
 
 
 def _jobs(todo: list[Node], cost: Estimate, cluster: Cluster) -> Table:
-    """A line per Slurm job."""
+    """A table with one line per Slurm job."""
     from cl.execution.launchers import slurm
 
     table = Table(box=None, header_style="dim", pad_edge=False)
@@ -73,7 +68,7 @@ def _jobs(todo: list[Node], cost: Estimate, cluster: Cluster) -> Table:
 
 
 def _stages(runs: Iterable[RunPlan], waiting: set[str], listed: set[str], cost: Estimate) -> Table:
-    """A line per train node; only what a node reads may wrap. `listed` grows by the keys that are shown."""
+    """A table with one line per train node; only the column of sources wraps. Adds the printed keys to `listed`."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name in ("run", "train node", "key"):
         table.add_column(name, no_wrap=True)
@@ -86,21 +81,23 @@ def _stages(runs: Iterable[RunPlan], waiting: set[str], listed: set[str], cost: 
             key = plan.node.key
             state = "shared" if key in listed else duration(cost.seconds[key]) if key in waiting else "[green]stored[/]"
             listed.add(key)
-            reads = _reads(plan.node.spec["shares"])
-            table.add_row(label, plan.stage.name, key[:8], number(plan.node.cost), reads, state)
+            reads = _reads(plan.node)
+            table.add_row(label, plan.stage.name, key[:8], abbreviated(plan.node.cost), reads, state)
             label = ""
     return table
 
 
-def _reads(shares: Mapping[str, float]) -> str:
-    """Sources of a stage with their shares; a single one needs no figure."""
+def _reads(node: Node) -> str:
+    """Sources of a stage with their shares; a single source has no share."""
+    assert isinstance(node.spec, TrainSpec)
+    shares = node.spec.shares
     if len(shares) == 1:
         return next(iter(shares))
     return "\n".join(f"{100 * share:.3g}% {name}" for name, share in shares.items())
 
 
 def totals(graph: Graph, todo: list[Node], cost: Estimate) -> str:
-    """Two lines: nodes asked for, distinct and shared; tokens and time of what is missing."""
+    """Sentences on the number of nodes, distinct and shared, and the tokens and time of the missing ones."""
     distinct = {stage.node.key for run in graph.runs for stage in run.stages}
     asked = f"{len(graph.runs)} runs ask for {graph.asked} train nodes, of which {len(distinct)} are distinct."
     if not todo:
@@ -108,16 +105,22 @@ def totals(graph: Graph, todo: list[Node], cost: Estimate) -> str:
     train = [node for node in todo if node.kind == "train"]
     basis = "as measured in this store" if cost.measured else "guessed from a short calibration"
     return (
-        f"{asked}\nTo execute: {len(train)} train nodes of {number(sum(n.cost for n in train))} tokens, "
-        f"{len(todo) - len(train)} others.\nAbout [bold]{duration(cost.total)}[/] at "
-        f"{number(float(f'{cost.tokens_per_second:.2g}'))} tokens/s, {basis}."
+        f"{asked}\nTo execute: {len(train)} train nodes of {abbreviated(sum(n.cost for n in train))} tokens, "
+        f"{len(todo) - len(train)} other nodes.\nAbout [bold]{duration(cost.total)}[/] at "
+        f"{abbreviated(float(f'{cost.tokens_per_second:.2g}'))} tokens/s, {basis}."
     )
 
 
 class ProgressListener:
-    """A bar for the whole graph and one for each node in progress, with the newest loss.
+    """A progress bar for the whole graph and one per node in progress, with the newest loss.
 
-    also: who else wants each point. executed: keys of the nodes that were computed.
+    The attribute `executed` lists the keys of the computed nodes.
+
+    Args:
+        console: where to draw.
+        todo: nodes to execute.
+        cost: estimated seconds of each node, which weigh its progress.
+        also: further receiver of each point.
     """
 
     def __init__(
@@ -138,7 +141,7 @@ class ProgressListener:
         self.done: dict[str, float] = {}
 
     def waiting(self, node: Node) -> None:
-        """Say why nothing happens."""
+        """Print that another process computes the node."""
         self._line("[yellow]wait[/]", node, "another process")
 
     def found(self, node: Node) -> None:
@@ -146,8 +149,8 @@ class ProgressListener:
         self._count(node)
 
     def started(self, node: Node) -> None:
-        """Show a bar for the node."""
-        if node.key not in self.current:  # a worker that died starts it again
+        """Add a bar for the node."""
+        if node.key not in self.current:  # a node starts again after its worker died
             self.current[node.key] = self.bars.add_task(f"{node.kind} {node.name}", total=1, note="")
 
     def progress(self, node: Node, done: int, total: int) -> None:
@@ -157,7 +160,7 @@ class ProgressListener:
         self._count(node, done / total)
 
     def point(self, node: Node, point: Point) -> None:
-        """Show the newest figures, and hand the point on."""
+        """Show the newest values and pass the point on."""
         if self.also is not None:
             self.also(node, point)
         if node.key not in self.current:
@@ -168,7 +171,7 @@ class ProgressListener:
         self.bars.update(self.current[node.key], note="  ".join([*parts, speed]))
 
     def finished(self, node: Node, seconds: float) -> None:
-        """Leave one line about the node and drop its bar."""
+        """Print one line about the node and remove its bar."""
         self.executed.add(node.key)
         self._count(node)
         if node.key in self.current:
@@ -176,8 +179,10 @@ class ProgressListener:
         self._line("[green]done[/]", node, f"{duration(seconds):>7}  {node.key[:8]}")
 
     def _count(self, node: Node, share: float = 1.0) -> None:
+        """Count a share of the node's estimated seconds as done."""
         self.done[node.key] = share * self.cost.seconds[node.key]
         self.bars.update(self.whole, completed=sum(self.done.values()))
 
     def _line(self, word: str, node: Node, note: str) -> None:
+        """Print one line about a node."""
         self.bars.console.print(f"  {word} {node.kind:11} {escape(node.name):40} {note}")

@@ -1,11 +1,11 @@
-"""The model's side of an order: its parameters as one vector, a batch's gradient as a function of them, and losses.
+"""Gradients and losses of single batches as functions of a parameter vector.
 
-One code path for every gradient, in fp32 and in training mode, with the generator seeded by the batch: so dropout is
-tied to a batch, not to its position, and g_b(theta) is a function. The learner's own division holds: nats over the
-learned tokens of the whole step, summed over micro-batches.
+All gradients come from one code path: fp32, training mode, and a generator seeded by the batch. So a batch keeps its
+dropout mask at every position, and its gradient g_b(theta) is a function of the parameters alone. As in the learner,
+the loss of a step is nats over the learned tokens of the whole step, summed over micro-batches.
 
-Hessian-vector products are double backward passes, which fused attention does not have (pytorch issues 116350, 181177),
-so they run under its plain implementation.
+Hessian-vector products need double backward passes, which fused attention does not support (pytorch issues 116350,
+181177), so they use the plain (math) implementation of attention.
 """
 
 from __future__ import annotations
@@ -20,22 +20,35 @@ from torch.nn.utils import parameters_to_vector
 
 from cl.data.batches import Batch
 from cl.errors import UserError
-from cl.methods.method import Method
+from cl.methods.method import PlansStages, TakesRows, Trains, overrides
 from cl.models import losses
 from cl.models.forward import evaluating
 from cl.training.learner import Learner
 
-PLAIN = ("loss_terms", "token_terms", "step_terms", "after_backward", "takes", "teacher", "survey")
-"""Hooks whose methods add to a step what is no gradient of its batch."""
+PLAIN = (
+    Trains.token_terms,
+    Trains.step_terms,
+    Trains.after_backward,
+    Trains.after_step,
+    Trains.objective,
+    Trains.survey,
+)
+"""Hooks that make a step depend on more than its batch; a method that overrides one of them is refused."""
 
 
 class Stream:
-    """T batches that a learner may read in any order, and sets to measure.
+    """T batches that learners may read in any order, and data sets whose loss is measured.
 
-    batches: by number; targets: rows of each set that is measured; legs: learners that share one model, each with the
-    number of positions that it trains; kept: whether a leg goes on with the optimizer of the one before; before:
-    tensors of the optimizer that the first leg goes on with; seed: of dropout.
-    Raises UserError for a method that acts on more than its batch: what it adds depends on what came before.
+    Args:
+        legs: the learners, which share one model, each with the number of positions (steps) that it trains.
+        batches: the batches by number; each is used once.
+        targets: rows of each measured set, by name of the set.
+        kept: whether a leg continues with the optimizer state of the leg before it.
+        seed: seed of dropout.
+        before: optimizer tensors with which the first leg starts; None for a fresh optimizer.
+
+    Raises:
+        UserError: a method overrides a hook of PLAIN, so that its steps depend on earlier batches.
     """
 
     def __init__(
@@ -53,7 +66,10 @@ class Stream:
         assert sum(steps for _, steps in legs) == len(batches), "every batch has its position"
         self.learner = legs[0][0]
         for method in (method for learner, _ in legs for method in learner.methods):
-            if acts := [hook for hook in PLAIN if getattr(type(method), hook) is not getattr(Method, hook)]:
+            acts = [hook.__name__ for hook in PLAIN if overrides(method, hook)]
+            acts += ["row_mask"] if isinstance(method, TakesRows) else []
+            acts += ["teacher"] if overrides(method, PlansStages.teacher) else []
+            if acts:
                 raise UserError(
                     f"order: {type(method).__name__} acts on more than a step's own batch ({acts[0]}); "
                     "order effects are estimated for plain training with schedules and LoRA"
@@ -63,7 +79,7 @@ class Stream:
 
     @property
     def size(self) -> int:
-        """Trained parameters."""
+        """Number of trained parameters, P."""
         return sum(p.numel() for p in self.trained)
 
     def read(self) -> Tensor:
@@ -71,19 +87,28 @@ class Stream:
         return parameters_to_vector(self.trained).detach().float().cpu().clone()
 
     def write(self, theta_P: Tensor) -> None:
-        """Set the trained parameters: copied, for torch's `vector_to_parameters` makes them views of the vector."""
+        """Set the trained parameters to the values of a vector [P].
+
+        The values are copied: torch's `vector_to_parameters` would make the parameters views of the vector.
+        """
         with torch.no_grad():
             for p, values in zip(self.trained, theta_P.split([p.numel() for p in self.trained]), strict=True):
                 p.copy_(values.view_as(p))
 
     def gradient(self, batch: int, theta_P: Tensor, rows: int | None = None) -> tuple[float, Tensor]:
-        """Mean loss of a batch, or of its first rows alone, at some parameters, and its gradient [P]."""
+        """Mean loss of a batch at given parameters, and its gradient [P].
+
+        Args:
+            batch: number of the batch.
+            theta_P: parameters.
+            rows: use only the first so many rows of the batch; None for all rows.
+        """
         self.write(theta_P)
         with self._as_trained(batch):
             return self._gradient(self.batches[batch].at(slice(0, rows)))
 
     def target_gradient(self, name: str, theta_P: Tensor) -> tuple[float, Tensor]:
-        """Mean loss of a target at some parameters, and its gradient [P], in evaluation mode."""
+        """Mean loss of a target at given parameters, and its gradient [P], in evaluation mode."""
         self.write(theta_P)
         parts = self.targets[name]
         count = sum(float(part.learned()) for part in parts)
@@ -95,6 +120,7 @@ class Stream:
         return loss, total
 
     def _gradient(self, batch: Batch, count: float | None = None) -> tuple[float, Tensor]:
+        """Loss and gradient of a batch at the model's current parameters; count: tokens to divide by."""
         count = float(batch.learned()) if count is None else count
         rows, total = self.learner.settings.micro_batch or len(batch.ids), torch.zeros((), device=self.device)
         for p in self.trained:
@@ -111,7 +137,13 @@ class Stream:
         return float(total), found.cpu()
 
     def curvature(self, batch: int, theta_P: Tensor, direction_P: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradient of a batch at some parameters and its Hessian times a direction, [P] each."""
+        """Gradient of a batch at given parameters, and its Hessian times a direction, [P] each.
+
+        Args:
+            batch: number of the batch.
+            theta_P: parameters.
+            direction_P: the vector that the Hessian is multiplied with.
+        """
         self.write(theta_P)
         part = self.batches[batch].to(self.device)
         with self._as_trained(batch), sdpa_kernel(SDPBackend.MATH):
@@ -122,28 +154,29 @@ class Stream:
         return flat.detach().cpu(), torch.cat([g.reshape(-1) for g in second]).cpu()
 
     def nll(self, name: str, theta_P: Tensor) -> Tensor:
-        """Nats per token of each row of a target at some parameters, [rows]."""
+        """Nats per token of each row of a target at given parameters, [rows]."""
         self.write(theta_P)
         return self._rows(self.targets[name])
 
     def learned(self, batch: int, theta_P: Tensor) -> float:
-        """Nats per token of a training batch at some parameters, in evaluation mode."""
+        """Nats per token of a training batch at given parameters, in evaluation mode."""
         self.write(theta_P)
         total, tokens = self._sums([self.batches[batch]])
         return float(total.sum() / tokens.sum())
 
     def loss(self, name: str, theta_P: Tensor) -> float:
-        """Nats per token of a target at some parameters."""
+        """Nats per token of a target at given parameters."""
         self.write(theta_P)
         total, tokens = self._sums(self.targets[name])
         return float(total.sum() / tokens.sum())
 
     def _rows(self, parts: Sequence[Batch]) -> Tensor:
+        """Nats per token of each row of the batches, [rows]."""
         total, tokens = self._sums(parts)
         return total / tokens
 
     def _sums(self, parts: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-        """Summed nats and learned tokens of each row, in fp64."""
+        """Summed nats and number of learned tokens of each row, in fp64."""
         totals, tokens = [], []
         with torch.no_grad(), evaluating(self.learner.model):
             for part in parts:
@@ -155,7 +188,7 @@ class Stream:
 
     @contextmanager
     def _as_trained(self, batch: int) -> Iterator[None]:
-        """Training mode with the batch's own dropout; the generators are left as they were."""
+        """Training mode with the batch's own dropout mask; restores mode and generators afterwards."""
         training = self.learner.model.training
         self.learner.model.train()
         with torch.random.fork_rng(enabled=True):
@@ -167,5 +200,5 @@ class Stream:
 
 
 def batch_seed(seed: int, batch: int) -> int:
-    """Of the generator while a batch is learned."""
+    """Seed of the random generators while a batch is learned."""
     return (seed * 1_000_003 + batch) % 2**63

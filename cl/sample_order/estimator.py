@@ -1,11 +1,11 @@
-"""Estimate what a run would have come to in another order of its batches, without training it again.
+"""Estimate the result of a run for another order of its batches, without training it again.
 
     estimator = build(stream, folder)                  # reference runs and the grid of gradients
     estimator.estimate(order).losses["validation"]     # milliseconds
     estimator.estimate_many(orders)                    # the same in matrix products
 
-Optimizer and schedule are recomputed exactly along the order, and only gradients are estimated. arXiv 2505.22042 poses
-the question; its own method is `cl.sample_order.fut`.
+Optimizer and schedule are recomputed exactly along the new order; only gradients are estimated. arXiv 2505.22042 poses
+the question; the method of that paper is `cl.sample_order.fut`.
 """
 
 from __future__ import annotations
@@ -28,17 +28,21 @@ from cl.sample_order.grid_oracles import OfGrid, Secant
 from cl.sample_order.optimizer_replay import Gradient, Update, simulate
 
 ORACLES = (*grid_oracles.NAMES, "replay", "hvp_grid", "hvp_single")
-MOST_AT_ONCE, AT_ONCE = 128, 2**26  # orders, and scalars of one tensor of theirs
-FAR = 3.0  # of the reference's path: no order of the same batches goes so far
+MOST_AT_ONCE, AT_ONCE = 128, 2**26  # orders in a block, and scalars in one [orders, P] tensor
+FAR = 3.0  # times the reference's path length: real orders of the same batches move less far
 
 
 @dataclass(frozen=True)
 class OrderEstimate:
-    """What an order comes to.
+    """Estimated result of one order.
 
-    losses: nats per token of each target at its end; residual: the largest share, over the steps, of the displacement
-    that lies outside what reference runs have seen; clipped: share of steps whose gradient was clipped; end: parameters
-    [P].
+    Args:
+        order: number of the batch at each position.
+        losses: nats per token of each target at the end of the order.
+        residual: largest share, over the steps, of the displacement from the start that lies outside the span of the
+            reference displacements; NaN for oracles without a projection.
+        clipped: share of steps whose gradient was clipped.
+        end: estimated final parameters [P].
     """
 
     order: tuple[int, ...]
@@ -50,10 +54,21 @@ class OrderEstimate:
 
 @dataclass
 class Estimator:
-    """An oracle and a readout on a grid.
+    """Estimator of orders: an oracle for gradients and a readout of losses, on a grid.
 
-    oracle: `secant`, or one of `reuse`, `grid0`, `setadd`, `replay`, `hvp_grid`, `hvp_single`; readout: `forward`,
-    `linear` or `quadratic`; ridge, nearest, runs: of the secant; part: rows of a batch that `replay` learns from.
+    Args:
+        stream: the batches, the targets and the model.
+        grid: gradients of the batches at the support points.
+        update: the optimizer step at each position.
+        oracle: `secant`, `reuse`, `grid0`, `setadd`, `replay`, `hvp_grid` or `hvp_single`.
+        readout: `forward`, `linear` or `quadratic`, see `cl.sample_order.readouts`.
+        ridge: ridge of the secant's projection.
+        nearest: whether the secant starts from the nearest support point instead of the start.
+        runs: reference runs whose displacements the secant uses; None for all.
+        part: rows of each batch from which `replay` computes a true gradient.
+
+    Raises:
+        UserError: `oracle` or `readout` is unknown.
     """
 
     stream: Stream
@@ -73,11 +88,23 @@ class Estimator:
             raise UserError(unknown("order.readout", self.readout, readouts.NAMES))
 
     def estimate(self, order: Sequence[int]) -> OrderEstimate:
-        """What one order comes to. Raises UserError for anything but a permutation of the batches."""
+        """Estimate one order.
+
+        Raises:
+            UserError: the order is not a permutation of the batches, or the estimate diverges.
+        """
         return self.estimate_many([order])[0]
 
     def estimate_many(self, orders: Sequence[Sequence[int]], batch: int | None = None) -> list[OrderEstimate]:
-        """What many orders come to, so many at a time: the state is [batch, P]; None: what fits well."""
+        """Estimate many orders, in blocks.
+
+        Args:
+            orders: the orders, each a permutation of the batches.
+            batch: orders per block, whose state is [batch, P]; None: at most MOST_AT_ONCE orders and AT_ONCE scalars.
+
+        Raises:
+            UserError: an order is not a permutation of the batches, or an estimate diverges.
+        """
         for order in orders:
             check(order, len(self.stream.batches))
         batch = batch or max(1, min(MOST_AT_ONCE, AT_ONCE // self.stream.size))
@@ -87,6 +114,7 @@ class Estimator:
         return found
 
     def _block(self, orders_ST: Tensor) -> list[OrderEstimate]:
+        """Estimates of S orders at once."""
         secant = self._secant()
         state = simulate(self.grid.supports.start, orders_ST, self.update, self.oracle_of(orders_ST, secant))
         _check_finite(state.theta, self.grid.supports)
@@ -105,10 +133,16 @@ class Estimator:
         ]
 
     def _secant(self) -> Secant:
+        """A fresh secant with the estimator's settings."""
         return Secant(self.grid.supports, self.ridge, self.runs, self.nearest)
 
     def oracle_of(self, orders_ST: Tensor, secant: Secant | None = None) -> Gradient:
-        """The oracle along some orders; secant: whose residuals are to be kept."""
+        """The oracle that gives gradients along S orders.
+
+        Args:
+            orders_ST: the orders, [S, T].
+            secant: secant to use, so that its residuals can be read afterwards; None for a fresh one.
+        """
         secant = secant or self._secant()
         if self.oracle in ("hvp_grid", "hvp_single"):
             return model_oracles.curvature(self.stream, self.grid, single=self.oracle == "hvp_single")
@@ -121,6 +155,7 @@ class Estimator:
         return OfGrid(self.grid, chosen)
 
     def _read(self, place: int, name: str, secant: Secant, gamma_SP: Tensor) -> Tensor:
+        """Loss [S] of the target with number `place` and name `name` at parameters [S, P], by the readout."""
         if self.readout == "forward":
             return torch.tensor([self.stream.loss(name, theta) for theta in gamma_SP], dtype=torch.float64)
         return readouts.expand(self.grid, secant, self.grid.batches + place, gamma_SP, self.readout == "quadratic")
@@ -137,11 +172,19 @@ def build(
     seed: int = 0,
     **settings: Any,
 ) -> Estimator:
-    """Train the reference runs, fill the grid, and return the estimator; files are kept in `folder`.
+    """Train the reference runs, fill the grid and return the estimator.
 
-    references, stars: see `cl.sample_order.references`; stride: positions between two support points; part: rows of
-    each batch for the oracle `replay`; settings: of the Estimator. The learner's parameters are where the runs start,
-    and are put back.
+    Files are kept in `folder`. The learner's parameters are the start of all runs and are restored afterwards.
+
+    Args:
+        stream: the batches and targets.
+        folder: where the grid is stored.
+        references: number of reference runs, see `cl.sample_order.references`.
+        stars: whether to add one step of every batch from the start, see `cl.sample_order.references`.
+        stride: positions between two support points of a reference run.
+        part: rows of each batch whose own gradient the oracle `replay` needs; 0 for none.
+        seed: seed of the random reference orders.
+        settings: settings of the Estimator.
     """
     start, update = stream.read(), trace_recorder.update_of(stream)
     runs = runs_of.orders(len(stream.batches), references, seed)
@@ -154,7 +197,11 @@ def build(
 
 
 def check(order: Sequence[int], batches: int) -> None:
-    """Raises UserError where the order is no permutation of the batches."""
+    """Check that an order names each batch once.
+
+    Raises:
+        UserError: the order is not a permutation of the batches.
+    """
     if len(order) != batches:
         raise UserError(f"order: has {len(order)} batches, the stream {batches}; name each batch once")
     if wrong := sorted(set(range(batches)) ^ set(order)):
@@ -163,7 +210,7 @@ def check(order: Sequence[int], batches: int) -> None:
 
 
 def _check_finite(theta_SP: Tensor, supports: Supports) -> None:
-    """Raises UserError where an estimate left the region that reference runs have seen."""
+    """Raise UserError if an estimate is not finite or moved more than FAR times the reference's path length."""
     far = (theta_SP - supports.start).norm(dim=1)
     path = float(supports.paths[supports.at(0, len(supports.orders[0]))].sum())
     if not bool(torch.isfinite(far).all()) or float(far.max()) > FAR * path:

@@ -1,16 +1,19 @@
-"""Whether an estimator may be believed, told without retraining.
+"""Signals of whether an estimator can be trusted, computed without retraining.
 
-    held_out   each reference run but the given one is estimated without its own displacements: the error of its
-               end, relative to its distance from the given order's end; 1 = no better than "nothing changes"
-    defect     at some points of estimated runs the true gradient is computed: what the oracle missed of its change
-               since the start, |g - g~| / |g - g_b(X_0)|; 1 = no better than the gradient at the start
-    residual   the largest share of the displacement, over the steps, that reference runs never went
-    identity   the error of the given order's own end, relative to how far it went: what the recomputation gets wrong
-    clipped    share of estimated steps whose gradient is clipped: a kink, where small errors may turn into large ones
-    noise      how far the objective of the given order, recomputed, is from its real run's: on a GPU, what repeating it
-               changes; nats. effect: standard deviation of what some orders are estimated to come to; nats
+* `held_out`: each reference run except the given order is estimated without its own displacements; the error of the
+  estimated end, relative to the distance between the true end and the given order's end. 1 = no better than "nothing
+  changes".
+* `defect`: the true gradient g is computed at some points of estimated runs; the part of the change since the start
+  that the oracle's gradient g~ misses, |g - g~| / |g - g_b(X_0)|. 1 = no better than the gradient at the start.
+* `residual`: the largest share, over the steps, of the displacement that lies outside the span of the reference runs.
+* `identity`: the error of the recomputed end of the given order, relative to the distance it moved: the error of the
+  recomputation itself.
+* `clipped`: share of estimated steps whose gradient is clipped. Clipping is a kink, where small errors may grow.
+* `noise`: difference between the objective of the given order's real run and of its recomputation, in nats. On a GPU
+  this is the change of the objective when a run is repeated.
+* `effect`: standard deviation of the estimated objective over some orders, in nats.
 
-All but the defect are free; that costs a gradient a point.
+The defect costs one gradient per point; the other signals cost no gradient.
 """
 
 from __future__ import annotations
@@ -29,14 +32,24 @@ from cl.sample_order.optimizer_replay import simulate
 
 MISMATCH = 0.01
 TRUST, BENT, DOUBT = 0.35, 0.45, 0.6
-"""Bounds of `defect`, read off the runs of experiments/sample_order.py (REPRODUCTION.md), all of one small model: below
-the first the worst Spearman was 0.91, up to the last 0.79, beyond it 0.68; above the middle one the quadratic readout
-ranked better in four runs of five."""
+"""Bounds of `defect`, read off the runs of experiments/sample_order.py (REPRODUCTION.md), all of one small model. The
+worst Spearman was 0.91 below TRUST, 0.79 up to DOUBT and 0.68 above DOUBT; above BENT the quadratic readout ranked
+better in four runs of five."""
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """The signals; NaN where there is nothing to compute one from."""
+    """Signals of an estimator, each as defined at the top of this module; NaN where a signal cannot be computed.
+
+    Args:
+        held_out: error on reference runs that are left out, relative.
+        defect: missed part of the change of gradients, relative.
+        residual: share of the displacement outside the span.
+        identity: error of the recomputed given order, relative.
+        clipped: share of clipped steps.
+        noise: nats per token.
+        effect: nats per token.
+    """
 
     held_out: float
     defect: float
@@ -48,24 +61,35 @@ class Fidelity:
 
     @property
     def buried(self) -> bool:
-        """Whether orders differ by less than the given one from itself."""
+        """Whether orders differ by less than the given order differs from its own recomputation."""
         return self.effect < self.noise
 
     @property
     def verdict(self) -> str:
-        """`trust`, `verify` or `refuse`."""
+        """`trust`, `verify` or `refuse`, by the defect."""
         return "trust" if self.defect < TRUST else "verify" if self.defect < DOUBT else "refuse"
 
     @property
     def readout(self) -> str:
-        """Which readout suits: once estimated parameters are far off, the model's loss there is too high to rank by."""
+        """The readout to use, by the defect.
+
+        `quadratic` from BENT on: far from the true parameters the model's loss is too high to rank orders by.
+        """
         return "forward" if self.defect < BENT else "quadratic"
 
 
 def fidelity(estimator: Estimator, orders: int = 3, points: int = 4, seed: int = 0) -> Fidelity:
-    """The signals of an estimator from so many random orders, and so many positions of each.
+    """Compute the signals of an estimator.
 
-    Raises UserError where the given order itself is not recomputed: then gradients or steps are not what was trained.
+    Args:
+        estimator: the estimator.
+        orders: number of random orders to estimate.
+        points: positions of each order at which the true gradient is computed.
+        seed: seed of the random orders.
+
+    Raises:
+        UserError: recomputing the given order misses its end by more than MISMATCH, so that gradients or steps are not
+            the trained ones.
     """
     same = identity(estimator)
     if same > MISMATCH:
@@ -84,7 +108,10 @@ def fidelity(estimator: Estimator, orders: int = 3, points: int = 4, seed: int =
 
 
 def noise(estimator: Estimator) -> float:
-    """The difference in nats between the given order's real run and its recomputation; NaN: it is not all known."""
+    """Difference in nats between the objectives of the given order's real run and of its recomputation.
+
+    NaN if a stride left out points of the run.
+    """
     ends = _given_ends(estimator)
     if ends is None:
         return float("nan")
@@ -95,10 +122,10 @@ def noise(estimator: Estimator) -> float:
 
 
 def identity(estimator: Estimator) -> float:
-    """The relative error of the given order's end, with gradients of the points that it went through; NaN: not all are.
+    """Relative error of the given order's recomputed end, with gradients at the points of the real run.
 
-    Not zero to the last bit: a parameter whose gradient is nothing but rounding (a bias of attention's keys) moves by
-    the learning rate all the same.
+    NaN if a stride left out points of the run. Not zero to the last bit: a parameter whose gradient is only rounding
+    error (a bias of attention's keys) still moves by the learning rate.
     """
     ends = _given_ends(estimator)
     if ends is None:
@@ -108,7 +135,7 @@ def identity(estimator: Estimator) -> float:
 
 
 def _given_ends(estimator: Estimator) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Where the given order ends, recomputed and really trained; None where a stride left points out."""
+    """End of the given order, recomputed and really trained; None if a stride left points out."""
     supports = estimator.grid.supports
     if supports.places[1][1] != 1:
         return None
@@ -118,7 +145,7 @@ def _given_ends(estimator: Estimator) -> tuple[torch.Tensor, torch.Tensor] | Non
 
 
 def held_out(estimator: Estimator) -> float:
-    """The error of reference runs that the estimator is not shown; NaN where there is only one."""
+    """Mean error of reference runs estimated without their own displacements; NaN if there is only one run."""
     supports = estimator.grid.supports
     steps, errors = len(supports.orders[0]), []
     given = supports.point(supports.at(0, steps))
@@ -132,7 +159,13 @@ def held_out(estimator: Estimator) -> float:
 
 
 def defect(estimator: Estimator, orders: Sequence[Sequence[int]], points: int) -> float:
-    """What the oracle misses of the change of gradients at evenly spaced positions of some orders."""
+    """Mean part of the change of gradients that the oracle misses, at evenly spaced positions of some orders.
+
+    Args:
+        estimator: the estimator.
+        orders: orders to estimate.
+        points: positions of each order at which the true gradient is computed.
+    """
     steps = len(estimator.stream.batches)
     places = {round((i + 1) * (steps - 1) / points) for i in range(points)}
     missed: list[float] = []

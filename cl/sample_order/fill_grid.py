@@ -1,4 +1,4 @@
-"""Fill a grid: the gradient of every batch and target at every support point, resumable at each point."""
+"""Fill a grid with the gradient of every batch and target at every support point; resumable after each point."""
 
 from __future__ import annotations
 
@@ -23,11 +23,17 @@ def measure(
     part: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Grid:
-    """The grid of a stream on the support points, in files of a folder; goes on where an interrupted attempt ended.
+    """Compute the grid of a stream at the support points, in files of a folder.
 
-    part: rows of each batch whose own gradient is kept too, for the oracle `replay`; 0: none. Gradients of one point
-    are computed one after the other in fp32 (TF32 off by torch's default), and turned into
-    differences once all are there.
+    Continues an interrupted attempt. Gradients of one point are computed one after another in fp32 (TF32 is off by
+    torch's default) and become differences once all points are done.
+
+    Args:
+        stream: the batches and targets.
+        supports: the support points.
+        folder: where columns and progress are stored.
+        part: rows of each batch whose own gradient is stored too, for the oracle `replay`; 0 for none.
+        progress: called with the number of points done and their total.
     """
     asked = [partial(stream.gradient, batch) for batch in range(len(stream.batches))]
     asked += [partial(stream.target_gradient, name) for name in stream.targets]
@@ -50,7 +56,7 @@ def measure(
 
 
 def _before(folder: Path, points: int, columns: int) -> list[list[float]]:
-    """The losses of the points that an interrupted attempt has finished."""
+    """Losses at the points that an interrupted attempt has finished."""
     path = folder / DONE
     found: list[list[float]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     fits = len(found) <= points and all(len(row) == columns for row in found)

@@ -1,13 +1,17 @@
-"""The published estimator of sample-order effects, FUT and FUT++ (arXiv 2505.22042), as far as it is known.
+"""The published estimator of sample-order effects, FUT and FUT++ (arXiv 2505.22042), as far as it is known here.
 
     Gamma(theta, B) = m / (sqrt(v) + eps)                                       Adam's step on batch B
     FUT     Gamma(gamma_t, B) ~ Gamma(theta_t, B) + Gamma_g * H delta           delta = gamma_t - theta_t
     FUT++   ... + 1/2 (Gamma_gg * (H delta)^2 + Gamma_g * dH[delta, delta])
 
-The paper was not read: its abstract, summaries and public reviews were. Our reading: the moments that go into a step
-are those of the reference run at that position, held fixed; curvature is the element-wise quotient of successive
-differences (`secant`), or, as a ceiling, true Hessian-vector products (`exact`). No projection is applied. So what
-these functions give are our figures of our reading, not the authors' results.
+The paper itself was not read, only its abstract, summaries and public reviews. Our reading:
+
+* The moments of a step are those of the reference run at that position, held fixed.
+* Curvature is the element-wise quotient of successive differences (`secant`), or, as an upper bound, true
+  Hessian-vector products (`exact`).
+* No projection is applied.
+
+So figures from this module measure our reading of the method; they are not the authors' results.
 """
 
 from __future__ import annotations
@@ -25,11 +29,11 @@ from cl.sample_order.optimizer_replay import Update, step
 
 TINY = 1e-12
 Curvature = Callable[[int, int, Tensor], tuple[Tensor, Tensor]]
-"""From a position, a batch and delta [P]: H delta and dH[delta, delta], [P] each."""
+"""Maps a position, a batch and delta [P] to H delta and dH[delta, delta], [P] each."""
 
 
 class Slopes(NamedTuple):
-    """Adam's step as a function of its newest gradient, the older moments fixed: its value and two derivatives, [P]."""
+    """Adam's step as a function of its newest gradient, older moments fixed: value and two derivatives, [P] each."""
 
     value: Tensor
     first: Tensor
@@ -37,7 +41,16 @@ class Slopes(NamedTuple):
 
 
 def slopes(g: Tensor, m: Tensor, v: Tensor, age: int, betas: tuple[float, float], eps: float) -> Slopes:
-    """Gamma(g) and its element-wise derivatives; m, v: moments before the step, whose number is `age` (from 1)."""
+    """Adam's step Gamma(g) and its element-wise derivatives by g.
+
+    Args:
+        g: gradient of the step, [P].
+        m: first moment before the step, [P].
+        v: second moment before the step, [P].
+        age: number of the step since the optimizer started, from 1.
+        betas: decay rates of the moments.
+        eps: Adam's epsilon.
+    """
     beta1, beta2 = betas
     c1, c2 = 1 - beta1**age, 1 - beta2**age
     a, s = (beta1 * m + (1 - beta1) * g) / c1, ((beta2 * v + (1 - beta2) * g**2) / c2).sqrt().clamp(min=TINY)
@@ -50,7 +63,11 @@ def slopes(g: Tensor, m: Tensor, v: Tensor, age: int, betas: tuple[float, float]
 
 
 def moments(grid: Grid, update: Update) -> list[tuple[Tensor, Tensor, int]]:
-    """Adam's moments before each step of the given order, and the number of the step since it started afresh."""
+    """First and second moment before each step of the given order, and the step's number since the last restart.
+
+    Raises:
+        UserError: the optimizer is not AdamW.
+    """
     if update.kind != "adamw":
         raise UserError(f"order.oracle: the published method is for AdamW, not {update.kind}")
     state, found = update.begin(grid.supports.start[None]), []
@@ -72,9 +89,15 @@ def estimate(
     curvature: Curvature,
     clamp: bool = False,
 ) -> Tensor:
-    """The parameters [P] at the end of an order by so many terms beyond the reference's own step.
+    """Final parameters [P] of an order by FUT.
 
-    clamp: bound |H delta| by |g|, without which element-wise quotients explode (ours, not the paper's).
+    Args:
+        grid: gradients along the given order.
+        update: the optimizer; AdamW.
+        order: the order to estimate.
+        terms: terms beyond the reference's own step: 0, 1 (FUT) or 2 (FUT++).
+        curvature: source of H delta and dH[delta, delta].
+        clamp: bound |H delta| by |g|; without the bound element-wise quotients explode. Our addition, not the paper's.
     """
     frozen, gamma = moments(grid, update), grid.supports.start.clone()
     for position, batch in enumerate(order):
@@ -94,14 +117,14 @@ def estimate(
 
 
 def secant(grid: Grid) -> Curvature:
-    """Element-wise quotients along the given order, as the paper's appendix B.1 is summarised: h = dg / dtheta."""
+    """Element-wise quotients h = dg / dtheta along the given order, as appendix B.1 of the paper is summarised."""
     supports = grid.supports
 
     def quotient(position: int, batch: int) -> Tensor:
         if position == 0:
             return torch.zeros(supports.start.numel())
         k = supports.at(0, position) - 1
-        moved = supports.directions[k]  # the unit displacement, so the ratio is that of the differences
+        moved = supports.directions[k]  # a unit vector, and columns are per unit length: lengths cancel
         return torch.where(moved.abs() > TINY, grid.column(batch)[1 + k] / moved, 0.0)
 
     def curvature(position: int, batch: int, delta: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,7 +140,13 @@ def secant(grid: Grid) -> Curvature:
 
 
 def exact(stream: Stream, grid: Grid, step_size: float = 1e-2) -> Curvature:
-    """True Hessian-vector products, and their central difference along delta for the third derivative."""
+    """True Hessian-vector products, and their central difference along delta for the third derivative.
+
+    Args:
+        stream: the model.
+        grid: support points of the given order.
+        step_size: of the central difference, relative to delta.
+    """
 
     def curvature(position: int, batch: int, delta: Tensor) -> tuple[Tensor, Tensor]:
         at = grid.supports.point(grid.supports.at(0, position))

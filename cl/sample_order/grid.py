@@ -1,12 +1,12 @@
-"""What is kept of reference runs: support points, and how every batch's gradient changes between them.
+"""The stored part of reference runs: support points, and the change of every batch's gradient between them.
 
-    column of batch b = [ g_b(X_0), dG_1b, dG_2b, ... ]      X_0 = where all runs start
+    column of batch b = [ g_b(X_0), dG_1b, dG_2b, ... ]      X_0 = common start of all runs
     dG_kb = (g_b(end of k) - g_b(start of k)) / |d_k|         d_k = displacement k of a reference run
 
-So the gradient of a batch at a support point is `path @ column`, where the path names the displacements that lead
-there, and a gradient anywhere else is `coefficients @ column` with coefficients that an oracle chooses
-(`cl.sample_order.grid_oracles`). Columns lie in one memory-mapped file, [columns, 1 + K, P] in fp32: differences of
-gradients cancel, so none is rounded before it is formed.
+The gradient of a batch at a support point is `path @ column`, where the path holds the lengths of the displacements
+that lead to the point. A gradient at any other point is estimated as `coefficients @ column`, with coefficients chosen
+by an oracle (`cl.sample_order.grid_oracles`). Columns are one memory-mapped file, [columns, 1 + K, P] in fp32:
+differences of gradients cancel, so gradients are not rounded before the difference is taken.
 
 Shapes: K displacements, P parameters, R reference runs, T batches, S orders.
 """
@@ -25,28 +25,38 @@ import torch
 from torch import Tensor
 
 Floats = npt.NDArray[np.float32]
-TINY = 1e-30  # length of a displacement of nothing
+TINY = 1e-30  # smallest length, so that no displacement is divided by 0
 
 
 class Trace(NamedTuple):
-    """A run in one order: its batches [T], and the parameters [n, P] before some positions [n] and at its end."""
+    """A recorded run in one order.
+
+    Args:
+        order: number of the batch at each position, [T].
+        positions: positions before which parameters are stored, and the end, [n].
+        points: parameters at these positions, [n, P].
+    """
 
     order: tuple[int, ...]
     positions: tuple[int, ...]
     points: Floats
 
     def strided(self, stride: int) -> Trace:
-        """Every so many-th point, and the last."""
+        """The trace with only the positions divisible by `stride`, and the last one."""
         kept = [i for i, at in enumerate(self.positions) if at % stride == 0 or i == len(self.positions) - 1]
         return Trace(self.order, tuple(self.positions[i] for i in kept), self.points[kept])
 
 
 @dataclass(frozen=True)
 class Supports:
-    """Support points of R reference runs from one start.
+    """Support points of R reference runs with a common start.
 
-    start: X_0 [P]; directions: unit displacements U [K, P]; paths: [1 + K, K], of each support point (the start first)
-    the displacements that lead to it; places: run and position of each point, the start as (0, 0); orders: of the runs.
+    Args:
+        start: common start X_0 [P].
+        directions: unit displacements U [K, P].
+        paths: lengths of the displacements that lead to each support point, [1 + K, K]; row 0 is the start.
+        places: run and position of each support point; (0, 0) for the start.
+        orders: order of each run.
     """
 
     start: Tensor
@@ -57,7 +67,7 @@ class Supports:
 
     @staticmethod
     def of(traces: Sequence[Trace]) -> Supports:
-        """The supports of traces that begin at the same point."""
+        """The support points of traces that begin at the same point."""
         start = torch.from_numpy(np.array(traces[0].points[0]))
         count = sum(len(trace.positions) - 1 for trace in traces)
         paths, directions, places, k = torch.zeros(1 + count, count, dtype=torch.float64), [], [(0, 0)], 0
@@ -83,23 +93,32 @@ class Supports:
         return self.start + self.paths[index].float() @ self.directions
 
     def at(self, run: int, position: int) -> int:
-        """The support point of a run before a position. Raises KeyError where the stride left it out."""
+        """Number of the support point of a run before a position.
+
+        Raises:
+            KeyError: the stride left the position out.
+        """
         return 0 if position == 0 else self._numbers[run, position]
 
     @cached_property
     def _numbers(self) -> dict[tuple[int, int], int]:
+        """Number of each support point by run and position."""
         return {place: index for index, place in enumerate(self.places)}
 
     def of_runs(self, runs: Sequence[int]) -> Tensor:
-        """The numbers of the displacements of some runs."""
+        """Numbers of the displacements of the given runs."""
         return torch.tensor([index - 1 for index, (run, _) in enumerate(self.places) if index and run in runs])
 
 
 class Grid:
-    """The columns of all batches, targets and, where asked for, parts of batches, on the support points.
+    """The columns of all batches, targets and (if stored) parts of batches at the support points.
 
-    columns: [C, 1 + K, P], a memory map or an array; losses: [1 + K, C] at the points; batches, targets: how many
-    columns come first of each; `parts` is where those of parts of batches begin.
+    Args:
+        supports: the support points.
+        columns: a memory map or an array, [C, 1 + K, P]; batches first, then targets, then parts of batches.
+        losses: loss of each column at each support point, [1 + K, C].
+        batches: number of columns of batches.
+        targets: number of columns of targets. The attribute `parts` is the number of the first column of parts.
     """
 
     def __init__(
@@ -109,11 +128,18 @@ class Grid:
         self.parts = batches + targets
 
     def column(self, index: int) -> Tensor:
-        """[1 + K, P] of a batch, or of a target behind the batches."""
+        """Column [1 + K, P] of a batch, or of a target (numbered after the batches)."""
         return torch.from_numpy(np.asarray(self.columns[index]))
 
     def gradients(self, batches_S: Tensor, coefficients_SK: Tensor) -> Tensor:
-        """g_b(X_0) + sum of coefficients * dG_b of each order's batch, [S, P]: a matrix product per distinct batch."""
+        """Gradients [S, P] of one batch per order: g_b(X_0) + sum_k coefficients_k dG_kb.
+
+        One matrix product per distinct batch.
+
+        Args:
+            batches_S: batch of each order, [S].
+            coefficients_SK: coefficients of the displacements for each order, [S, K].
+        """
         by_batch = batches_S.argsort()
         coefficients = coefficients_SK.float()[by_batch]
         found, begin = torch.empty(len(batches_S), self.columns.shape[2]), 0
@@ -124,21 +150,26 @@ class Grid:
 
 
 def differences(raw: Floats, supports: Supports) -> None:
-    """Turn gradients at the support points into columns, in place: [columns, 1 + K, P]."""
+    """Turn gradients at the support points into columns, in place.
+
+    Args:
+        raw: gradients of each column at the support points, [columns, 1 + K, P].
+        supports: the support points.
+    """
     before = [0 if i == 0 or supports.places[i][0] != supports.places[i - 1][0] else i - 1 for i in range(len(raw[0]))]
     for column in raw:
-        for k in range(len(column) - 1, 0, -1):  # from the end: what comes before is still a gradient
+        for k in range(len(column) - 1, 0, -1):  # from the end, so that column[before[k]] is still a gradient
             length = max(float(supports.paths[k, k - 1]), TINY)
             column[k] = (column[k] - column[before[k]]) / length
 
 
 def nbytes(columns: int, displacements: int, parameters: int) -> int:
-    """Bytes of the columns of a grid."""
+    """Bytes that the columns of a grid take."""
     return columns * (1 + displacements) * parameters * 4
 
 
 def create(path: Path, columns: int, displacements: int, parameters: int) -> Floats:
-    """A memory-mapped file for them, or the one that an interrupted attempt left."""
+    """A new memory-mapped file for the columns, or the file of the same shape that an interrupted attempt left."""
     shape = (columns, 1 + displacements, parameters)
     if path.exists():
         found: Floats = np.load(path, mmap_mode="r+", allow_pickle=False)

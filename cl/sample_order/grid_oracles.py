@@ -1,12 +1,15 @@
-"""Oracles that say a batch's gradient at a point nobody computed it at, from the grid alone.
+"""Oracles that estimate a batch's gradient at a new point from the grid alone.
 
-    g_b(gamma) ~ g_b(X_0) + sum_k a_k dG_kb          an oracle is the choice of a, [S, K]
+    g_b(gamma) ~ g_b(X_0) + sum_k a_k dG_kb          an oracle chooses the coefficients a, [S, K]
 
-`secant` looks where the order has come to: a = paths[anchor] + (UU^T + ridge I)^-1 U (gamma - anchor), block-Broyden on
-the span of the reference displacements; a permuted run stays near that span because the same batches built it. The
-others know only which batches came before: `reuse` takes a gradient as the given order saw it, `grid0` the one at the
-same position of the given order, `setadd` adds the change that each earlier batch's step made there. Derived in the
-project's specification; measured in REPRODUCTION.md.
+* `secant` uses the parameters that an order has reached: a = paths[anchor] + (UU^T + ridge I)^-1 U (gamma - anchor).
+  This is block-Broyden on the span of the reference displacements; a permuted run stays near that span because the same
+  batches built it.
+* `reuse`, `grid0` and `setadd` use only the order of the batches. `reuse` takes the gradient that the given order had
+  for the same batch, `grid0` the gradient at the same position of the given order; `setadd` adds the changes that the
+  steps of the earlier batches made in the given order.
+
+Derived in the project's specification; measured in REPRODUCTION.md.
 """
 
 from __future__ import annotations
@@ -24,16 +27,20 @@ from cl.sample_order.optimizer_replay import Update
 RIDGE = 1e-2
 NAMES = ("secant", "reuse", "grid0", "setadd")
 Choice = Callable[[int, Tensor], Tensor]
-"""From a position and the parameters [S, P] of S orders there: coefficients [S, K]."""
+"""Maps a position and the parameters [S, P] of S orders at it to coefficients [S, K]."""
 
 
 @dataclass
 class Secant:
     """The multi-secant choice of coefficients.
 
-    ridge: on the coefficients of unit displacements; runs: whose displacements are used, None: all; nearest: whether
-    the nearest support point is the anchor, which makes every reference order exact, instead of the start. residuals:
-    of each call, the share [S] of the displacement that is outside the span.
+    Args:
+        supports: support points of the reference runs.
+        ridge: ridge on the coefficients of unit displacements.
+        runs: reference runs whose displacements are used; None for all.
+        nearest: whether the anchor is the nearest support point, which makes every reference order exact, instead of
+            the start.
+        residuals: filled by the calls: share [S] of the displacement outside the span, one entry per call.
     """
 
     supports: Supports
@@ -51,7 +58,7 @@ class Secant:
         self.anchors = self.supports.paths[anchors]  # [A, K]
 
     def __call__(self, gamma_SP: Tensor) -> Tensor:
-        """Coefficients [S, K] in fp64 at the points that S orders have come to."""
+        """Coefficients [S, K] in fp64 at the current parameters [S, P] of S orders."""
         moved = gamma_SP - self.supports.start
         along = (moved @ self.supports.directions.T).double()
         anchor = self.anchors[self._nearest(along)]
@@ -62,11 +69,12 @@ class Secant:
         return found
 
     def _nearest(self, along_SK: Tensor) -> Tensor:
+        """Index of the anchor nearest to each order's parameters, [S]."""
         squares = ((self.anchors @ self.supports.gram) * self.anchors).sum(1)
         return (squares - 2 * along_SK @ self.anchors.T).argmin(1)
 
     def _residual(self, found: Tensor, along: Tensor, moved: Tensor) -> Tensor:
-        """|moved - U^T a| / |moved|, [S]; 0 where nothing moved."""
+        """Share outside the span, |moved - U^T a| / |moved|, [S]; 0 where nothing moved."""
         size = moved.double().square().sum(1)
         left = size - 2 * (found * along).sum(1) + ((found @ self.supports.gram) * found).sum(1)
         return (left.clamp(min=0) / size.clamp(min=1e-30)).sqrt()
@@ -74,18 +82,33 @@ class Secant:
 
 @dataclass
 class OfGrid:
-    """An oracle that needs no model: coefficients, and a product with the grid."""
+    """An oracle that needs no model: chosen coefficients times the columns of the grid.
+
+    Args:
+        grid: gradients at the support points.
+        choose: the choice of coefficients.
+    """
 
     grid: Grid
     choose: Choice
 
     def __call__(self, position: int, batches_S: Tensor, gamma_SP: Tensor) -> Tensor:
-        """Gradients [S, P]."""
+        """Gradients [S, P] of the batches [S] of S orders at parameters [S, P]."""
         return self.grid.gradients(batches_S, self.choose(position, gamma_SP))
 
 
 def choice(name: str, supports: Supports, orders_ST: Tensor, update: Update) -> Choice:
-    """The coefficients of `reuse`, `grid0` or `setadd` along some orders. Raises UserError for a stride above 1."""
+    """The coefficients of `reuse`, `grid0` or `setadd` along S orders.
+
+    Args:
+        name: name of the oracle.
+        supports: support points of the reference runs.
+        orders_ST: the orders, [S, T].
+        update: the optimizer, for its learning rates.
+
+    Raises:
+        UserError: the support points of the given order were taken with a stride above 1.
+    """
     steps = orders_ST.shape[1]
     given = {batch: position for position, batch in enumerate(supports.orders[0])}
     try:

@@ -1,13 +1,13 @@
-"""Oracles that ask the model along each order: ceilings of what can be known, and a cheap one that is corrected.
+"""Oracles that query the model along each order: two upper bounds, and a corrected grid estimate.
 
     hvp_grid     g_b(theta_t) + H_b(theta_t)(gamma_t - theta_t)      theta_t: the given order at the same position
     hvp_single   g_b(theta_0) + H_b(theta_0)(gamma_t - theta_0)
     replay       g~_b(gamma_t) + [ ghat_b(gamma_t) - ghat~_b(gamma_t) ]    ghat: of the first rows of the batch alone
 
-A Hessian-vector product costs about three gradients, so the first two cost more than retraining: they show what the
-first order is good for. `replay` takes the grid's estimate as a control variate: what the grid gets wrong of a part of
-the batch is taken for what it gets wrong of the whole. It costs that part of a retraining for each order, and wants the
-part's own columns in the grid. Derived.
+A Hessian-vector product costs about three gradients, so `hvp_grid` and `hvp_single` cost more than retraining: they
+show how good a first-order estimate can be. `replay` uses the grid's estimate as a control variate: the grid's error on
+a part of the batch corrects its error on the whole batch. It costs that part of a retraining for each order, and the
+grid must hold columns of the parts. Derived in this project, not published.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ from cl.sample_order.optimizer_replay import Gradient
 
 
 def curvature(stream: Stream, grid: Grid, single: bool) -> Gradient:
-    """The oracle `hvp_grid`, or `hvp_single`."""
+    """The oracle `hvp_grid`, or `hvp_single` if `single`.
+
+    Args:
+        stream: the model.
+        grid: support points of the given order.
+        single: expand around the start instead of the given order's point at the same position.
+    """
 
     def gradient(position: int, batches_S: Tensor, gamma_SP: Tensor) -> Tensor:
         at = grid.supports.point(0 if single else grid.supports.at(0, position))
@@ -33,7 +39,14 @@ def curvature(stream: Stream, grid: Grid, single: bool) -> Gradient:
 
 
 def replay(stream: Stream, grid: Grid, rows: int, choose: Choice) -> Gradient:
-    """The oracle `replay` on so many rows of each batch; choose: the grid's coefficients, as of any of its oracles."""
+    """The oracle `replay`.
+
+    Args:
+        stream: the model.
+        grid: a grid with columns of the parts of batches.
+        rows: rows of each batch whose true gradient is computed.
+        choose: coefficients of any grid oracle, whose estimate is corrected.
+    """
 
     def gradient(position: int, batches_S: Tensor, gamma_SP: Tensor) -> Tensor:
         coefficients = choose(position, gamma_SP)

@@ -1,10 +1,10 @@
-"""The optimizer along any order: its update is recomputed exactly, only the gradient is somebody's to say.
+"""The optimizer along any order: every update is recomputed exactly from gradients that an oracle supplies.
 
     theta_0 --position 0: batch order[0]--> theta_1 --position 1: batch order[1]--> ... theta_T
 
-Tied to a position: learning rate, bias correction, decay, clipping threshold, and where the optimizer starts afresh.
-Tied to a batch: its gradient as a function of the parameters. So moments follow the new order, which is what decides:
-with those of another order kept as they were, errors stay at 0.7 of the distance whatever the learning rate
+A position determines learning rate, bias correction, decay, clipping threshold and restarts of the optimizer. A batch
+determines its gradient as a function of the parameters. So the moments follow the new order, which is decisive: with
+moments frozen at those of another order, errors stay at 0.7 of the distance whatever the learning rate
 (`cl.sample_order.fut`).
 
 Shapes: S orders at once, T positions, P trained parameters, flat.
@@ -22,14 +22,20 @@ from torch import Tensor
 
 from cl.errors import UserError
 
-CLIP_EPSILON = 1e-6  # what `torch.nn.utils.clip_grad_norm_` adds to the norm
+CLIP_EPSILON = 1e-6  # added to the norm, as in `torch.nn.utils.clip_grad_norm_`
 
 Gradient = Callable[[int, Tensor, Tensor], Tensor]
-"""From a position, the batch of each order there [S] and the parameters [S, P]: the gradients [S, P]."""
+"""Maps a position, the batch of each order at it [S] and the parameters [S, P] to gradients [S, P]."""
 
 
 class Moments(NamedTuple):
-    """What an optimizer brings along: Adam's first and second moments [P] and the number of its steps so far."""
+    """State of an optimizer before the first position.
+
+    Args:
+        first: Adam's first moment [P].
+        second: Adam's second moment [P].
+        age: number of steps since the optimizer started.
+    """
 
     first: Tensor
     second: Tensor
@@ -37,7 +43,12 @@ class Moments(NamedTuple):
 
     @staticmethod
     def of(optimizer: torch.optim.Optimizer, trained: Sequence[Tensor]) -> Moments | None:
-        """Those of a torch optimizer, for parameters in this order; None before its first step."""
+        """The moments of a torch optimizer; None before its first step.
+
+        Args:
+            optimizer: Adam or AdamW.
+            trained: the trained parameters, in the order of the flat vector.
+        """
         states = [optimizer.state[p] for p in trained]
         if not all(states):
             return None
@@ -50,12 +61,19 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True)
 class Update:
-    """What each position does with its gradient, as torch's optimizers do it.
+    """The optimizer step at each position, as torch's optimizers compute it.
 
-    rates: learning rate of each position, [T]; restarts: whether the optimizer starts afresh there, [T]; decay: weight
-    decay by parameter, [P]; factors: on the learning rate by parameter, [P]; clip: largest gradient norm.
-    betas, eps: of AdamW (decay on the weights) and of Adam (decay in the gradient); momentum: of SGD; before: what the
-    optimizer brings along from the stage before the first position, where that one is no restart.
+    Args:
+        kind: `adamw`, `adam` or `sgd`.
+        rates: learning rate of each position, [T].
+        restarts: whether the optimizer starts afresh at each position, [T].
+        decay: weight decay of each parameter, [P]; of the weights for AdamW, in the gradient for Adam and SGD.
+        factors: factor on the learning rate of each parameter, [P].
+        clip: largest gradient norm.
+        betas: decay rates of Adam's moments.
+        eps: Adam's epsilon.
+        momentum: momentum of SGD.
+        before: optimizer state of the stage before the first position; used unless that position is a restart.
     """
 
     kind: Literal["adamw", "adam", "sgd"]
@@ -70,7 +88,7 @@ class Update:
     before: Moments | None = None
 
     def begin(self, theta_SP: Tensor) -> State:
-        """Before the first step of S orders that start at these parameters."""
+        """The state of S orders before the first step, from parameters [S, P]."""
         zeros = torch.zeros_like(theta_SP)
         first, second, age = self.before or (zeros, zeros, 0)
         m, v = (each.expand_as(theta_SP).clone() for each in (first, second))
@@ -84,7 +102,18 @@ class Update:
         restarts: Sequence[bool],
         clip: float,
     ) -> Update:
-        """The update of a torch optimizer, for parameters in this order. Raises UserError for one not known here."""
+        """The update of a torch optimizer.
+
+        Args:
+            optimizer: AdamW, Adam or SGD with momentum.
+            trained: the trained parameters, in the order of the flat vector.
+            rates: learning rate of each position.
+            restarts: whether the optimizer starts afresh at each position.
+            clip: largest gradient norm.
+
+        Raises:
+            UserError: the optimizer or one of its options is not supported.
+        """
         kinds: dict[type, Literal["adamw", "adam", "sgd"]] = {
             torch.optim.AdamW: "adamw",
             torch.optim.Adam: "adam",
@@ -106,26 +135,40 @@ class Update:
 
 
 def _by_parameter(groups: Sequence[Mapping[str, Any]], trained: Sequence[Tensor], key: str, default: float) -> Tensor:
-    """An option of the groups for each scalar of the parameters, [P]."""
+    """An option of the optimizer's groups for each scalar of the parameters, [P]."""
     values = {id(p): float(group.get(key, default)) for group in groups for p in group["params"]}
     return torch.cat([torch.full((p.numel(),), values[id(p)]) for p in trained])
 
 
 @dataclass
 class State:
-    """Parameters and moments of S orders, [S, P] each; age: steps since the optimizer started afresh."""
+    """State of S orders.
+
+    Args:
+        theta: parameters [S, P].
+        first: first moments [S, P].
+        second: second moments [S, P].
+        age: steps since the optimizer started afresh.
+        clipped: number of steps whose gradient was clipped, [S].
+    """
 
     theta: Tensor
     first: Tensor
     second: Tensor
     age: int
-    clipped: Tensor  # [S]: steps whose gradient was clipped
+    clipped: Tensor
 
 
 def step(update: Update, state: State, position: int, gradient_SP: Tensor) -> None:
-    """Advance a state by one optimizer step, in place: at [S, P] a new tensor costs more than the arithmetic.
+    """Advance a state by one optimizer step, in place. The gradient is overwritten.
 
-    The gradient is overwritten.
+    In place because a new tensor of [S, P] costs more than the arithmetic.
+
+    Args:
+        update: the optimizer.
+        state: state of S orders.
+        position: the position of the step.
+        gradient_SP: gradient of each order, [S, P].
     """
     if update.restarts[position]:
         state.first.zero_()
@@ -160,7 +203,15 @@ def simulate(
     gradient: Gradient,
     watch: Callable[[int, Tensor], None] = lambda position, theta: None,
 ) -> State:
-    """The states at the ends of S orders. `watch` sees the parameters before each position."""
+    """The states at the ends of S orders.
+
+    Args:
+        start_P: common start.
+        orders_ST: batch of each order at each position, [S, T].
+        update: the optimizer.
+        gradient: the oracle.
+        watch: called with each position and the parameters [S, P] before it.
+    """
     state = update.begin(start_P.expand(len(orders_ST), -1))
     for position in range(orders_ST.shape[1]):
         watch(position, state.theta)
@@ -169,12 +220,13 @@ def simulate(
 
 
 def position_weights(update: Update) -> list[float]:
-    """How much of the final displacement a gradient at each position makes, were Adam's scaling frozen; w_s.
+    """Share w_s of the final displacement due to a gradient at position s, if Adam's scaling were constant.
 
-    w_s = sum over t >= s of eta_t (1 - beta1) beta1^(t - s) / (1 - beta1^(t + 1)), in units of the mean learning rate:
-    the last batches of a short run count for little because momentum has not paid them out (momentum truncation), which
-    is most of what looks like a curriculum there. Of SGD: beta1 = momentum and no bias correction. Derived, not
-    published.
+        w_s = sum over t >= s of eta_t (1 - beta1) beta1^(t - s) / (1 - beta1^(t + 1))
+
+    in units of the mean learning rate. For SGD, beta1 is the momentum and there is no bias correction. The last batches
+    of a short run weigh little because momentum has not yet applied their gradients (momentum truncation); in short
+    runs most of an apparent curriculum is this effect. Derived in this project, not published.
     """
     adam = update.kind != "sgd"
     beta = update.betas[0] if adam else update.momentum

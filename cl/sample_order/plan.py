@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from cl.config.sample_order import SampleOrder
 from cl.errors import UserError
 from cl.graph.node import Node
 from cl.graph.planner import Graph
+from cl.graph.roles import GRID, Role, data
 from cl.graph.run_plan import RunPlan, StagePlan
-from cl.methods.method import Method
+from cl.graph.specs import TrainSpec
+from cl.methods.method import LEARN, Merges, Remembers
 from cl.registry import unknown
 from cl.sample_order import references
+from cl.sample_order.specs import GridSpec, OrderSpec, StreamSpec, TraceSpec
 
 Order = tuple[int, ...]
+Query = Literal["estimate", "validate", "search", "position", "tasks"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,12 @@ class Ordering:
     def __post_init__(self) -> None:
         where = f"strategies.{self.run.strategy.label}"
         for part in self.run.strategy.parts:
-            if type(part.method).consolidates() or part.method.alone() or type(part.method).merge is not Method.merge:
+            if isinstance(part.method, Remembers | Merges) or part.method.adapter == "per_task":
                 raise UserError(
                     f"{where}: {part.name} keeps something between tasks; orders are estimated for plain training"
                 )
         for before, plan in zip([None, *self.run.stages], self.run.stages, strict=False):
-            plain = plan.stage.phase == "learn" and plan.parent is before and not plan.stage.continues
+            plain = plan.stage.phase == LEARN and plan.parent is before and not plan.stage.continues
             if not plain or plan.stage.t == 0:
                 raise UserError(
                     f"{where}: forks, warm-ups and alignment are no plain stream of tasks, whose batches can move"
@@ -57,7 +61,7 @@ class Ordering:
     @property
     def lengths(self) -> list[int]:
         """Batches of each stage."""
-        return [int(plan.node.spec["steps"]) for plan in self.stages]
+        return [spec.steps for spec in self._train_specs]
 
     @property
     def batches(self) -> int:
@@ -75,38 +79,41 @@ class Ordering:
         return chosen
 
     @cached_property
-    def _spec(self) -> dict[str, Any]:
+    def _train_specs(self) -> tuple[TrainSpec, ...]:
+        return tuple(plan.node.spec for plan in self.stages if isinstance(plan.node.spec, TrainSpec))
+
+    @cached_property
+    def _stream(self) -> dict[str, Any]:
+        """Fields of `cl.sample_order.specs.StreamSpec`."""
         return {
-            "stages": [dict(plan.node.spec) for plan in self.stages],
-            "sets": self.objective,
+            "stages": self._train_specs,
+            "sets": tuple(self.objective),
             "tokens": self.settings.tokens,
             "batch": self.graph.experiment.evaluation.batch,
         }
 
     @cached_property
-    def _parents(self) -> dict[str, Node]:
+    def _parents(self) -> dict[Role, Node]:
         own = [plan.node.parents for plan in self.stages]
-        refused = ("memory/", "teacher/")
-        if taught := [role for parents in own for role in parents if role.startswith(refused)]:
-            raise UserError(f"order: {taught[0].split('/')[0]} of a method acts in the stages; leave the method out")
-        sets = {f"data/{name}": self.run.data[name] for name in self.objective}
-        data = {role: node for parents in own for role, node in parents.items() if role.startswith("data/")}
-        return {role: node for role, node in own[0].items() if not role.startswith("data/")} | sets | data
+        if taught := [role for parents in own for role in parents if role.kind in ("memory", "teacher")]:
+            raise UserError(f"order: {taught[0].kind} of a method acts in the stages; leave the method out")
+        sets = {data(name): self.run.data[name] for name in self.objective}
+        read = {role: node for parents in own for role, node in parents.items() if role.kind == "data"}
+        return {role: node for role, node in own[0].items() if role.kind != "data"} | sets | read
 
-    def _node(self, kind: str, name: str, spec: dict[str, Any], parents: dict[str, Node], cost: float) -> Node:
-        modules = tuple(dict.fromkeys(m for plan in self.stages for m in plan.node.extra_sources))
-        local = self.stages[0].node.local
-        return Node(kind, name, self._spec | spec, self._parents | parents, modules, round(cost), local=local)
+    def _node(self, name: str, spec: StreamSpec, parents: dict[Role, Node], cost: float) -> Node:
+        code = tuple(dict.fromkeys(entry for plan in self.stages for entry in plan.node.code))
+        return Node(name, spec, self._parents | parents, code, round(cost), local=self.stages[0].node.local)
 
     @property
     def _tokens(self) -> int:
         """Of all batches together, about."""
         return sum(plan.node.cost for plan in self.stages)
 
-    def trace(self, order: Order, keep: str = "end") -> Node:
+    def trace(self, order: Order, keep: Literal["all", "end"] = "end") -> Node:
         """A real run in an order; keep: `all` points, or those at both ends."""
         name = f"{self.run.strategy.label} in the order {' '.join(map(str, order[:8]))}{' …' if len(order) > 8 else ''}"
-        return self._node("trace", name, {"order": list(order), "keep": keep}, {}, self._tokens)
+        return self._node(name, TraceSpec(**self._stream, order=tuple(order), keep=keep), {}, self._tokens)
 
     @cached_property
     def references(self) -> list[Node]:
@@ -116,8 +123,10 @@ class Ordering:
 
     @property
     def _estimator(self) -> dict[str, Any]:
+        """Further fields of `cl.sample_order.specs.EstimatorSpec`."""
         chosen = self.settings
-        return {"references": chosen.references, "stars": chosen.stars, "stride": chosen.stride, "part": chosen.part}
+        own = {name: getattr(chosen, name) for name in ("references", "stars", "stride", "part")}
+        return self._stream | own
 
     @property
     def sets(self) -> float:
@@ -133,31 +142,39 @@ class Ordering:
     @cached_property
     def grid(self) -> Node:
         """The gradients of all batches on the support points of the reference runs."""
-        parents = {f"trace/{run}": node for run, node in enumerate(self.references)}
+        parents = {Role("trace", place): node for place, node in enumerate(self.references)}
         name = f"gradients of {self.run.strategy.label} at {self.points} points"
         columns = (2 if self.settings.part else 1) + self.sets
-        spec = self._estimator | {"gigabytes": self.settings.gigabytes}
-        return self._node("grid", name, spec, parents, self._tokens * self.points * columns)
+        spec = GridSpec(**self._estimator, gigabytes=self.settings.gigabytes)
+        return self._node(name, spec, parents, self._tokens * self.points * columns)
 
-    def asked(self, what: str, question: dict[str, Any], truths: Sequence[Node] = ()) -> Node:
-        """An order node: what the estimator is asked; truths: real runs that it is held against."""
+    def asked(self, what: Query, truths: Sequence[Node] = (), **query: Any) -> Node:
+        """An order node.
+
+        Args:
+            what: the query.
+            truths: real runs that the estimates are compared with.
+            query: fields of `cl.sample_order.specs.OrderSpec` that belong to the query.
+        """
         chosen = self.settings
-        spec = self._estimator | {
-            "ask": what,
-            "oracle": chosen.oracle,
-            "readout": chosen.readout,
-            "ridge": chosen.ridge,
-            "seed": chosen.seed,
-            "objective": self.objective,
-            **question,
-        }
-        parents = {f"trace/{run}": node for run, node in enumerate(self.references)} | {"grid": self.grid}
-        parents |= {f"truth/{i}": node for i, node in enumerate(truths)}
-        return self._node("order", f"{what} {self.run.strategy.label}", spec, parents, self._tokens)
+        spec = OrderSpec(
+            **self._estimator,
+            ask=what,
+            oracle=chosen.oracle,
+            readout=chosen.readout,
+            ridge=chosen.ridge,
+            seed=chosen.seed,
+            objective=tuple(self.objective),
+            truths=len(truths),
+            **query,
+        )
+        parents = {Role("trace", place): node for place, node in enumerate(self.references)} | {GRID: self.grid}
+        parents |= {Role("truth", place): node for place, node in enumerate(truths)}
+        return self._node(f"{what} {self.run.strategy.label}", spec, parents, self._tokens)
 
     def held_out(self) -> list[Node]:
         """Real runs in random orders that no reference has."""
-        taken = [tuple(node.spec["order"]) for node in self.references]
+        taken = [node.spec.order for node in self.references if isinstance(node.spec, TraceSpec)]
         drawn = references.drawn(self.batches, self.settings.held_out, self.settings.seed + 1, taken)
         return [self.trace(order) for order in drawn]
 

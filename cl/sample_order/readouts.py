@@ -1,10 +1,10 @@
-"""From the end of an estimated order to a target's loss: by the model, or from the grid alone.
+"""Readouts: from the estimated parameters at the end of an order to the loss on a target.
 
     forward     the target's loss at the estimated parameters: one forward pass of the target
     linear      L(X) + <g(X), delta>                          X the end of a reference run, delta = gamma_T - X
     quadratic   linear + 1/2 <delta, sum_k a_k(delta) dG_k>   the target is one more column of the grid
 
-The expansion is around the nearest of the reference runs' ends. Derived.
+`linear` and `quadratic` expand around the nearest end of a reference run. Derived in this project, not published.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ NAMES = ("forward", "linear", "quadratic")
 
 
 def expand(grid: Grid, secant: Secant, target: int, gamma_SP: Tensor, quadratic: bool) -> Tensor:
-    """A target's loss [S] in fp64 at some parameters [S, P]; target: its column."""
+    """Loss [S] of a target in fp64 at parameters [S, P], by the `linear` or `quadratic` readout.
+
+    Args:
+        grid: the grid.
+        secant: projection that gives a_k(delta), and the reference runs that may be used.
+        target: number of the target's column.
+        gamma_SP: parameters.
+        quadratic: add the second-order term.
+    """
     supports, column = grid.supports, grid.column(target)
     steps = len(supports.orders[0])
     whole = [run for run, order in enumerate(supports.orders) if len(order) == steps and _used(secant, run)]
@@ -40,4 +48,5 @@ def expand(grid: Grid, secant: Secant, target: int, gamma_SP: Tensor, quadratic:
 
 
 def _used(secant: Secant, run: int) -> bool:
+    """Whether the secant uses a reference run."""
     return secant.runs is None or run in secant.runs

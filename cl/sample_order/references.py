@@ -1,8 +1,9 @@
-"""Which runs an estimator stands on: the given order, its reverse, random ones, and one step of every batch.
+"""The reference runs of an estimator: the given order, its reverse, random orders, and one step of every batch.
 
-The reverse comes second because its batches meet the most different positions. `stars` are single steps from the start,
-one of each batch: under Adam a first step moves every parameter by the learning rate, and no run of another first batch
-goes that way. They are computed from gradients at the start, which the grid needs anyway, not trained.
+The reverse comes second because it moves the batches farthest from their given positions. `stars` are single steps from
+the start, one per batch: Adam's first step moves every parameter by the learning rate, in a direction that no run with
+another first batch takes. Stars are computed from the gradients at the start, which the grid needs anyway; they are not
+trained.
 """
 
 from __future__ import annotations
@@ -21,14 +22,27 @@ Order = tuple[int, ...]
 
 
 def orders(batches: int, count: int, seed: int) -> list[Order]:
-    """The orders of so many reference runs, all different where there are so many."""
+    """The orders of the reference runs, all different if there are enough different orders.
+
+    Args:
+        batches: number of batches.
+        count: number of reference runs.
+        seed: seed of the random orders.
+    """
     given = tuple(range(batches))
     found = [given, given[::-1]]
     return [*found[:count], *drawn(batches, count - 2, seed, found)] if count > 2 else found[:count]
 
 
 def drawn(batches: int, count: int, seed: int, beside: Sequence[Order] = ()) -> list[Order]:
-    """Random orders, none of them among `beside` unless there are no others."""
+    """Random orders, different from each other and from the orders in `beside` if there are enough different orders.
+
+    Args:
+        batches: number of batches.
+        count: number of orders to draw.
+        seed: seed of the draw.
+        beside: orders to avoid.
+    """
     generator, found, tries = random.Random(seed), list[Order](), 0
     while len(found) < count:
         tries += 1

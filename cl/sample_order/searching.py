@@ -1,10 +1,10 @@
-"""Find an order of low estimated loss: annealing, a genetic algorithm, or an Optuna sampler.
+"""Search for an order of low estimated loss: annealing, a genetic algorithm, or an Optuna sampler.
 
-All three ask a function for the losses of many orders at once, so that estimates run in matrix products. Whatever is
-found must be retrained before it is believed: the best of many estimates is too good on average (winner's curse).
+Each method asks for the losses of many orders at once, so that estimates run in matrix products. The result must be
+retrained before it is believed: the best of many estimates is too low on average (winner's curse).
 
 Sources: annealing with swap, insertion and block reversal, and its starting temperature, from the project's
-specification; order crossover (Davis 1985), which arXiv 2505.22042 is said to use a genetic algorithm for; Lehmer codes
+specification; order crossover (Davis 1985), because arXiv 2505.22042 is said to use a genetic algorithm; Lehmer codes
 for Optuna (its FAQ).
 """
 
@@ -20,17 +20,26 @@ from cl.errors import UserError
 Order = tuple[int, ...]
 Losses = Callable[[Sequence[Order]], Sequence[float]]
 Method = Literal["anneal", "genetic", "optuna"]
-CHAINS = 32  # orders asked for at once
-COLDEST = 1e-2  # last temperature, of the first
+CHAINS = 32  # orders per round: chains of annealing, or the population
+COLDEST = 1e-2  # last temperature as a share of the first
 ELITE, TOURNAMENT = 4, 3
 
 
 def search(
     method: Method, losses: Losses, items: int, trials: int, seed: int = 0, keep: int = 10
 ) -> dict[Order, float]:
-    """The best of about so many orders that were tried, with their estimated losses, best first.
+    """The best orders that were tried, with their estimated losses, best first.
 
-    items: what an order arranges, batches or tasks. Raises UserError for an unknown method.
+    Args:
+        method: `anneal`, `genetic` or `optuna`.
+        losses: estimated losses of many orders.
+        items: number of items in an order, batches or tasks.
+        trials: number of orders to try, rounded down to whole rounds of CHAINS.
+        seed: seed of the search.
+        keep: number of orders to return.
+
+    Raises:
+        UserError: the method is unknown, or `trials` is less than one round.
     """
     methods = {"anneal": anneal, "genetic": genetic, "optuna": with_optuna}
     if method not in methods:
@@ -50,7 +59,10 @@ def search(
 
 
 def anneal(losses: Losses, items: int, trials: int, generator: random.Random) -> None:
-    """Chains of swaps, insertions and block reversals; the temperature falls from half a deviation to 1 % of it."""
+    """Simulated annealing: chains of swaps, insertions and block reversals.
+
+    The temperature falls from half the standard deviation of the first losses to 1 % of that.
+    """
     chains = [shuffled(items, generator) for _ in range(CHAINS)]
     values = list(losses(chains))
     start, rounds = 0.5 * statistics.pstdev(values), trials // CHAINS - 1
@@ -64,7 +76,7 @@ def anneal(losses: Losses, items: int, trials: int, generator: random.Random) ->
 
 
 def genetic(losses: Losses, items: int, trials: int, generator: random.Random) -> None:
-    """Order crossover between winners of tournaments, then a move; the best few live on."""
+    """Genetic algorithm: order crossover between tournament winners, then one move; the best ELITE orders survive."""
     population = [shuffled(items, generator) for _ in range(CHAINS)]
     values = list(losses(population))
     for _ in range(trials // CHAINS - 1):
@@ -78,7 +90,7 @@ def genetic(losses: Losses, items: int, trials: int, generator: random.Random) -
 
 
 def with_optuna(losses: Losses, items: int, trials: int, generator: random.Random) -> None:
-    """Optuna's TPE on Lehmer codes: the k-th number says which of the items that are left comes next."""
+    """Optuna's TPE on Lehmer codes: the k-th number is the index of the next item among the remaining items."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -96,7 +108,7 @@ def shuffled(items: int, generator: random.Random) -> Order:
 
 
 def move(order: Order, generator: random.Random) -> Order:
-    """A swap, an insertion or a block reversal."""
+    """The order after one random swap, insertion or block reversal."""
     i, j = sorted(generator.sample(range(len(order)), 2))
     kind, found = generator.randrange(3), list(order)
     if kind == 0:
@@ -109,7 +121,7 @@ def move(order: Order, generator: random.Random) -> Order:
 
 
 def crossover(one: Order, other: Order, generator: random.Random) -> Order:
-    """A block of one, the rest in the order of the other."""
+    """A child with a block of the first order; the other positions follow the second order."""
     i, j = sorted(generator.sample(range(len(one) + 1), 2))
     block = one[i:j]
     rest = [item for item in other if item not in block]
@@ -117,6 +129,6 @@ def crossover(one: Order, other: Order, generator: random.Random) -> Order:
 
 
 def from_lehmer(code: Sequence[int]) -> Order:
-    """The order of a Lehmer code: entry k is in 0 … n - 1 - k."""
+    """The order of a Lehmer code, whose entry k lies in 0 … n - 1 - k."""
     left = list(range(len(code)))
     return tuple(left.pop(place) for place in code)

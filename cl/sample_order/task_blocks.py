@@ -1,8 +1,8 @@
 """Orders of tasks as orders of batches: a task's batches stay together and keep their own order.
 
-Every step is simulated, so an order of tasks gives a whole estimated result matrix: losses after each task of each set.
-The optimizer starts afresh where a position says so, whatever batches come there; tasks of unequal length would take
-those places apart, and are refused.
+Every step is simulated, so a task order gives a whole estimated result matrix: the losses on each set after each task.
+The optimizer restarts at fixed positions, whatever batches come there. With tasks of unequal length these positions
+would fall inside tasks, so unequal lengths are refused.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ Order = tuple[int, ...]
 
 
 def order_of(tasks: Sequence[int], lengths: Sequence[int]) -> Order:
-    """The batches of tasks in this order; lengths: batches of each task, in the given order.
+    """The batches of tasks in a given order.
 
-    Raises UserError where the lengths differ.
+    Args:
+        tasks: numbers of the tasks, in the new order.
+        lengths: number of batches of each task, in the given order.
+
+    Raises:
+        UserError: the lengths differ.
     """
     if len(set(lengths)) > 1:
         raise UserError(f"order: tasks of {list(lengths)} batches cannot change places; give them equal budgets")
@@ -26,5 +31,5 @@ def order_of(tasks: Sequence[int], lengths: Sequence[int]) -> Order:
 
 
 def boundaries(lengths: Sequence[int]) -> list[int]:
-    """The position behind each task."""
+    """The position after the last batch of each task."""
     return [sum(lengths[: task + 1]) for task in range(len(lengths))]

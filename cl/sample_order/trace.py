@@ -1,4 +1,4 @@
-"""Execute a trace node: the stages of a run in one stretch, with their batches in a given order.
+"""Compute a trace node: the stages of a run in one stretch, with their batches in a given order.
 
 The batches are those of the train nodes: the same plans, from the same ledger. Only plain stages can change places:
 each goes on where the one before it ended, trains the same parameters, and adds nothing to a batch's own gradient.
@@ -7,51 +7,48 @@ each goes on where the one before it ended, trains the same parameters, and adds
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from cl.config.train import Train
 from cl.data.batches import Batch, Rows, collate, rows
 from cl.data.mixture import Ledger, Plan
 from cl.data.sampling import Reading
 from cl.errors import UserError
+from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, Role, data
+from cl.graph.specs import TrainSpec
 from cl.graph.stored import result_of
-from cl.methods.method import Method
+from cl.methods import strategy
+from cl.methods.method import Trains
 from cl.models import adapters
 from cl.sample_order import trace_recorder
 from cl.sample_order.batch_gradients import Stream
 from cl.sample_order.grid import Trace
+from cl.sample_order.specs import EstimatorSpec, StreamSpec, TraceSpec
+from cl.steps.context import Context
 from cl.training.learner import Learner
-from cl.training.stage_rows import Batches, starting_ledger, starting_optimizer
+from cl.training.stage_rows import Batches, stage_plan, stage_seed, starting_ledger, starting_optimizer
 from cl.training.validation import window
 
 POINTS = "points.npy"
-Inputs = Mapping[str, Path]
 
 
-def trace(
-    spec: Mapping[str, Any],
-    inputs: Inputs,
-    methods: Sequence[Sequence[Method]],
-    out: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
+def run(spec: TraceSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Train in the order of the specification; store the parameters before every step, or (`keep: end`) at both ends.
 
-    methods: of each stage. Returns order, positions, seconds of training, and nats per token of each set afterwards:
-    `validation` of its first so many tokens, `test` likewise.
+    Returns:
+        Order, positions, seconds of training, and the loss of each set afterwards in nats per token: `validation` on
+        its first `spec.tokens` tokens, `test` likewise.
     """
-    stream = open_stream(spec, inputs, methods)
-    order, steps = tuple(spec["order"]), len(stream.batches)
+    stream = open_stream(spec, inputs)
+    order, steps = tuple(spec.order), len(stream.batches)
     started = time.monotonic()
-    every = 1 if spec["keep"] == "all" else steps
-    found = trace_recorder.record(stream, order, stream.read(), out / POINTS, every)
+    every = 1 if spec.keep == "all" else steps
+    found = trace_recorder.record(stream, order, stream.read(), context.out / POINTS, every)
     seconds = time.monotonic() - started
-    progress(1, 2)
+    context.watcher.progress(1, 2)
     end = torch.from_numpy(np.array(found.points[-1]))
     losses = {name: stream.loss(name, end) for name in stream.targets}
     stream.targets = targets(spec, inputs, "test")
@@ -72,29 +69,36 @@ def stored(folder: Path) -> Trace:
     return Trace(tuple(result["order"]), tuple(result["positions"]), points)
 
 
-def open_stream(spec: Mapping[str, Any], inputs: Inputs, methods: Sequence[Sequence[Method]]) -> Stream:
+def traces(spec: EstimatorSpec, inputs: Inputs) -> list[Trace]:
+    """The reference runs of an estimator, at its support points."""
+    runs = [stored(inputs[Role("trace", place)]) for place in range(spec.references)]
+    return [run.strided(spec.stride) for run in runs]
+
+
+def open_stream(spec: StreamSpec, inputs: Inputs) -> Stream:
     """The stream of a specification: its stages' learners on one model, all batches, and the validation sets.
 
     Raises UserError for stages that do not train the same parameters.
     """
-    model = adapters.load(inputs["state"], inputs.get("base"))
-    separator = result_of(inputs["tokenizer"])["separator_id"]
+    model = adapters.load(inputs[STATE], inputs.get(BASE))
+    separator = result_of(inputs[TOKENIZER])["separator_id"]
     legs: list[tuple[Learner, int]] = []
     batches: list[Batch] = []
     same: list[list[int]] = []  # trained parameters of each stage
     ledger: Ledger | None = None
-    for stage, own in zip(spec["stages"], methods, strict=True):
-        torch.manual_seed(stage["seed"] * 1_000_003 + stage["t"])
+    for stage in spec.stages:
+        torch.manual_seed(stage_seed(stage.seed, stage.t))
+        methods = [strategy.build_method(named, f"stage {stage.t}") for named in stage.methods]
+        own = [method for method in methods if isinstance(method, Trains)]
         for method in own:
-            model = method.prepare(model, stage["t"])
+            model = method.prepare(model, stage.t)
         plan, sources = _plan(stage, inputs, ledger)
         ledger = plan.ledger_after(plan.steps)
         trained = Batches(plan, sources, separator)
         batches += [trained[step] for step in range(len(trained))]
-        settings = Train(**stage["train"])
         learner = Learner(
-            model.to(stage["device"]), settings, own,
-            separator=separator, total=stage["steps"], t=stage["t"], readings=plan.readings,
+            model.to(stage.compute.device), stage.train, own,
+            separator=separator, total=stage.steps, t=stage.t, readings=plan.readings,
         )  # fmt: skip
         legs.append((learner, len(trained)))
         same.append([id(p) for p in model.parameters() if p.requires_grad])
@@ -103,33 +107,24 @@ def open_stream(spec: Mapping[str, Any], inputs: Inputs, methods: Sequence[Seque
             "order: the stages train different parameters, so their batches cannot change places; "
             "use full training or LoRA with life: continue"
         )
-    kept = all(stage["optimizer"] == "keep" for stage in spec["stages"][1:])
-    before, first = starting_optimizer(spec["stages"][0], inputs), spec["stages"][0]
-    return Stream(legs, batches, targets(spec, inputs, "validation"), kept, first["seed"], before)
+    kept = all(stage.optimizer == "keep" for stage in spec.stages[1:])
+    before, first = starting_optimizer(spec.stages[0], inputs), spec.stages[0]
+    return Stream(legs, batches, targets(spec, inputs, "validation"), kept, first.seed, before)
 
 
-def _plan(stage: Mapping[str, Any], inputs: Inputs, ledger: Ledger | None) -> tuple[Plan, dict[str, Rows]]:
-    names = sorted({Reading.parse(key).source for key in stage["shares"]})
-    sources = {name: rows(inputs[f"data/{name}"], name, "train", stage["train"]["sequence"]) for name in names}
-    plan = Plan.build(
-        stage["shares"],
-        ledger or starting_ledger(stage, inputs, sources),
-        {name: len(found) for name, found in sources.items()},
-        batch_rows=stage["train"]["batch"],
-        steps=stage["steps"],
-        seed=stage["seed"],
-        row_tokens=stage["train"]["sequence"],
-    )
-    return plan, sources
+def _plan(stage: TrainSpec, inputs: Inputs, ledger: Ledger | None) -> tuple[Plan, dict[str, Rows]]:
+    names = sorted({Reading.parse(key).source for key in stage.shares})
+    sources = {name: rows(inputs[data(name)], name, "train", stage.train.sequence) for name in names}
+    return stage_plan(stage, ledger or starting_ledger(stage, inputs, sources), sources), sources
 
 
-def targets(spec: Mapping[str, Any], inputs: Inputs, split: str) -> dict[str, list[Batch]]:
+def targets(spec: StreamSpec, inputs: Inputs, split: str) -> dict[str, list[Batch]]:
     """Batches of the first so many tokens of a split of each measured set."""
-    separator = result_of(inputs["tokenizer"])["separator_id"]
-    sequence, size = spec["stages"][0]["train"]["sequence"], spec["batch"]
+    separator = result_of(inputs[TOKENIZER])["separator_id"]
+    sequence, size = spec.stages[0].train.sequence, spec.batch
     found = {}
-    for name in spec["sets"]:
-        windows, count = window(inputs[f"data/{name}"], name, split, sequence, spec["tokens"])
+    for name in spec.sets:
+        windows, count = window(inputs[data(name)], name, split, sequence, spec.tokens)
         starts = range(0, count, size)
         found[name] = [collate((windows[row] for row in range(s, min(s + size, count))), separator) for s in starts]
     return found

@@ -1,8 +1,8 @@
-"""Record a run in some order: a callback that keeps the parameters before each step, and the run itself.
+"""Record a run in a given order: a callback that stores the parameters before each step, and the run itself.
 
-Only parameters, batches and positions are kept. Gradients are recomputed from them later in one code path
-(`cl.sample_order.batch_gradients`): the gradient that Lightning shows before an optimizer step is not yet clipped,
-and one of a bf16 step is of no use where differences cancel.
+Only parameters, batches and positions are stored. Gradients are recomputed from them later in one code path
+(`cl.sample_order.batch_gradients`): a gradient that Lightning exposes before an optimizer step is not yet clipped, and
+a gradient of a bf16 step is too inexact where differences cancel.
 """
 
 from __future__ import annotations
@@ -27,11 +27,16 @@ logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
 class OrderRecorder(pl.Callback):
-    """Keeps the trained parameters before each optimizer step and at the end, and seeds each batch's dropout.
+    """Stores the trained parameters before each optimizer step and at the end, and seeds each batch's dropout.
 
-    stream: whose learner is fitted; order: batch of each position; points: where they are written, [n, P], for instance
-    a memory map; every: positions between two points; first: position of the fit's first step, of the legs before it.
-    Works in any `Trainer.fit` of the stream's learner with a loader of its batches in that order.
+    Works in any `Trainer.fit` of the stream's learner with a loader of the stream's batches in that order.
+
+    Args:
+        stream: the stream whose learner is fitted.
+        order: number of the batch at each position.
+        points: array that the parameters are written to, [n, P], for instance a memory map.
+        every: positions between two stored points.
+        first: position of the first step of this fit; the legs before it took the earlier positions.
     """
 
     def __init__(self, stream: Stream, order: Sequence[int], points: Floats, every: int = 1, first: int = 0) -> None:
@@ -41,7 +46,11 @@ class OrderRecorder(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the parameters where a point is due. Raises UserError for a step that the order does not have."""
+        """Store the parameters if a point is due, and seed the batch's dropout.
+
+        Raises:
+            UserError: the run has more steps than the order.
+        """
         position = self.first + batch_idx
         if position >= len(self.order):
             raise UserError(f"order: the run has more steps than the {len(self.order)} of its order")
@@ -50,33 +59,45 @@ class OrderRecorder(pl.Callback):
         torch.manual_seed(batch_seed(self.stream.seed, self.order[position]))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the parameters at the end."""
+        """Store the parameters at the end of the order."""
         if self.first + trainer.fit_loop.epoch_loop.batch_idx + 1 == len(self.order):
             self._keep(len(self.order))
 
     def _keep(self, position: int) -> None:
+        """Store the current parameters as the next point."""
         self.points[len(self.positions)] = self.stream.read().numpy()
         self.positions.append(position)
 
     @property
     def trace(self) -> Trace:
-        """What was recorded. Raises UserError for a run that did not come to the end of its order."""
+        """The recorded trace.
+
+        Raises:
+            UserError: the run ended before its order did.
+        """
         if self.positions[-1:] != [len(self.order)]:
             raise UserError(f"order: the run ended before the {len(self.order)} steps of its order")
         return Trace(self.order, tuple(self.positions), self.points)
 
 
 def count_points(steps: int, every: int) -> int:
-    """Points of a run of so many steps."""
+    """Number of stored points of a run of `steps` steps with one point every `every` positions."""
     return len(range(0, steps, every)) + 1
 
 
 def record(
     stream: Stream, order: Sequence[int], start_P: torch.Tensor, path: Path | None = None, every: int = 1
 ) -> Trace:
-    """Train in an order from the given parameters, each leg with a Trainer and, unless kept, an optimizer of its own.
+    """Train in a given order from given parameters.
 
-    path: of the file that the points are written to, a memory map; None: they stay in memory.
+    Each leg has a Trainer of its own and, unless `stream.kept`, an optimizer of its own.
+
+    Args:
+        stream: the batches and learners.
+        order: number of the batch at each position.
+        start_P: parameters at the start.
+        path: file for the stored points, a memory map; None keeps the points in memory.
+        every: positions between two stored points.
     """
     shape = (count_points(len(order), every), stream.size)
     points: Floats = np.empty(shape, np.float32)
@@ -95,7 +116,7 @@ def record(
 
 
 class _Going(pl.Callback):
-    """Hands over the state of an optimizer."""
+    """Starts a fit with the optimizer state of the leg before, if there is one."""
 
     def __init__(self, before: Mapping[str, torch.Tensor] | None) -> None:
         self.before = before
@@ -106,6 +127,7 @@ class _Going(pl.Callback):
 
 
 def _trainer(stream: Stream, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """A Trainer for one leg, fp32 on one device, without logs and checkpoints."""
     return pl.Trainer(
         accelerator="gpu" if stream.device.startswith("cuda") else "cpu",
         devices=1,
@@ -121,7 +143,7 @@ def _trainer(stream: Stream, callbacks: list[pl.Callback]) -> pl.Trainer:
 
 
 def update_of(stream: Stream) -> Update:
-    """What the optimizer does at each position of the stream."""
+    """The optimizer step at each position of the stream."""
     rates: list[float] = []
     restarts: list[bool] = []
     for leg, (learner, steps) in enumerate(stream.legs):

@@ -1,4 +1,4 @@
-"""Hold an estimator against real retrainings of orders it has not seen, beside baselines and what was published."""
+"""Compare an estimator with real retrainings of held-out orders, with baselines and with the published method."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cl.config.nested import plain
+from cl.graph.roles import Role
 from cl.graph.stored import result_of
 from cl.sample_order import baselines, fut, trace
 from cl.sample_order.agreement import agreement, mean_spearman
@@ -23,7 +24,14 @@ CEILINGS = ("hvp_grid", "hvp_single")
 
 @dataclass(frozen=True)
 class Truth:
-    """Real retrainings: their orders, where they ended [S, P], the objective there, and each row's loss [S, rows]."""
+    """Real retrainings of S orders.
+
+    Args:
+        orders: the orders.
+        ends: final parameters [S, P].
+        losses: objective at each end, nats per token.
+        rows: loss of each row of the objective's sets at each end, [S, rows].
+    """
 
     orders: list[tuple[int, ...]]
     ends: Tensor
@@ -32,18 +40,26 @@ class Truth:
 
 
 def validate(asked: Question) -> dict[str, Any]:
-    """Agreement of each estimator with the truth, and what as many real runs as it cost would have found.
+    """Agreement of each estimator with real retrainings, and the result of real runs of the same cost.
 
-    Compared: the estimator with each readout; the oracles that need no secant; with `ceilings`, those by Hessian-vector
-    products, the published method's too; that method as we read it; ridge regression on the other real runs.
-    `by_sample` is the mean Spearman over the rows of the sets, each ranked by itself.
+    Compared are:
+
+    * the estimator with each readout, and the oracles that need no secant;
+    * with `ceilings`, the oracles with Hessian-vector products, also for the published method;
+    * the published method as we read it (`cl.sample_order.fut`);
+    * ridge regression on the other real runs.
+
+    Returns:
+        `truth` and `orders` of the real runs; `agreement`, one row per estimator, where `by_sample` is the mean
+            Spearman correlation over single rows of the sets; `best_of_cost`: expected lowest loss of as many real runs
+            as the estimator's preparation costs.
     """
     truth, spec = _truth(asked), asked.spec
     chosen = asked.estimator
     others = [(chosen.oracle, chosen.readout)]
     others += [(chosen.oracle, readout) for readout in ("forward", "quadratic") if readout != chosen.readout]
-    whole = spec["stride"] == 1
-    names = [*(NAMES if whole else ()), *(CEILINGS if whole and spec["ceilings"] else ())]
+    whole = spec.stride == 1
+    names = [*(NAMES if whole else ()), *(CEILINGS if whole and spec.ceilings else ())]
     others += [(oracle, chosen.readout) for oracle in names if oracle != chosen.oracle]
     rows = []
     for done, (oracle, readout) in enumerate(others):
@@ -54,7 +70,7 @@ def validate(asked: Question) -> dict[str, Any]:
         rows.append(_row(f"{oracle}, {readout}", [own.mean(one.losses) for one in found], truth, asked, ends))
     if whole and chosen.update.kind == "adamw":
         rows += [_published(terms, truth, asked) for terms in (0, 1, 2)]
-        rows += [_published(terms, truth, asked, exact=True) for terms in (1, 2) if spec["ceilings"]]
+        rows += [_published(terms, truth, asked, exact=True) for terms in (1, 2) if spec.ceilings]
     rows.append(_row(f"ridge on {len(truth.orders) - 1} real runs", _ridge(truth), truth, asked))
     bought = max(1, round(asked.cost()["preparation"]))
     return {
@@ -66,7 +82,8 @@ def validate(asked: Question) -> dict[str, Any]:
 
 
 def _truth(asked: Question) -> Truth:
-    folders = [asked.inputs[f"truth/{i}"] for i in range(asked.spec["truths"])]
+    """The real retrainings among the inputs."""
+    folders = [asked.inputs[Role("truth", i)] for i in range(asked.spec.truths)]
     traces = [trace.stored(folder) for folder in folders]
     ends = torch.stack([torch.from_numpy(np.array(trace.points[-1])) for trace in traces])
     losses = [asked.mean(result_of(folder)["validation"]) for folder in folders]
@@ -76,6 +93,7 @@ def _truth(asked: Question) -> Truth:
 def _row(
     name: str, estimated: Sequence[float], truth: Truth, asked: Question, ends: Tensor | None = None
 ) -> dict[str, Any]:
+    """One row of the agreement table; `ends`: estimated final parameters [S, P], if the estimator has any."""
     supports = asked.estimator.grid.supports
     given, path, by_sample = supports.point(supports.at(0, asked.steps)), float("nan"), float("nan")
     if ends is not None and bool(torch.isfinite(ends).all()):
@@ -88,7 +106,7 @@ def _row(
 
 
 def _published(terms: int, truth: Truth, asked: Question, exact: bool = False) -> dict[str, Any]:
-    """FUT: so many terms beyond the reference's own step, curvature by bounded element-wise quotients or exact."""
+    """Row of FUT with `terms` terms; curvature by element-wise quotients bounded by |g|, or exact."""
     grid, update = asked.estimator.grid, asked.estimator.update
     curvature, count = fut.secant(grid), cast(Literal[0, 1, 2], terms)
     if exact:
@@ -99,7 +117,7 @@ def _published(terms: int, truth: Truth, asked: Question, exact: bool = False) -
 
 
 def _ridge(truth: Truth) -> list[float]:
-    """Each order predicted from all the others' real losses."""
+    """Loss of each order, predicted by ridge regression on all other real runs."""
     found = []
     for i, order in enumerate(truth.orders):
         others, losses = [*truth.orders[:i], *truth.orders[i + 1 :]], [*truth.losses[:i], *truth.losses[i + 1 :]]

@@ -1,54 +1,61 @@
-"""Execute a consolidate node: what a method takes of a finished stage into the stages after it."""
+"""Compute a consolidate node: the memory that a method takes from a finished stage into later stages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from cl.config.train import Train
 from cl.data.batches import Batch, rows
 from cl.data.mixture import Ledger
+from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, data
+from cl.graph.roles import MEMORY as MEMORY_NODE
+from cl.graph.specs import ConsolidateSpec
 from cl.graph.stored import result_of
-from cl.methods.method import Learned, Method
+from cl.methods import strategy
+from cl.methods.method import Learned, Remembers
 from cl.models import adapters
 from cl.models.forward import TokenLoss
-from cl.training.stage_rows import MEMORY, trained
+from cl.steps.context import Context
+from cl.training.stage_rows import MEMORY, stage_seed, trained
 
 
-def consolidate(spec: Mapping[str, Any], inputs: Mapping[str, Path], method: Method, out: Path) -> dict[str, Any]:
-    """Store the method's memory after the stage that ended in the parent `state`.
+def run(spec: ConsolidateSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Store a method's memory after the stage that ended in the parent state.
 
-    Random numbers are those of the node's own seed. Returns the memory's size in bytes.
+    Random numbers are those of the node's own seed.
+
+    Returns:
+        Size of the memory in bytes.
     """
-    torch.manual_seed(spec["seed"] * 1_000_003 + spec["t"])
-    train = Train(**spec["train"])
-    model = adapters.load(inputs["state"], inputs.get("base")).to(spec["device"]).eval()
-    separator = result_of(inputs["tokenizer"])["separator_id"]
-
-    tasks: list[str] = spec["tasks"]
-    sources = {task: rows(inputs[f"data/{task}"], task, "train", train.sequence) for task in tasks}
-    ledger = Ledger.from_json(result_of(inputs["state"])["ledger"])
+    torch.manual_seed(stage_seed(spec.seed, spec.t))
+    method = strategy.build_method(spec.method, f"memory of stage {spec.t}")
+    assert isinstance(method, Remembers)
+    device, tasks = spec.compute.device, list(spec.tasks)
+    model = adapters.load(inputs[STATE], inputs.get(BASE)).to(device).eval()
+    separator = result_of(inputs[TOKENIZER])["separator_id"]
+    sources = {task: rows(inputs[data(task)], task, "train", spec.packing.sequence) for task in tasks}
+    ledger = Ledger.from_json(result_of(inputs[STATE])["ledger"])
 
     def batches(size: int) -> Iterator[Batch]:
         for batch in trained(ledger, tasks, sources, size, separator):
-            yield batch.to(spec["device"])
+            yield batch.to(device)
 
-    loss = TokenLoss(model, separator, train.boundaries)
-    tensors = _state(inputs["state"], spec["state"])
-    memory = load_file(inputs["memory"] / MEMORY) if "memory" in inputs else {}
-    seen = Learned(model, spec["t"], tensors, memory, loss.total, loss.outputs, batches, tasks)
+    loss = TokenLoss(model, separator, spec.packing.boundaries)
+    tensors = _state(inputs[STATE], spec.state)
+    memory = load_file(inputs[MEMORY_NODE] / MEMORY) if MEMORY_NODE in inputs else {}
+    seen = Learned(model, spec.t, tensors, memory, loss.total, loss.outputs, batches, tasks)
     found = method.consolidate(seen)
     stored = {name: value.detach().cpu().contiguous() for name, value in found.items()}
-    save_file(stored, out / MEMORY)
+    save_file(stored, context.out / MEMORY)
     return {"bytes": sum(value.numel() * value.element_size() for value in stored.values())}
 
 
 def _state(folder: Path, place: str | None) -> dict[str, torch.Tensor]:
-    """The method's own state at the end of the stage, where it was active in it and has one."""
+    """The method's own state at the end of the stage; empty where it was not active or has none."""
     stored = folder / "methods.safetensors"
     if place is None or not stored.exists():
         return {}

@@ -5,55 +5,63 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
+from cl.data.tokenization import arrays_of, as_text, separator_of
+from cl.graph.roles import TOKENIZER
 from cl.methods import strategy
+from cl.methods.method import TransformsData
 from cl.tasks import scenario
 from cl.tasks.example import Example
 
 if TYPE_CHECKING:
-    pass
-from cl.data.tokenization import _arrays, _separator, as_text
+    from cl.graph.roles import Inputs
+    from cl.graph.specs import DataSpec
+    from cl.registry import Named
+    from cl.steps.context import Context
 
 SPLITS = ("train", "validation", "test")
 
 
-def data(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], out: Path) -> dict[str, Any]:
-    """Execute a data node: split a task's documents and tokenize each split into flat arrays of int32.
+def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Split a task's documents and tokenize each split into flat arrays of int32.
 
-    Examples of an instruction task are first transformed by the strategy's methods, and stored beside the arrays.
-    spec holds what decides them, local the settings that build the methods.
+    Examples of an instruction task are first transformed by the strategy's methods, and stored with the arrays.
+
+    Returns:
+        Kind, tokens by split, the report of the split, an example, counts by answer style, notes and warnings of the
+        methods.
     """
     from transformers import AutoTokenizer
 
-    defined = scenario.load(local["scenario"])
-    task = defined.task(spec["task"])
+    assert context.local is not None
+    defined = scenario.load(context.local.scenario)
+    task = defined.task(spec.task)
     splits = scenario.split(task, defined)
-    found = AutoTokenizer.from_pretrained(inputs["tokenizer"])
-    separator: int = found.get_vocab()[_separator(found)]
-    parts = [_part(entry, task.name) for entry in local["transforms"]]
-    kind = "text" if "view" in spec else task.kind
+    found = AutoTokenizer.from_pretrained(inputs[TOKENIZER])
+    separator: int = found.get_vocab()[separator_of(found)]
+    methods = {named.name: _transforming(named, task.name) for named in context.local.transforms}
+    kind = task.kind if spec.view is None else "text"
     arrays: dict[str, npt.NDArray[Any]] = {}
     styles: dict[str, dict[str, dict[str, int]]] = {}
     for name in SPLITS:
         documents = getattr(splits, name)
-        for part in parts:
-            documents = part.method.transform(documents, task.name, name)
-        if "view" in spec:
-            documents = [text for document in documents for text in as_text(document, both=spec["view"] == "both")]
-        arrays |= _arrays(name, documents, found, separator, spec.get("system"))
+        for method in methods.values():
+            documents = method.transform(documents, task.name, name)
+        if spec.view is not None:
+            documents = [text for document in documents for text in as_text(document, both=spec.view == "both")]
+        arrays |= arrays_of(name, documents, found, separator, spec.system)
         if kind != "text":
             stored = json.dumps([asdict(example) for example in documents])
-            (out / f"{name}.examples.json").write_text(stored, encoding="utf-8")
+            (context.out / f"{name}.examples.json").write_text(stored, encoding="utf-8")
         if kind == "instruction":
             styles[name] = _styles(documents, name, arrays) if documents else {}
-    save_file(arrays, out / "tokens.safetensors")
-    notes = {part.name: part.method.notes() for part in parts}
+    save_file(arrays, context.out / "tokens.safetensors")
+    notes = {name: method.notes() for name, method in methods.items()}
     return {
         "kind": kind,
         "tokens": {name: int(arrays[name].size) for name in SPLITS},
@@ -63,14 +71,15 @@ def data(spec: dict[str, Any], local: dict[str, Any], inputs: dict[str, Path], o
         "transforms": notes,
         "warnings": [
             *(text for told in notes.values() for text in told.get("warnings", [])),
-            *(_dominance(styles["train"], task.name) if parts and styles else []),
+            *(_dominance(styles["train"], task.name) if methods and styles else []),
         ],
     }
 
 
-def _part(entry: dict[str, Any], task: str) -> strategy.Part:
-    ((name, settings),) = entry.items()
-    return strategy.build_part(name, settings, f"{task}.{name}")
+def _transforming(named: Named, task: str) -> TransformsData:
+    method = strategy.build_method(named, task)
+    assert isinstance(method, TransformsData)
+    return method
 
 
 def _styles(documents: Sequence[Example], split: str, arrays: Mapping[str, Any]) -> dict[str, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""Execute a merge node: the model that a row of R evaluates where a strategy merges what it learned."""
+"""Compute a merge node: the model that a row of R evaluates where a strategy merges its states."""
 
 from __future__ import annotations
 
@@ -10,25 +10,34 @@ import torch
 from torch import Tensor
 
 from cl.errors import UserError
-from cl.methods.method import Method
+from cl.graph.roles import BASE, Inputs, Role
+from cl.graph.specs import MergeSpec
+from cl.methods import strategy
+from cl.methods.method import Merges
 from cl.models import adapters, classifier_head, pretrained
+from cl.steps.context import Context
 
 
-def merge(spec: Mapping[str, Any], inputs: Mapping[str, Path], method: Method, out: Path) -> dict[str, Any]:
-    """Store the base model plus what the method makes of the task vectors of the parents `state/1`, `state/2`, ….
+def run(spec: MergeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Store the base model plus the method's merge of the task vectors of all parent states.
 
-    A task vector is how a state, its adapters merged, differs from the base model, in fp32 and by parameter; one that
-    does not differ is left out. All are held at once: states + 2 copies of the model in memory. Returns the largest
-    entry of what was added.
+    A task vector is the difference of a state, with its adapters merged, from the base model, in fp32 and by parameter;
+    a parameter without a difference is left out. All vectors are held at once: states + 2 copies of the model.
+
+    Returns:
+        The largest entry of the sum that was added.
     """
-    base = pretrained.load(inputs["base"])
+    method = strategy.build_method(spec.method, "merge")
+    assert isinstance(method, Merges)
+    base = pretrained.load(inputs[BASE])
     start = dict(base.named_parameters())
-    vectors = [_vector(inputs[f"state/{place}"], inputs["base"], start) for place in range(1, spec["states"] + 1)]
+    places = range(1, spec.states + 1)
+    vectors = [_vector(inputs[Role("state", place)], inputs[BASE], start) for place in places]
     added = method.merge(vectors)
     with torch.no_grad():
         for name, value in added.items():
             start[name] += value
-    pretrained.save(base, out)
+    pretrained.save(base, context.out)
     return {"largest": max((float(value.abs().max()) for value in added.values()), default=0.0)}
 
 
@@ -36,6 +45,6 @@ def _vector(state: Path, base: Path, start: Mapping[str, Tensor]) -> dict[str, T
     """The task vector of a stored state."""
     found = adapters.merged(adapters.load(state, base))
     if classifier_head.of(found) is not None:
-        raise UserError("merge: a classifier (seq_star) cannot be merged; take one of the two methods out")
+        raise UserError("merge: the model's classifier cannot be merged; take the merging method or the classifier out")
     pairs = ((name, value.detach(), start[name].detach()) for name, value in found.named_parameters())
     return {name: value - before for name, value, before in pairs if not torch.equal(value, before)}

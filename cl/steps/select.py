@@ -1,11 +1,10 @@
-"""Execute a select node: the few examples of a set that a method chooses to learn from, as a data set of its own."""
+"""Compute a select node: the examples of a set that a method selects to learn from, as a data set of its own."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,17 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from cl.config.train import Train
 from cl.data import tokenization
 from cl.data.batches import IGNORE, Row, collate
 from cl.errors import UserError
+from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, data
+from cl.graph.specs import SelectSpec
 from cl.graph.stored import result_of
-from cl.methods.method import Method
+from cl.methods import strategy
+from cl.methods.method import Selects
 from cl.models import adapters, losses
 from cl.models.forward import TokenLoss, autocast
+from cl.steps.context import Context
 from cl.tasks.example import Example
 
 ROWS = 8  # of a pass at once
@@ -32,15 +34,10 @@ class Scored:
     """`cl.methods.contexts.Candidates`: the examples of a training split, with the model that scores them."""
 
     def __init__(
-        self, loss: TokenLoss, found: Sequence[Example], tokenizer: Any, spec: Mapping[str, Any], progress: Progress
+        self, loss: TokenLoss, found: Sequence[Example], tokenizer: Any, spec: SelectSpec, progress: Progress
     ) -> None:
-        self.loss, self.found, self.tokenizer, self.system = loss, found, tokenizer, spec["system"]
-        self.seed, self.device, self.precision, self.progress = (
-            spec["seed"],
-            spec["device"],
-            spec["precision"],
-            progress,
-        )
+        self.loss, self.found, self.tokenizer, self.system = loss, found, tokenizer, spec.system
+        self.seed, self.compute, self.progress = spec.seed, spec.compute, progress
 
     def __len__(self) -> int:
         return len(self.found)
@@ -53,11 +50,11 @@ class Scored:
         if not templated and not self.tokenizer.chat_template:
             raise UserError("score: fas_* compares with the chat template, which this tokenizer has not; use ppl")
         parts = []
-        with torch.no_grad(), autocast(self.device, self.precision):
+        with torch.no_grad(), autocast(self.compute.device, self.compute.precision):
             for start in range(0, len(self), ROWS):
                 self.progress(start, len(self))
                 shown = [self._row(example, templated, whole) for example in self.found[start : start + ROWS]]
-                batch = collate(shown, self.loss.separator).to(self.device)
+                batch = collate(shown, self.loss.separator).to(self.compute.device)
                 learned = batch.learned_by_row()
                 parts.append(losses.row_nll(self.loss.outputs(batch), learned) / learned)
         return torch.cat(parts).cpu()
@@ -75,35 +72,39 @@ class Scored:
         return Row(ids, targets)
 
 
-def select(
-    spec: Mapping[str, Any], inputs: Mapping[str, Path], method: Method, out: Path, progress: Progress
-) -> dict[str, Any]:
-    """Store the set's arrays with the chosen rows alone in the training split; returns the set's own result with them.
+def run(spec: SelectSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Store the set's arrays with the selected rows alone in the training split.
 
-    Raises UserError where the set has fewer examples than are to be chosen, or none are chosen twice.
+    Returns:
+        The set's own result, with the numbers of the selected rows and the number of rows to select from.
+
+    Raises:
+        UserError: if the set has fewer examples than are to be selected.
     """
-    folder = inputs[f"data/{spec['set']}"]
+    method = strategy.build_method(spec.method, f"selection of {spec.set}")
+    assert isinstance(method, Selects)
+    folder = inputs[data(spec.set)]
     found = tokenization.examples(folder, "train")
-    wanted = method.chosen()
+    wanted = method.count()
     if wanted is None or wanted > len(found):
-        raise UserError(f"count: {wanted} is more than the {len(found)} training examples of {spec['set']}; lower it")
-    chosen = sorted(method.choose(_scored(spec, inputs, found, progress)))
-    assert len(set(chosen)) == wanted, f"{wanted} examples were to be chosen, not {chosen}"
+        raise UserError(f"count: {wanted} is more than the {len(found)} training examples of {spec.set}; lower it")
+    chosen = sorted(method.select(_scored(spec, inputs, found, context.watcher.progress)))
+    assert len(set(chosen)) == wanted, f"{wanted} examples were to be selected, not {chosen}"
     arrays = load_file(folder / "tokens.safetensors")
-    save_file(arrays | _only(arrays, chosen), out / "tokens.safetensors")
+    save_file(arrays | _only(arrays, chosen), context.out / "tokens.safetensors")
     kept = json.loads((folder / "train.examples.json").read_text(encoding="utf-8"))
-    (out / "train.examples.json").write_text(json.dumps([kept[row] for row in chosen]), encoding="utf-8")
+    (context.out / "train.examples.json").write_text(json.dumps([kept[row] for row in chosen]), encoding="utf-8")
     return result_of(folder) | {"chosen": chosen, "of": len(found)}
 
 
-def _scored(spec: Mapping[str, Any], inputs: Mapping[str, Path], found: list[Example], progress: Progress) -> Scored:
+def _scored(spec: SelectSpec, inputs: Inputs, found: list[Example], progress: Progress) -> Scored:
     from transformers import AutoTokenizer
 
-    opened = adapters.load(inputs["state"], inputs.get("base"))
-    model = (adapters.merged(opened) if adapters.mergeable(opened) else opened).to(spec["device"]).eval()
-    separator = result_of(inputs["tokenizer"])["separator_id"]
-    loss = TokenLoss(model, separator, Train(**spec["train"]).boundaries)
-    tokenizer = AutoTokenizer.from_pretrained(inputs["tokenizer"])
+    opened = adapters.load(inputs[STATE], inputs.get(BASE))
+    model = (adapters.merged(opened) if adapters.mergeable(opened) else opened).to(spec.compute.device).eval()
+    separator = result_of(inputs[TOKENIZER])["separator_id"]
+    loss = TokenLoss(model, separator, spec.packing.boundaries)
+    tokenizer = AutoTokenizer.from_pretrained(inputs[TOKENIZER])
     better = [replace(example, rejected=None) for example in found]
     return Scored(loss, better, tokenizer, spec, progress)
 

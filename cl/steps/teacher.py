@@ -1,4 +1,4 @@
-"""Execute a teacher node: what a model says of the rows that are read of one data set, computed once and kept.
+"""Compute a teacher node: a model's predictions on the rows that are read of one data set, computed once and kept.
 
     teacher.safetensors, for the learned tokens of the rows in question:
     rows [R]         numbers of the rows, rising            starts [R+1]    where each one's tokens begin
@@ -11,66 +11,67 @@ all trials of an experiment share it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cl.config.train import Train
 from cl.data.batches import Rows, collate, rows
 from cl.data.sampling import reading_seed, row_order
 from cl.errors import UserError
+from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, data
+from cl.graph.specs import TeacherSpec
 from cl.graph.stored import result_of
 from cl.methods.method import Teaching
 from cl.models import distillation
 from cl.models.distillation import Sampled
 from cl.models.forward import TokenLoss, autocast
 from cl.models.losses import Outputs
+from cl.steps.context import Context
 from cl.training import teachers
 from cl.training.teachers import FILE
 
 ROWS = 8  # of a pass at once
 
 
-def teach(
-    spec: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progress: Callable[[int, int], None]
-) -> dict[str, Any]:
-    """Execute a teacher node: what a model says of the rows of one data set that are read first, in one pass over them.
+def run(spec: TeacherSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Store a model's predictions on the rows of one set that are read first, in one pass over the rows.
 
-    Its parents are the model `state` (with `base` where that holds adapters only), the tokenizer and `data/NAME`;
-    `positions` are the places of the reading order that are covered, from and to, None = the whole split. Returns bytes
-    and tokens.
-    Raises UserError for hidden states that half precision cannot hold, or that do not decide the logits alone.
+    The parents are the model `state` (with `base` where that holds adapters only), the tokenizer and the set.
+
+    Returns:
+        Bytes, tokens and rows that are covered.
+
+    Raises:
+        UserError: for hidden states that half precision cannot hold, or that do not decide the logits alone.
     """
-    teaching, name = Teaching(**spec["teaching"]), spec["set"]
-    settings = Train(**spec["train"])
-    found = rows(inputs[f"data/{name}"], name, "train", settings.sequence)
-    separator = result_of(inputs["tokenizer"])["separator_id"]
+    teaching, name, compute = spec.teaching, spec.set, spec.compute
+    found = rows(inputs[data(name)], name, "train", spec.packing.sequence)
+    separator = result_of(inputs[TOKENIZER])["separator_id"]
     loss = TokenLoss(
-        teachers.opened(inputs["state"], inputs.get("base"), spec["device"]), separator, settings.boundaries
+        teachers.opened(inputs[STATE], inputs.get(BASE), compute.device), separator, spec.packing.boundaries
     )
     if teaching.mode == "cache_hidden" and not loss.splits:
         raise UserError("mode: cache_hidden needs logits that are a plain layer of hidden states; use cache_sampled")
     if not len(found):
         raise UserError(f"source {name!r}: has no training rows; give it more text or a shorter sequence")
-    chosen = _covered(found, spec["positions"], reading_seed(spec["seed"], name))
-    torch.manual_seed(spec["seed"])
+    chosen = _covered(found, spec.positions, reading_seed(spec.seed, name))
+    torch.manual_seed(spec.seed)
     parts: list[dict[str, Tensor]] = []
-    with torch.no_grad(), autocast(spec["device"], spec["precision"]):
+    with torch.no_grad(), autocast(compute.device, compute.precision):
         for start in range(0, len(chosen), ROWS):
-            progress(start, len(chosen))
+            context.watcher.progress(start, len(chosen))
             batch = collate((found[row] for row in chosen[start : start + ROWS].tolist()), separator)
-            kept = _kept(loss.outputs(batch.to(spec["device"])), teaching)
+            kept = _kept(loss.outputs(batch.to(compute.device)), teaching)
             parts.append({key: value.cpu() for key, value in kept.items()} | {"learned": batch.learned_by_row()})
     arrays = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     arrays |= {
         "rows": chosen,
         "starts": torch.cat([torch.zeros(1, dtype=torch.int64), arrays.pop("learned").cumsum(0)]),
     }
-    save_file(arrays, out / FILE)
+    save_file(arrays, context.out / FILE)
     size = sum(array.numel() * array.element_size() for array in arrays.values())
     return {"bytes": size, "tokens": int(arrays["starts"][-1]), "rows": len(chosen)}
 

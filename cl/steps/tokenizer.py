@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from cl.config.model import Model
+from cl.data.tokenization import SEPARATOR, separator_of
 from cl.models import pretrained
 from cl.tasks import scenario
 
 if TYPE_CHECKING:
-    pass
-from cl.data.tokenization import SEPARATOR, _separator
+    from cl.graph.roles import Inputs
+    from cl.graph.specs import Local, TokenizerSpec
+    from cl.steps.context import Context
 
 TRAINING_BYTES = 8_000_000  # text per task from which a tokenizer is trained
 
 
-def tokenizer(spec: dict[str, Any], local: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Execute a tokenizer node: train a byte-level BPE on the stream, or store the model's own.
+def run(spec: TokenizerSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Train a byte-level BPE on the stream, or store the model's own tokenizer.
 
-    A trained one sees the training splits of all tasks, TRAINING_BYTES of each. Returns the separator's id.
+    A trained tokenizer sees the training splits of all tasks, TRAINING_BYTES of each.
+
+    Returns:
+        Size of the vocabulary, and the separator with its id.
     """
-    model = Model(**local["model"])
-    if spec["train_on"]:
-        found = _train_bpe(_training_text(spec["train_on"], local), spec["vocabulary"])
+    assert context.local is not None
+    if spec.train_on:
+        assert spec.vocabulary is not None
+        found = _train_bpe(_training_text(spec.train_on, context.local), spec.vocabulary)
     else:
-        found = pretrained.load_tokenizer(model)
-    found.save_pretrained(out)
-    separator = _separator(found)
+        found = pretrained.load_tokenizer(context.local.model)
+    found.save_pretrained(context.out)
+    separator = separator_of(found)
     return {"vocabulary": len(found), "separator": separator, "separator_id": found.get_vocab()[separator]}
 
 
-def _training_text(tasks: dict[str, str], local: dict[str, Any]) -> Iterator[str]:
-    defined = scenario.load(local["scenario"])
+def _training_text(tasks: Iterable[str], local: Local) -> Iterator[str]:
+    defined = scenario.load(local.scenario)
     for name in tasks:
         room = TRAINING_BYTES
         for document in scenario.split(defined.task(name), defined).train:

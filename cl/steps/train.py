@@ -1,11 +1,11 @@
-"""Execute a train node: one stage of a run, from the parent's state to the next, resumable at any step."""
+"""Compute a train node: one stage of a run."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,161 +17,147 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cl.config.checkpoints import Checkpoints
-from cl.config.evaluation import Evaluation
-from cl.config.train import Train
 from cl.data.batches import Batch, Rows, rows
 from cl.data.mixture import Plan
 from cl.data.sampling import Reading
+from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, Role
+from cl.graph.specs import Local, TrainSpec
 from cl.graph.stored import result_of
-from cl.methods.method import Learned, Method
+from cl.methods import strategy
+from cl.methods.method import Learned, PlansStages, Remembers, Trains, overrides
 from cl.models import adapters
 from cl.models.forward import autocast
+from cl.steps.context import Context
 from cl.training import checkpoint, distributed, teachers
 from cl.training.learner import Learner
-from cl.training.recorder import Job, Recorder, Watcher
-from cl.training.stage_rows import MEMORY, Batches, starting_ledger, starting_optimizer, trained
-from cl.training.validation import Probe
+from cl.training.recorder import Job, Recorder
+from cl.training.stage_rows import (
+    MEMORY,
+    Batches,
+    stage_plan,
+    stage_seed,
+    starting_ledger,
+    starting_optimizer,
+    trained,
+)
+from cl.training.validation import Validator
 
 # Lightning greets every Trainer with what it found; which device is used is ours to say, once.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
-@dataclass(frozen=True)
-class Order:
-    """What is asked of a train node.
+def run(spec: TrainSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Train one stage from the parent's state, resumable at any step.
 
-    inputs: folders of the parents `state`, `base`, `tokenizer`, `data/NAME` and `memory/INDEX` (of the method at that
-    place of the node's list); uses: data sets to look at inside the task; work: scratch, whose `checkpoint` folder
-    holds what an interrupted attempt left.
+    Stores the model, the methods' states and, if asked, the optimizer's state.
+
+    Returns:
+        Points of the curve, ledgers, tokens by source, seconds.
     """
-
-    spec: Mapping[str, Any]
-    local: Mapping[str, Any]
-    inputs: Mapping[str, Path]
-    uses: Mapping[str, Path]
-    methods: Sequence[Method]
-    work: Path
-    watcher: Watcher
-
-
-def train(order: Order) -> dict[str, Any]:
-    """Train the stage, and store the model, the methods' states and, if asked, the optimizer's.
-
-    Returns points, ledgers, tokens seen by source, and seconds.
-    """
-    job = _job(order)
-    optimizer = _fit(job, starting_optimizer(order.spec, order.inputs))
-    moments = checkpoint.optimizer_tensors(optimizer) if order.local["keep_optimizer"] else None
+    job = _job(spec, inputs, context)
+    optimizer = _fit(job, starting_optimizer(spec, inputs))
+    moments = checkpoint.optimizer_tensors(optimizer) if _local(context).keep_optimizer else None
     distributed.gather(job.learner.token_loss)
     if distributed.rank() == 0:
-        _save(order, job, moments)
+        _save(job, context.out, inputs[STATE], moments)
     return _result(job)
 
 
-def _save(order: Order, job: Job, moments: dict[str, Tensor] | None) -> None:
-    out = order.work / "out"
-    adapters.save(job.learner.model, out, order.inputs["state"])
-    if tensors := checkpoint.method_tensors(order.methods):
+def _local(context: Context) -> Local:
+    assert context.local is not None
+    return context.local
+
+
+def _save(job: Job, out: Path, parent: Path, moments: dict[str, Tensor] | None) -> None:
+    adapters.save(job.learner.model, out, parent)
+    if tensors := checkpoint.method_tensors(job.learner.methods):
         save_file(tensors, out / "methods.safetensors")
     if moments is not None:
         save_file(moments, out / "optimizer.safetensors")
 
 
-def _job(order: Order) -> Job:
-    spec, evaluation = order.spec, Evaluation(**order.local["evaluation"])
-    settings = Train(**spec["train"])
-    folders = {role.removeprefix("data/"): path for role, path in order.inputs.items() if role.startswith("data/")}
-    sources = {name: rows(folder, name, "train", settings.sequence) for name, folder in folders.items()}
-    plan = _plan(spec, order.inputs, sources)
-    learner = _learner(order, settings, plan.readings)
-    if not spec["continues"]:
-        _survey(order, learner, plan, sources)
+def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
+    local, sequence = _local(context), spec.train.sequence
+    sources = {name: rows(folder, name, "train", sequence) for name, folder in inputs.datasets().items()}
+    plan = stage_plan(spec, starting_ledger(spec, inputs, sources), sources)
+    learner = _learner(spec, inputs, local, plan.readings)
+    if not spec.continues:
+        _survey(spec, inputs, learner, plan, sources)
     return Job(
         learner=learner,
         plan=plan,
         sources=sources,
-        first=spec["first"],
-        last=spec["last"],
-        probe=Probe(order.uses, settings, evaluation.probe_tokens, evaluation.batch),
-        device=spec["device"],
-        precision=spec["precision"],
-        devices=order.local["devices"],
-        distributed=order.local["distributed"],
-        work=order.work,
-        evaluation=evaluation,
-        checkpoints=Checkpoints(**order.local["checkpoints"]),
-        watcher=order.watcher,
+        first=spec.first,
+        last=spec.last,
+        validator=Validator(context.uses, sequence, local.evaluation.probe_tokens, local.evaluation.batch),
+        device=spec.compute.device,
+        precision=spec.compute.precision,
+        devices=local.devices,
+        distributed=local.distributed,
+        work=context.work,
+        evaluation=local.evaluation,
+        checkpoints=local.checkpoints,
+        watcher=context.watcher,
     )
 
 
-def _learner(order: Order, settings: Train, readings: Sequence[Reading]) -> Learner:
-    """The learner before its first step: the parent's model, changed by the methods that were told what they know."""
-    spec, inputs = order.spec, order.inputs
-    torch.manual_seed(spec["seed"] * 1_000_003 + spec["t"])
-    model = adapters.load(inputs["state"], inputs.get("base"))
-    for place, method in enumerate(order.methods):
-        if f"memory/{place}" in inputs:
-            method.remember(_memory(order, place))
-        model = method.prepare(model, spec["t"])
-    stored = inputs["state"] / "methods.safetensors"
-    if spec["continues"] and stored.exists():  # inside one stage: on from the parent's state
-        checkpoint.load_methods(order.methods, load_file(stored))
-    together = order.local["devices"] > 1 and order.local["distributed"] == "fsdp"
+def _learner(spec: TrainSpec, inputs: Inputs, local: Local, readings: Sequence[Reading]) -> Learner:
+    """The learner before its first step: the parent's model, changed by the methods, with their memories loaded."""
+    torch.manual_seed(stage_seed(spec.seed, spec.t))
+    methods = [strategy.build_method(named, f"stage {spec.t}") for named in spec.methods]
+    training = [method for method in methods if isinstance(method, Trains)]
+    model = adapters.load(inputs[STATE], inputs.get(BASE))
+    for place, method in enumerate(training):
+        if isinstance(method, Remembers) and Role("memory", place) in inputs:
+            method.remember(_memory(inputs, place))
+        model = method.prepare(model, spec.t)
+    stored = inputs[STATE] / "methods.safetensors"
+    if spec.continues and stored.exists():  # inside one stage: on from the parent's state
+        checkpoint.load_methods(training, load_file(stored))
+    sharded = local.devices > 1 and local.distributed == "fsdp"
     learner = Learner(
-        model if together else model.to(spec["device"]),  # FSDP moves it layer by layer
-        settings,
-        order.methods,
-        separator=result_of(inputs["tokenizer"])["separator_id"],
-        total=spec["steps"],
-        start=spec["first"],
-        t=spec["t"],
+        model if sharded else model.to(spec.compute.device),  # FSDP moves it layer by layer
+        spec.train,
+        training,
+        separator=result_of(inputs[TOKENIZER])["separator_id"],
+        total=spec.steps,
+        start=spec.first,
+        t=spec.t,
         readings=readings,
-        compiled=spec["compile"],
+        compiled=spec.compute.compile,
     )
-    stage = teachers.Setting(spec["t"], spec["device"], spec["precision"], readings)
-    for place, method in enumerate(order.methods):
-        if teaching := method.teacher(spec["t"]):
+    stage = teachers.Setting(spec.t, spec.compute.device, spec.compute.precision, readings)
+    for place, method in enumerate(training):
+        teaching = method.teacher(spec.t) if isinstance(method, PlansStages) else None
+        if teaching is not None:
             learner.teachers[place] = teachers.opening(teaching, place, inputs, learner.token_loss, stage)
     return learner
 
 
-def _survey(order: Order, learner: Learner, plan: Plan, sources: Mapping[str, Rows]) -> None:
-    """Show each method that asks for it what the stage is about to learn: rows of its own tasks, not replayed ones."""
-    asking = [place for place, m in enumerate(order.methods) if type(m).survey is not Method.survey]
+def _survey(spec: TrainSpec, inputs: Inputs, learner: Learner, plan: Plan, sources: Mapping[str, Rows]) -> None:
+    """Show each method that surveys the rows of the stage's own tasks, without replayed rows."""
+    asking = [place for place, method in enumerate(learner.methods) if overrides(method, Trains.survey)]
     if not asking:
         return
-    spec, loss, tasks = order.spec, learner.token_loss, [r.source for r in plan.readings if not r.beside]
+    loss, tasks = learner.token_loss, [r.source for r in plan.readings if not r.beside]
 
     def batches(size: int) -> Iterator[Batch]:
-        for batch in trained(plan.ledger_after(spec["last"]), tasks, sources, size, loss.separator):
-            yield batch.to(spec["device"])
+        for batch in trained(plan.ledger_after(spec.last), tasks, sources, size, loss.separator):
+            yield batch.to(spec.compute.device)
 
     learner.model.eval()
-    with torch.random.fork_rng():  # what a survey draws is no concern of the training
+    with torch.random.fork_rng():  # a survey's draws must not move those of the training
         for place in asking:
-            memory = _memory(order, place)
-            as_trained = partial(autocast, spec["device"], spec["precision"])
-            seen = Learned(learner.model, spec["t"], {}, memory, loss.total, loss.outputs, batches, tasks, as_trained)
-            order.methods[place].survey(seen)
+            memory = _memory(inputs, place)
+            as_trained = partial(autocast, spec.compute.device, spec.compute.precision)
+            seen = Learned(learner.model, spec.t, {}, memory, loss.total, loss.outputs, batches, tasks, as_trained)
+            learner.methods[place].survey(seen)
 
 
-def _memory(order: Order, place: int) -> dict[str, Tensor]:
-    """What the method at that place of the node's list remembers; empty where there is nothing yet."""
-    folder = order.inputs.get(f"memory/{place}")
+def _memory(inputs: Inputs, place: int) -> dict[str, Tensor]:
+    """The memory of the method at that place of the node's list; empty where there is none yet."""
+    folder = inputs.get(Role("memory", place))
     return {} if folder is None else load_file(folder / MEMORY)
-
-
-def _plan(spec: Mapping[str, Any], inputs: Mapping[str, Path], sources: Mapping[str, Rows]) -> Plan:
-    return Plan.build(
-        spec["shares"],
-        starting_ledger(spec, inputs, sources),
-        {name: len(found) for name, found in sources.items()},
-        batch_rows=spec["train"]["batch"],
-        steps=spec["steps"],
-        seed=spec["seed"],
-        row_tokens=spec["train"]["sequence"],
-    )
 
 
 def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Optimizer:

@@ -188,7 +188,8 @@ def _part(entry: object, where: str, folder: Path) -> Part:
     reader = settings.pop("source", None)
     if not isinstance(reader, str):
         raise UserError(f"{where}: names no source; write for example {{source: files, path: my_text/*.txt}}")
-    return Part(registry.build("sources", reader, settings, where, folder=str(folder)), limit)
+    source = registry.build("sources", reader, settings, where, folder=str(folder))
+    return Part(source, limit, reader.rpartition(":")[2])
 
 
 def _limit(content: Mapping[str, Any], where: str) -> int | None:

@@ -33,10 +33,17 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """One source of a task, and how many of its bytes are used at most (None: all)."""
+    """One source of a task.
+
+    Args:
+        source: where the documents come from.
+        limit: largest number of bytes that is used. None: all.
+        name: name of the source's class in the scenario, without the module of a user's own.
+    """
 
     source: Source
     limit: int | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,14 +57,14 @@ class Task:
 
     def fingerprint(self) -> str:
         """Hash of what the documents are before they are split; `Scenario.fingerprint` adds the split."""
-        parts = [[type(part.source).__qualname__, part.source.fingerprint(), part.limit] for part in self.sources]
+        parts = [[part.name, part.source.fingerprint(), part.limit] for part in self.sources]
         return digest([self.kind, self.limit, parts])
 
-    def modules(self) -> tuple[str, ...]:
-        """Names of the modules whose code reads the sources, for keys that cover code."""
-        own = {type(part.source).__module__ for part in self.sources}
-        inner = {name for part in self.sources for name in getattr(part.source, "modules", tuple)()}  # of what it wraps
-        return tuple(sorted(own | inner))
+    def code(self) -> tuple[str, ...]:
+        """`module:Class` of each class that reads the documents, for keys that cover code."""
+        own = {f"{type(part.source).__module__}:{type(part.source).__qualname__}" for part in self.sources}
+        wrapped = {entry for part in self.sources for entry in getattr(part.source, "code", tuple)()}
+        return tuple(sorted(own | wrapped))
 
 
 def digest(data: object) -> str:

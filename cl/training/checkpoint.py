@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cl.methods.method import Method
+from cl.methods.method import Trains
 from cl.training import distributed
 
 
@@ -42,27 +42,22 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def method_tensors(methods: Sequence[Method]) -> dict[str, Tensor]:
-    """State of all methods: `POSITION.CLASS/NAME`; a class that occurs twice keeps its states apart."""
+def method_tensors(methods: Sequence[Trains]) -> dict[str, Tensor]:
+    """State of all methods as named tensors: `PLACE/NAME`, by the method's place in the list."""
     return {
-        f"{_place(methods, method)}/{name}": value.detach().contiguous()
-        for method in methods
-        for name, value in method.tensors().items()
+        f"{place}/{name}": value.detach().contiguous()
+        for place, method in enumerate(methods)
+        for name, value in method.state_dict().items()
     }
 
 
-def load_methods(methods: Sequence[Method], tensors: Mapping[str, Tensor]) -> None:
+def load_methods(methods: Sequence[Trains], tensors: Mapping[str, Tensor]) -> None:
     """Inverse of `method_tensors`; a method without stored state is left as it is."""
-    for method in methods:
-        prefix = _place(methods, method) + "/"
+    for place, method in enumerate(methods):
+        prefix = f"{place}/"
         own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if own:
-            method.load(own)
-
-
-def _place(methods: Sequence[Method], method: Method) -> str:
-    same = [other for other in methods if type(other) is type(method)]
-    return f"{type(method).__name__}.{same.index(method)}"
+            method.load_state_dict(own)
 
 
 def random_state() -> dict[str, Tensor]:
@@ -87,7 +82,7 @@ def save(
     step: int,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    methods: Sequence[Method],
+    methods: Sequence[Trains],
     extra: dict[str, Any],
 ) -> None:
     """Write a checkpoint after `step` optimizer steps; it replaces the older ones once it is complete.
@@ -119,7 +114,7 @@ def newest(folder: Path) -> Path | None:
 
 
 def restore(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, methods: Sequence[Method]
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, methods: Sequence[Trains]
 ) -> dict[str, Any]:
     """Load a checkpoint into its objects, random generators included; returns its `extra` with the step."""
     model.load_state_dict(_tied(load_file(path / "model.safetensors"), _changing(model)), strict=False)

@@ -20,18 +20,19 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from cl.config.train import Train
+from cl.config.train import Optimization
 from cl.data.batches import Batch
 from cl.data.sampling import Reading
 from cl.errors import UserError
-from cl.methods.method import Method, MicroBatch, Progress, Step, check_together
-from cl.models import adapters, losses
+from cl.methods.method import Method, MicroBatch, Progress, Step, TakesRows, Trains, check_devices, overrides
+from cl.models import adapters, decoding, losses
 from cl.models.distillation import Teacher
-from cl.models.forward import TokenLoss
+from cl.models.forward import TokenLoss, evaluating
 from cl.models.losses import Outputs
 from cl.training import distributed
+from cl.training.objective import objective_of
 
-TASK = ""  # name of the task loss among the parts of an objective
+TASK = ""  # name of the task loss among the parts of a step's loss
 T = TypeVar("T")
 
 
@@ -49,8 +50,8 @@ class Learner(pl.LightningModule):
     def __init__(
         self,
         model: Any,
-        train: Train,
-        methods: Sequence[Method] = (),
+        train: Optimization,
+        methods: Sequence[Trains] = (),
         *,
         separator: int,
         total: int,
@@ -67,10 +68,9 @@ class Learner(pl.LightningModule):
         self.teachers: dict[int, Callable[[Batch], Teacher]] = {}
         self.token_loss = TokenLoss(model, separator, train.boundaries)
         _check_room(model, train.sequence)
-        self.looks = any(
-            type(method).loss_terms is not Method.loss_terms or type(method).token_terms is not Method.token_terms
-            for method in self.methods
-        )
+        self.objective = objective_of(self.methods)
+        # Whether a micro-batch's outputs are needed, or its summed cross-entropy alone.
+        self.needs_outputs = bool(self.objective.name) or any(overrides(m, Trains.token_terms) for m in self.methods)
         self._loss: Callable[[Batch], Tensor] = self.token_loss.total
         self._outputs: Callable[[Batch], Outputs] = self.token_loss.outputs
         if compiled:
@@ -90,7 +90,7 @@ class Learner(pl.LightningModule):
         Raises UserError for a method that several processes cannot train with.
         """
         if distributed.world() > 1:
-            check_together(self.methods, sharded=self.device_mesh is not None)
+            check_devices(self.methods, sharded=self.device_mesh is not None)
         if self.device_mesh is None:
             return
         distributed.shard(self.token_loss, self.device_mesh["data_parallel"])
@@ -124,42 +124,61 @@ class Learner(pl.LightningModule):
             torch.manual_seed(((self.seed * 1_000_003 + self.step) * world + distributed.rank()) % 2**63)
         own, taken = self._divide(batch)
         loss, terms = self._accumulate(own) if len(own.ids) else (None, {})
-        terms |= self._beside(taken)
+        terms |= self._per_step(taken)
         norm = nn.utils.clip_grad_norm_([p for p in self.parameters() if p.requires_grad], self.settings.clip)
         norm = distributed.whole(norm)
         optimizer.step()
+        if any(overrides(method, Trains.after_step) for method in self.methods):
+            self._after_step(taken)
         self.step += 1
         self.last = {"loss": loss, "terms": terms, "grad_norm": norm, "lr": rate}
 
-    def _beside(self, taken: Batch | None) -> dict[str, Tensor]:
-        """What methods do once per step, in fp32 but for forward passes of the rows they took; returns their terms."""
+    def _step(self, taken: Batch | None) -> Step:
+        """The optimizer step as methods see it; forward passes have the precision of the training."""
         device = self.model.device.type
-        as_it_is = partial(
+        as_trained = partial(
             torch.autocast, device, torch.get_autocast_dtype(device), enabled=torch.is_autocast_enabled(device)
         )
 
         def outputs(batch: Batch) -> Outputs:
-            with as_it_is():
+            with as_trained():
                 return self.token_loss.outputs(batch)
 
         def loss(batch: Batch) -> Tensor:
-            with as_it_is():
+            with as_trained():
                 return self.token_loss.total(batch)
 
-        at = Step(self.model, self.step, taken, self.readings, outputs, loss)
-        with torch.autocast(device, enabled=False):  # penalties are small sums of products: bf16 would round them away
+        def rollouts(questions: Sequence[Tensor], limit: int, end: int) -> list[list[int]]:
+            with as_trained(), evaluating(self.model), torch.no_grad():
+                prompt, reader = adapters.prompt(self.model), adapters.reader(self.model)
+                separator = self.token_loss.separator
+                return decoding.answers(reader, questions, limit, len(questions), end, separator, prompt)
+
+        return Step(self.model, self.step, taken, self.readings, outputs, loss, rollouts)
+
+    def _per_step(self, taken: Batch | None) -> dict[str, Tensor]:
+        """Terms and gradients that methods compute once per step, in fp32; returns the terms."""
+        at = self._step(taken)
+        with torch.autocast(self.model.device.type, enabled=False):  # bf16 would round small sums of products away
             penalties = _named((method, method.step_terms(at)) for method in self.methods)
             if penalties:
-                with self._alone():  # the same in all processes
+                with self._unsynchronised():  # the same in all processes
                     self.manual_backward(torch.stack(list(penalties.values())).sum())
             for method in self.methods:
                 method.after_backward(at)
         return {name: value.detach() / distributed.world() for name, value in penalties.items()}
 
+    def _after_step(self, taken: Batch | None) -> None:
+        at = self._step(taken)
+        with torch.no_grad(), torch.autocast(self.model.device.type, enabled=False):
+            for method in self.methods:
+                method.after_step(at)
+
     def _divide(self, batch: Batch) -> tuple[Batch, Batch | None]:
         """The rows of the task loss, and those that a method takes. Raises UserError where two methods take rows."""
-        masks = [method.takes(batch, self.readings) for method in self.methods]
-        given = [(method, mask) for method, mask in zip(self.methods, masks, strict=True) if mask is not None]
+        taking = [method for method in self.methods if isinstance(method, TakesRows)]
+        masks = [method.row_mask(batch, self.readings) for method in taking]
+        given = [(method, mask) for method, mask in zip(taking, masks, strict=True) if mask is not None]
         if len(given) > 1:
             names = " and ".join(type(method).__name__ for method, _ in given)
             raise UserError(f"strategy: {names} take rows out of the task loss, only one may; leave one of them out")
@@ -167,42 +186,46 @@ class Learner(pl.LightningModule):
             return batch, None
         return batch.at(~given[0][1]), batch.at(given[0][1])
 
-    def _accumulate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _accumulate(self, batch: Batch) -> tuple[Tensor | None, dict[str, Tensor]]:
         """Backward through all micro-batches; returns this process's part of the step's mean loss and further terms."""
-        count, world = distributed.summed(batch.learned(), batch.ids.device), distributed.world()
+        units, world = distributed.summed(self.objective.count(batch), batch.ids.device), distributed.world()
         sums: dict[str, Tensor] = {}
-        parts = batch.split(self.settings.micro_batch or len(batch.ids))
+        parts = batch.split((self.settings.micro_batch or len(batch.ids)) * self.objective.rows)
         for place, part in enumerate(parts, 1):
-            objective, found = self._objective(part, count)
-            with self._alone() if place < len(parts) else nullcontext():
-                self.manual_backward(objective * world if world > 1 else objective)  # gradients become a mean
+            loss, found = self._loss_of(part, units)
+            with self._unsynchronised() if place < len(parts) else nullcontext():
+                self.manual_backward(loss * world if world > 1 else loss)  # gradients become a mean
             for name, value in found.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
-        return sums.pop(TASK), sums
+        return sums.pop(TASK, None), sums
 
-    def _alone(self) -> AbstractContextManager[None]:
-        """In which gradients stay in this process; with FSDP they never do, for no process could hold them."""
+    def _unsynchronised(self) -> AbstractContextManager[None]:
+        """Keep gradients in this process; with FSDP they never stay, for no process could hold them."""
         if distributed.world() > 1 and isinstance(self.trainer.strategy, DDPStrategy):
             return self.trainer.strategy.block_backward_sync()
         return nullcontext()
 
-    def _objective(self, part: Batch, count: Tensor | int) -> tuple[Tensor, dict[str, Tensor]]:
-        """A micro-batch's part of the step's objective, and what it consists of, without a graph, by name."""
-        if not self.looks:
-            objective = self._loss(part) / count
-            return objective, {TASK: objective.detach()}
-        outputs = self._outputs(part)
-        shown = [(method, self._shown(place, part, outputs)) for place, method in enumerate(self.methods)]
-        of_tokens = _named((method, method.token_terms(seen)) for method, seen in shown)
-        total, each = losses.fused(outputs, list(of_tokens.values())) if of_tokens else (losses.total_nll(outputs),) * 2
-        values = dict(zip([TASK, *of_tokens], each.detach().reshape(-1) / count, strict=True))
-        objective, share = total / count, part.learned() / count
-        for name, value in _named(((method, method.loss_terms(seen)) for method, seen in shown), of_tokens).items():
-            objective = objective + share * value
-            values[name] = share * value.detach()
-        return objective, values
+    def _loss_of(self, part: Batch, units: Tensor | int) -> tuple[Tensor, dict[str, Tensor]]:
+        """A micro-batch's part of the step's loss, and the values that it is the sum of, by name and without a graph.
 
-    def _shown(self, place: int, part: Batch, outputs: Outputs) -> MicroBatch:
+        Args:
+            part: rows of the micro-batch.
+            units: units of the objective in the whole step.
+        """
+        if not self.needs_outputs:
+            loss = self._loss(part) / units
+            return loss, {TASK: loss.detach()}
+        outputs = self._outputs(part)
+        if self.objective.name:
+            with torch.autocast(self.model.device.type, enabled=False):
+                loss = self.objective.total(self.model, outputs, part) / units
+            return loss, {self.objective.name: loss.detach()}
+        seen = [(method, self._micro_batch(place, part, outputs)) for place, method in enumerate(self.methods)]
+        terms = _named((method, method.token_terms(micro)) for method, micro in seen)
+        total, each = losses.fused(outputs, list(terms.values())) if terms else (losses.total_nll(outputs),) * 2
+        return total / units, dict(zip([TASK, *terms], each.detach().reshape(-1) / units, strict=True))
+
+    def _micro_batch(self, place: int, part: Batch, outputs: Outputs) -> MicroBatch:
         teacher = partial(self.teachers[place], part) if place in self.teachers else None
         under = partial(self.token_loss.under, part)
         return MicroBatch(self.model, part, self.step, outputs, under, self.readings, teacher)
@@ -216,10 +239,10 @@ def _check_room(model: Any, sequence: int) -> None:
         raise UserError(f"train.sequence: {exceeds}; lower one of them")
 
 
-def _named(found: Iterable[tuple[Method, dict[str, T]]], others: Iterable[str] = ()) -> dict[str, T]:
-    """The terms of all methods. Raises UserError where two have one name, or one of the others'."""
+def _named(found: Iterable[tuple[Method, dict[str, T]]]) -> dict[str, T]:
+    """The terms of all methods. Raises UserError where two have one name."""
     terms: dict[str, T] = {}
-    taken = set(others)
+    taken = set[str]()
     for method, own in found:
         if twice := taken & own.keys():
             name = f"{type(method).__name__}: term {sorted(twice)[0]!r}"
@@ -229,7 +252,7 @@ def _named(found: Iterable[tuple[Method, dict[str, T]]], others: Iterable[str] =
     return terms
 
 
-def build_optimizer(model: nn.Module, train: Train) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, train: Optimization) -> torch.optim.AdamW:
     """AdamW (arXiv 2403.08763, section 3) with weight decay on tensors of two or more dimensions.
 
     A parameter may carry an attribute `lr_factor`, by which its learning rate is multiplied.

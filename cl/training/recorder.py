@@ -27,7 +27,7 @@ from cl.errors import UserError
 from cl.metrics.records import Point
 from cl.training import checkpoint, distributed
 from cl.training.learner import Learner
-from cl.training.validation import Probe
+from cl.training.validation import Validator
 
 POINTS = 100  # points recorded per stage, apart from those that evaluate
 DENSER = 1.5  # looks are at (i/n)^DENSER of a stage
@@ -53,7 +53,7 @@ class Job:
     sources: Mapping[str, Rows]
     first: int
     last: int
-    probe: Probe
+    validator: Validator
     device: str
     precision: str
     devices: int
@@ -162,7 +162,7 @@ class Recorder(pl.Callback):
 
     def _look(self, learner: Learner) -> dict[str, float]:
         started = time.monotonic()
-        scores = self.job.probe(learner.token_loss, self.job.device, self.job.precision)
+        scores = self.job.validator(learner.token_loss, self.job.device, self.job.precision)
         distributed.reshard(learner.token_loss)
         self.look_cost = time.monotonic() - started
         return scores
@@ -177,7 +177,7 @@ class Recorder(pl.Callback):
         if not total or not job.evaluation.points:
             return
         if first:
-            look = FORWARD * job.probe.tokens / (total * job.plan.batch_rows * job.plan.row_tokens)
+            look = FORWARD * job.validator.tokens / (total * job.plan.batch_rows * job.plan.row_tokens)
             self.next_look = job.first if look <= job.evaluation.share else math.inf
         elif math.isinf(self.step_cost):
             self.next_look = -1  # no step was timed yet: plan when one was

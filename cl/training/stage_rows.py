@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -13,30 +11,50 @@ from torch.utils.data import Dataset
 
 from cl.data.batches import Batch, Rows, collate
 from cl.data.mixture import Ledger, Plan
+from cl.graph.roles import STATE, Inputs
+from cl.graph.specs import TrainSpec
 from cl.graph.stored import result_of
 from cl.training import distributed
 
 MEMORY = "memory.safetensors"
 
 
-def starting_ledger(spec: Mapping[str, Any], inputs: Mapping[str, Path], sources: Mapping[str, Rows]) -> Ledger:
-    """What was consumed before the stage: the parent's ledger, and tasks that a pretrained model knows.
+def stage_seed(seed: int, t: int) -> int:
+    """Seed of the random generators of a stage: that of the run with the stage's number."""
+    return seed * 1_000_003 + t
+
+
+def stage_plan(spec: TrainSpec, ledger: Ledger, sources: Mapping[str, Rows]) -> Plan:
+    """The plan of a stage's rows, from the ledger with which it starts."""
+    return Plan.build(
+        spec.shares,
+        ledger,
+        {name: len(found) for name, found in sources.items()},
+        batch_rows=spec.train.batch,
+        steps=spec.steps,
+        seed=spec.seed,
+        row_tokens=spec.train.sequence,
+    )
+
+
+def starting_ledger(spec: TrainSpec, inputs: Inputs, sources: Mapping[str, Rows]) -> Ledger:
+    """The ledger before a stage: the parent's, and the tasks that a pretrained model knows.
 
     A stage that continues inside its parent's starts from the ledger with which the parent started, and so
     reads the same plan.
     """
-    parent = result_of(inputs["state"])
-    name = "ledger_before" if spec["continues"] else "ledger"
+    parent = result_of(inputs[STATE])
+    name = "ledger_before" if spec.continues else "ledger"
     ledger = Ledger.from_json(parent[name]) if name in parent else Ledger()
-    for task, tokens in spec["known"].items():
+    for task, tokens in spec.known.items():
         if task in sources and task not in ledger.accounts:
-            ledger = ledger.known(task, len(sources[task]), spec["seed"], tokens)
+            ledger = ledger.known(task, len(sources[task]), spec.seed, tokens)
     return ledger
 
 
-def starting_optimizer(spec: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, Tensor] | None:
-    """Tensors of the optimizer that a stage goes on with; None: it begins with a fresh one."""
-    return load_file(inputs["state"] / "optimizer.safetensors") if spec["optimizer"] == "keep" else None
+def starting_optimizer(spec: TrainSpec, inputs: Inputs) -> dict[str, Tensor] | None:
+    """Tensors of the parent's optimizer. None: the stage starts with a fresh one."""
+    return load_file(inputs[STATE] / "optimizer.safetensors") if spec.optimizer == "keep" else None
 
 
 class Batches(Dataset[Batch]):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cl.data.batches import Batch
 from cl.data.sampling import Reading
 from cl.errors import UserError
+from cl.graph.roles import BASE, Inputs, Role
 from cl.methods.method import Teaching
 from cl.models import adapters, distillation, lora_experts
 from cl.models.distillation import Sampled, Teacher
@@ -42,7 +43,7 @@ def opened(state: Path, base: Path | None, device: str) -> Any:
     return found.to(device).eval().requires_grad_(False)
 
 
-def opening(teaching: Teaching, place: int, inputs: Mapping[str, Path], loss: TokenLoss, stage: Setting) -> Says:
+def opening(teaching: Teaching, place: int, inputs: Inputs, loss: TokenLoss, stage: Setting) -> Says:
     """The teacher of the method at that place: what it says of the learned tokens of some rows.
 
     inputs: the train node's; loss: the learner's. Raises UserError where the learner without its adapters is not it.
@@ -51,7 +52,7 @@ def opening(teaching: Teaching, place: int, inputs: Mapping[str, Path], loss: To
         check_adapter_off(loss.model, teaching, stage.t)
         return lambda batch: distillation.Model(_without_adapters(loss, batch))
     if not teaching.cached:
-        model = opened(inputs[f"teacher/{place}"], inputs.get("base"), stage.device)
+        model = opened(inputs[Role("teacher", place)], inputs.get(BASE), stage.device)
         own = TokenLoss(_light(model, stage.precision), loss.separator, loss.boundaries)
         head = _head(model, own, stage.precision)
 
@@ -61,11 +62,11 @@ def opening(teaching: Teaching, place: int, inputs: Mapping[str, Path], loss: To
             return distillation.Model(found if head is None else found._replace(weight=head))
 
         return speak
-    prefix = f"teacher/{place}/"
-    folders = {role.removeprefix(prefix): path for role, path in inputs.items() if role.startswith(prefix)}
+    own_roles = ((role, path) for role, path in inputs.items() if (role.kind, role.place) == ("teacher", place))
+    folders = {role.name: path for role, path in own_roles if role.name is not None}
     head = None
     if teaching.mode == "cache_hidden":
-        model = opened(inputs[f"teacher/{place}"], inputs.get("base"), stage.device)
+        model = opened(inputs[Role("teacher", place)], inputs.get(BASE), stage.device)
         head = _head(model, loss, stage.precision)
     return Cache(folders, stage.readings, head, stage.device)
 

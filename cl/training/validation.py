@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from cl.config.train import Train
 from cl.data.batches import Rows, collate, rows
 from cl.errors import UserError
+from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs
+from cl.graph.specs import EvaluateSpec, ProbeSpec
+from cl.graph.stored import result_of
+from cl.models import adapters
 from cl.models.forward import TokenLoss, autocast
+
+
+def opened(spec: EvaluateSpec | ProbeSpec, inputs: Inputs) -> Iterator[tuple[TokenLoss, list[str]]]:
+    """Open the model that a row of R is of, and yield it with the names of the sets that it answers.
+
+    One model for all sets; or, where sets have adapters of their own, one for each adapter. Adapters are merged where
+    they can be.
+    """
+    select: Mapping[str, str] = spec.select or {}
+    for adapter in dict.fromkeys(select.get(name) for name in spec.sets):
+        if spec.select is None:
+            found = adapters.load(inputs[STATE], inputs.get(BASE))
+        else:
+            found = adapters.alone(inputs[STATE], inputs[BASE], adapter)
+        model = (adapters.merged(found) if adapters.mergeable(found) else found).to(spec.compute.device).eval()
+        model.requires_grad_(True)  # nothing is trained here, but autocast keeps the casts of such weights only
+        loss = TokenLoss(model, result_of(inputs[TOKENIZER])["separator_id"], spec.packing.boundaries)
+        yield loss, [name for name in spec.sets if select.get(name) == adapter]
+        del found, model, loss  # before the next model is opened
 
 
 def score(loss: TokenLoss, windows: Rows, count: int, batch: int, device: str, precision: str) -> tuple[float, int]:
@@ -47,17 +69,21 @@ def bytes_per_token(data_result: Mapping[str, Any], split: str = "test") -> floa
     return float(data_result["report"]["bytes"][split] / (data_result["tokens"][split] - 1))
 
 
-class Probe:
-    """A look at the fixed validation window of each data set while a model is being trained.
+class Validator:
+    """Evaluates a fixed validation window of each data set while a model is being trained.
 
-    It leaves the training untouched: mode and every random generator are as before.
+    The training is left untouched: mode and every random generator are as before.
+
+    Args:
+        folders: data nodes by name.
+        sequence: tokens per row.
+        tokens: largest number of tokens per data set.
+        batch: rows per forward pass.
     """
 
-    def __init__(self, folders: Mapping[str, Path], train: Train, tokens: int, batch: int) -> None:
-        self.windows = {
-            name: window(folder, name, "validation", train.sequence, tokens) for name, folder in folders.items()
-        }
-        self.tokens = sum(int(found.lengths[:count].sum()) for found, count in self.windows.values())  # of one look
+    def __init__(self, folders: Mapping[str, Path], sequence: int, tokens: int, batch: int) -> None:
+        self.windows = {name: window(folder, name, "validation", sequence, tokens) for name, folder in folders.items()}
+        self.tokens = sum(int(found.lengths[:count].sum()) for found, count in self.windows.values())
         self.batch = batch
 
     def __call__(self, loss: TokenLoss, device: str, precision: str) -> dict[str, float]:

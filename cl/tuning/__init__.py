@@ -1,1 +1,1 @@
-"""Hyperparameter studies: what they search, and how trials are executed."""
+"""Hyperparameter studies: planning them and running their trials."""

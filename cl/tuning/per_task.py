@@ -1,18 +1,22 @@
-"""Hyperparameters chosen anew for each task as it comes: the continual hyperparameter framework.
+"""Hyperparameters chosen for each task when it arrives: the continual hyperparameter framework.
 
-For task t, with the values of earlier tasks held, on validation data of task t alone:
+For task t, with the values of earlier tasks fixed, on validation data of task t alone:
 
-1. *Maximal plasticity*: the ranges under `train` are searched with everything else at its most plastic end; the best
-   value of task t is what could be learned.
+1. *Maximal plasticity*: the ranges under `train` are searched while all other ranges are at their most plastic end. The
+   best value of the objective shows how well the model can learn task t.
 2. *Stability decay*: the strategy's own ranges start at their most stable end and decay until task t is learned within
-   a margin of that.
+   a margin of that best value.
 
-So no data of later tasks, and none of earlier ones, is ever looked at to choose anything.
+So no choice uses data of earlier or later tasks.
 
 Source: De Lange et al., 1909.08383, section 4 (framework): margin p = 0.2, decay by 0.5, both of an accuracy.
-Deviations: a loss may be higher by the margin where tasks have no scores; rates are searched by Optuna's sampler, not
-on a grid; choices decay from their last to their first; a range ends at its `low`, which is taken where nothing else
-keeps the margin.
+
+Deviations:
+
+* if tasks have no scores, the margin is on the loss, which may be higher by the margin;
+* learning rates are searched by Optuna's sampler, not on a grid;
+* choices decay from the last to the first;
+* a range ends at its `low`, which is used if no other value keeps the margin.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from cl.config.experiment import Experiment
 from cl.config.search_ranges import Range
 from cl.errors import UserError
 from cl.graph.task_overrides import ONE_TASK
+from cl.methods.method import Remembers
 from cl.metrics.run_metrics import better
 from cl.tasks import scenario
 from cl.tuning import studies
@@ -37,12 +42,19 @@ from cl.tuning.studies import StudyPlan
 Values = dict[str, Any]
 Tries = Sequence[Values]
 Search = Callable[[StudyPlan, Tries | None, Callable[[float], bool]], Done]
-"""Executes a study: by its sampler, or through some tries until one is good enough."""
+"""Executes a study: with its sampler, or through given trials (values) until one is good enough."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What was chosen for a strategy in an order: by task, dotted settings; studies: all that were executed for it."""
+    """Values chosen for one strategy in one task order.
+
+    Args:
+        label: label of the strategy.
+        order: the task order, as "a > b > c".
+        by_task: chosen values by task, as dotted settings.
+        studies: all studies that were run for the choice.
+    """
 
     label: str
     order: str
@@ -51,9 +63,14 @@ class Chosen:
 
 
 def decays(spaces: Mapping[str, Range], decay: float, most: int) -> Iterator[Values]:
-    """Values from the most stable to the most plastic end, at most so many, the last being the plastic end.
+    """Values from the most stable to the most plastic end; the last is the plastic end.
 
-    A number is multiplied by `decay` until it would be below `low`, all numbers at once; choices go back one by one.
+    All numbers are multiplied by `decay` together, each at least its `low`; choices go back one by one.
+
+    Args:
+        spaces: range of each setting.
+        decay: factor per step.
+        most: largest number of values.
     """
     end, last = plastic(spaces), Values()
     for step in range(most - 1):
@@ -64,6 +81,7 @@ def decays(spaces: Mapping[str, Range], decay: float, most: int) -> Iterator[Val
 
 
 def _decayed(space: Range, decay: float, step: int) -> Any:
+    """Value of a range after `step` decays, rounded to the range's step and bounds."""
     if space.choices:
         return space.choices[max(0, len(space.choices) - 1 - step)]
     assert space.low is not None and space.high is not None  # noqa: PT018
@@ -76,40 +94,57 @@ def _decayed(space: Range, decay: float, step: int) -> Any:
 
 
 def plastic(spaces: Mapping[str, Range]) -> Values:
-    """The end at which nothing is held: `low`, or the first choice."""
+    """The most plastic end of each range, which holds nothing: `low`, or the first choice."""
     return {key: space.choices[0] if space.choices else space.low for key, space in spaces.items()}
 
 
 def kept(value: float, best: float, margin: float, lower: bool) -> bool:
-    """Whether a task is learned well enough: a score of at least 1 - margin of the best, a loss of at most 1 + it."""
+    """Whether a task is learned within the margin of the best value.
+
+    Args:
+        value: score or loss of the trial.
+        best: best score or loss at maximal plasticity.
+        margin: a score must be at least (1 - margin) * best, a loss at most (1 + margin) * best.
+        lower: whether lower is better (a loss).
+    """
     return value <= (1 + margin) * best if lower else value >= (1 - margin) * best
 
 
 def choose(raw: dict[str, Any], ranges: Mapping[str, Range], search: Search) -> tuple[Experiment, list[Chosen]]:
-    """Choose for every strategy and order. Raises UserError for what cannot be tuned."""
+    """Choose values for every strategy and order.
+
+    Args:
+        raw: the experiment as plain data, without ranges.
+        ranges: the ranges to search, by dotted setting.
+        search: executes a study.
+
+    Raises:
+        UserError: a range cannot be tuned per task.
+    """
     whole, labels = studies.checked(raw, ranges)
     if whole.by_task:
-        raise UserError("by_task: is what per_task chooses; remove it")
+        raise UserError("by_task: the protocol per_task sets it; remove it")
     if wrong := [key for key in ranges if key.startswith("train.") and key not in ONE_TASK]:
         allowed = ", ".join(ONE_TASK)
-        raise UserError(f"{wrong[0]}: cannot differ by task, as per_task would have it; search {allowed}")
+        raise UserError(f"{wrong[0]}: cannot differ by task, so per_task cannot choose it; search {allowed}")
     defined, known = scenario.load(whole.scenario), len(whole.model.knows)
     asked = [(label, order) for label in labels for order in defined.ordered(whole.orders, known)]
     own = {label: studies.applying(whole, ranges, label) for label in labels}
-    for label, order in asked:  # before anything is trained
+    for label, order in asked:  # check all before anything is trained
         _check(whole, raw, own[label], label, order)
     return whole, [_in_order(whole, raw, own[label], label, order, search) for label, order in asked]
 
 
 def _check(whole: Experiment, raw: dict[str, Any], ranges: Mapping[str, Range], label: str, order: list[str]) -> None:
-    """Refuse what could not be chosen by what a task's own loss shows."""
+    """Raise UserError for a range that a task's own loss cannot decide, or that changes nothing."""
     parts = {part.name: part for part in studies.parts(whole, label)}
     for key, space in ranges.items():
         if key.startswith("train."):
             continue
         method, setting = key.split(".")[-2:]
-        if setting in type(parts[method].method).memory_settings:
-            raise UserError(f"{key}: acts by what is remembered of a task, which that task's own loss does not show; "
+        chosen = parts[method].method
+        if isinstance(chosen, Remembers) and setting in chosen.memory_settings:
+            raise UserError(f"{key}: changes the memory of a task, which does not affect that task's own loss; "
                             "tune it by first_k or two_stream")  # fmt: skip
         ends = [{key: space.choices[-1] if space.choices else space.high}, plastic({key: space})]
         plans = [_plan(whole, raw, label, order, len(order), {order[-1]: end}, {}, {}) for end in ends]
@@ -120,6 +155,7 @@ def _check(whole: Experiment, raw: dict[str, Any], ranges: Mapping[str, Range], 
 def _in_order(
     whole: Experiment, raw: dict[str, Any], ranges: Mapping[str, Range], label: str, order: list[str], search: Search
 ) -> Chosen:
+    """Choose the values of one strategy, task after task of one order."""
     rates = {key: space for key, space in ranges.items() if key.startswith("train.")}
     stable = {key: space for key, space in ranges.items() if key not in rates}
     by_task: dict[str, Values] = {}
@@ -140,7 +176,7 @@ def _in_order(
 
 
 def acts(plan: StudyPlan, spaces: Mapping[str, Range]) -> bool:
-    """Whether the ranges change anything up to this task: before the second most methods have nothing to hold."""
+    """Whether the ranges change any node up to the plan's last task; most methods hold nothing before the second."""
     ends = ({key: s.choices[-1] if s.choices else s.high for key, s in spaces.items()}, plastic(spaces))
     return len({studies.key_of(plan.experiment(end)) for end in ends}) > 1
 
@@ -149,7 +185,7 @@ def _plan(
     whole: Experiment, raw: dict[str, Any], label: str, order: list[str], t: int,
     by_task: Mapping[str, Values], spaces: Mapping[str, Range], fixed: Values,
 ) -> StudyPlan:  # fmt: skip
-    """A study that learns the first t tasks, earlier ones with what was chosen for them."""
+    """The study of task t: learn the first t tasks, the earlier ones with the values chosen for them."""
     own = studies.trial_of(whole, raw, label, order[:t])
     own["by_task"] = {task: dict(values) for task, values in by_task.items()}
     for key, value in fixed.items():
@@ -167,7 +203,7 @@ def _plan(
 
 
 def tuned(whole: Experiment, chosen: Iterable[Chosen]) -> dict[str, Any]:
-    """What `tuned.yaml` holds: see `cl.config.tune.Tuned`."""
+    """The content of `tuned.yaml`, see `cl.config.tune.Tuned`."""
     tune, values = whole.tune, dict[str, dict[str, dict[str, Any]]]()
     for each in chosen:
         values.setdefault(each.label, {})[each.order] = {"by_task": each.by_task}

@@ -1,7 +1,8 @@
-"""Studies executed: Optuna's samplers, pruners and database, each trial a run of a strategy in a process of its own.
+"""Run studies with Optuna's samplers, pruners and database; each trial runs a strategy in its own process.
 
-So memory is given back, and a killed trial harms nobody: its process ends with its parent's pipe, and after a while
-without a sign of life another one takes up its values, whose finished nodes are in the store.
+So the memory of a trial is freed when it ends, and a killed trial harms no other trial: its process ends when its
+parent's pipe closes, and after a time without heartbeat another trial repeats its values, whose finished nodes are in
+the store.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,23 +24,31 @@ from filelock import FileLock
 
 from cl.config.experiment import Experiment
 from cl.errors import UserError
+from cl.execution import child_process
 from cl.hashing import digest
+from cl.metrics.catalog import find
 from cl.tuning import storage
 from cl.tuning.studies import StudyPlan
 
-LEFT = 20  # trials that an interrupted search may have left before one that is asked for
-STARTUP = 4  # trials before the median pruner prunes
+LEFT = 20  # largest number of queued trials of an interrupted search that are run before a given one
+STARTUP = 4  # finished trials that the median pruner needs
 FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
 
 
 def open_study(asked: StudyPlan, whole: Experiment, scratch: Path, sampled: bool = True) -> tuple[optuna.Study, str]:
-    """The study and its database's URL without password. A new study tries the file's own values first.
+    """The study, and the URL of its database without password.
 
-    sampled: by the experiment's sampler; else its trials are all given.
+    A new study tries the values written in the experiment first.
+
+    Args:
+        asked: plan of the study.
+        whole: the experiment.
+        scratch: folder of the default database and of lock files.
+        sampled: use the experiment's sampler; otherwise all values are given by the caller.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal has its own progress
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal shows progress itself
     scratch.mkdir(parents=True, exist_ok=True)
-    with FileLock(scratch / "optuna.lock"):  # two that make the same tables would refuse each other
+    with FileLock(scratch / "optuna.lock"):  # two processes cannot create the same tables at once
         database = storage.opened(whole.tune.storage, scratch)
         study = optuna.create_study(
             storage=database,
@@ -59,7 +68,7 @@ def open_study(asked: StudyPlan, whole: Experiment, scratch: Path, sampled: bool
 
 
 def _sampler(asked: StudyPlan, whole: Experiment, opened: int) -> optuna.samplers.BaseSampler:
-    """The sampler of a process that opens a study which was opened so often before: no two draw the same numbers."""
+    """The sampler of a process; opened: number of earlier openings of the study, so that processes draw differently."""
     kind, seed, trials = whole.tune.sampler, whole.tune.seed + opened, whole.tune.trials
     if kind == "grid":
         if numbers := [key for key, found in asked.space.items() if not found.choices]:
@@ -76,7 +85,7 @@ def _sampler(asked: StudyPlan, whole: Experiment, opened: int) -> optuna.sampler
 
 
 def _pruner(asked: StudyPlan, whole: Experiment) -> optuna.pruners.BasePruner:
-    """None unless the one objective is a mean loss: only then is a higher one half way a worse trial."""
+    """The pruner; it prunes nothing unless `prunes`, because only then a high intermediate loss means a bad trial."""
     if whole.tune.pruner == "none" or not prunes(asked):
         return optuna.pruners.NopPruner()
     if whole.tune.pruner == "halving":
@@ -85,15 +94,15 @@ def _pruner(asked: StudyPlan, whole: Experiment) -> optuna.pruners.BasePruner:
 
 
 def prunes(asked: StudyPlan) -> bool:
-    """Whether a study's trials can be pruned by their validation loss."""
-    return len(asked.objectives) == 1 and asked.objectives[0].startswith(("op_final_nll", "op_mean_nll", "mft_nll"))
+    """Whether trials can be pruned by their validation loss: the only objective is a mean loss."""
+    return len(asked.objectives) == 1 and find(asked.objectives[0]).mean_loss
 
 
 class MedianHere(optuna.pruners.BasePruner):
-    """Prunes a trial that is worse than the median of finished ones at the very same step.
+    """Prunes a trial that is worse than the median of finished trials at the very same step.
 
-    Optuna's own median pruner takes a trial's best value so far, which stays that of the first task when the mean over
-    more tasks is higher, so that it would never prune after that.
+    Optuna's own median pruner compares a trial's best value so far. That value stays the loss of the first task once
+    the mean over more tasks is higher, so it would never prune later.
     """
 
     def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
@@ -111,7 +120,16 @@ def optimize(
     asked: StudyPlan, study: optuna.Study, whole: Experiment, logs: Path, seen: Callable[[optuna.Study], None],
     once: bool = False,
 ) -> None:  # fmt: skip
-    """Run trials until as many as asked for are finished, by this process and all that share the study; or one."""
+    """Run trials until `tune.trials` are finished, counted over all processes that share the study.
+
+    Args:
+        asked: plan of the study.
+        study: the Optuna study.
+        whole: the experiment.
+        logs: folder of the trials' log files.
+        seen: called with the study after each trial.
+        once: run one trial and return.
+    """
     logs.mkdir(parents=True, exist_ok=True)
 
     def objective(trial: optuna.Trial) -> list[float]:
@@ -132,13 +150,25 @@ def optimize(
 
 
 class TrialError(Exception):
-    """A trial that ended without values: it failed, the study goes on."""
+    """A trial ended without values: the trial counts as failed and the study continues."""
 
 
 def run_trial(trial: optuna.Trial, asked: StudyPlan, values: dict[str, Any], log: Path, workers: int) -> list[float]:
-    """Run one trial in a process of its own and follow it. Raises TrialPruned, or TrialError with its last words."""
+    """Run one trial in its own process and return its values.
+
+    Args:
+        trial: the Optuna trial.
+        asked: plan of the study.
+        values: values of the searched settings.
+        log: file for the errors of the process.
+        workers: number of trials at a time, which share the CPU cores.
+
+    Raises:
+        TrialPruned: the trial was pruned.
+        TrialError: the trial ended without values; the message is the last line of its log.
+    """
     threads = str(max(1, (os.cpu_count() or 1) // workers))
-    # safe path: a folder `strategies` of the user's, in which the process begins, must not hide ours
+    # safe path: a folder `strategies` in the working directory must not hide the package of that name
     environment = {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONSAFEPATH": "1"}
     spec = {"experiment": asked.experiment(values), "objectives": asked.objectives}
     with (
@@ -154,7 +184,7 @@ def run_trial(trial: optuna.Trial, asked: StudyPlan, values: dict[str, Any], log
         try:
             found = _follow(child.stdout, trial, single=len(asked.objectives) == 1)
         finally:
-            child.terminate()  # pruned or interrupted: its checkpoint and finished nodes stay
+            child.terminate()  # pruned or interrupted: checkpoint and finished nodes stay in the store
     if found is None:
         words = log.read_text(encoding="utf-8").strip().splitlines()
         said = f"trial {trial.number} ended without a value: {words[-1] if words else 'no message'}; see {log}"
@@ -163,12 +193,18 @@ def run_trial(trial: optuna.Trial, asked: StudyPlan, values: dict[str, Any], log
     return found
 
 
+def _messages(lines: Iterable[str], trial: optuna.Trial) -> Iterator[dict[str, Any]]:
+    """The messages of a trial's process. Raises TrialError where the process refuses its experiment."""
+    try:
+        yield from child_process.messages(lines)
+    except UserError as error:
+        trial.set_user_attr("error", str(error))
+        raise TrialError(str(error)) from error
+
+
 def _follow(lines: Iterable[str], trial: optuna.Trial, single: bool) -> list[float] | None:
-    for line in lines:
-        said = json.loads(line)
-        if "error" in said:
-            trial.set_user_attr("error", said["error"])
-            raise TrialError(said["error"])
+    """Read the lines of a trial's process and report them to Optuna; the values, or None if it ended without."""
+    for said in _messages(lines, trial):
         for key in ("asked", "executed"):
             if key in said:
                 trial.set_user_attr(key, said[key])
@@ -185,17 +221,31 @@ def follow(
     asked: StudyPlan, study: optuna.Study, whole: Experiment, logs: Path, seen: Callable[[optuna.Study], None],
     tries: Sequence[Mapping[str, Any]], enough: Callable[[float], bool],
 ) -> optuna.trial.FrozenTrial:  # fmt: skip
-    """Run trials with these values in turn until one is good enough, and return it, or the last.
+    """Run trials with given values, one after another, until one is good enough.
 
-    Those that the study has already are not run again. The best of all where the last one has no value; UserError where
-    none has.
+    Values that the study has already tried are not run again.
+
+    Args:
+        asked: plan of the study.
+        study: the Optuna study.
+        whole: the experiment.
+        logs: folder of the trials' log files.
+        seen: called with the study after each trial.
+        tries: values of each trial.
+        enough: whether the first objective's value is good enough.
+
+    Returns:
+        The first trial that is good enough, otherwise the last one; the best one if the last has no value.
+
+    Raises:
+        UserError: no trial has a value.
     """
     alone = replace(whole, tune=replace(whole.tune, workers=1))
     for values in tries:
         found = _tried(asked, study, alone, logs, seen, values)
         if found.values and enough(found.values[0]):
             return found
-    return found if found.values else choose(study)  # which says what went wrong where nothing has a value
+    return found if found.values else choose(study)  # raises with the trial's error if no trial has a value
 
 
 def _tried(
@@ -203,17 +253,17 @@ def _tried(
     values: Mapping[str, Any],
 ) -> optuna.trial.FrozenTrial:  # fmt: skip
     """The trial with these values, which is run if the study has none."""
-    for _ in range(LEFT):  # trials that an interrupted search left may have to be run before
+    for _ in range(LEFT):  # an interrupted search may have left queued trials, which are run first
         if found := _with(study, values):
             return found
         if not _waits(study, values):
             study.enqueue_trial(dict(values))
         optimize(asked, study, whole, logs, seen, once=True)
-    raise UserError(f"tune: {study.study_name!r} does not take {dict(values)}; look at its trials by optuna-dashboard")
+    raise UserError(f"tune: {study.study_name!r} did not run {dict(values)}; inspect its trials with optuna-dashboard")
 
 
 def _with(study: optuna.Study, values: Mapping[str, Any]) -> optuna.trial.FrozenTrial | None:
-    """The trial that ended with these values: well, or else by an error of its own; an interruption is no end."""
+    """The finished trial with these values; a trial that was interrupted, not failed, does not count as finished."""
     trials = [t for t in study.get_trials(deepcopy=False, states=FINISHED) if t.params == values]
     ended = [t for t in trials if t.values or "error" in t.user_attrs]
     return max(ended, key=lambda trial: trial.values is not None, default=None)
@@ -226,9 +276,10 @@ def _waits(study: optuna.Study, values: Mapping[str, Any]) -> bool:
 
 
 def choose(study: optuna.Study) -> optuna.trial.FrozenTrial:
-    """The best trial; of a Pareto front the one nearest to its ideal corner, objectives scaled to the front.
+    """The best trial. On a Pareto front: the trial nearest to the ideal corner, each objective scaled to the front.
 
-    Raises UserError where no trial has finished.
+    Raises:
+        UserError: no trial has a value.
     """
     front = study.best_trials
     if not front:
@@ -243,7 +294,14 @@ def choose(study: optuna.Study) -> optuna.trial.FrozenTrial:
 
 @dataclass(frozen=True)
 class Done:
-    """A study that has its trials, what was chosen, and where its database is."""
+    """A finished study.
+
+    Args:
+        plan: plan of the study.
+        study: the Optuna study.
+        chosen: the chosen trial.
+        url: URL of the database, without password.
+    """
 
     plan: StudyPlan
     study: optuna.Study
@@ -252,7 +310,7 @@ class Done:
 
 
 def counts(done: Done) -> dict[str, int]:
-    """Trials by how they ended, and train nodes that they asked for and executed."""
+    """Number of trials by their end, and of train nodes that the trials asked for and executed."""
     trials = done.study.get_trials(deepcopy=False)
     states = {"complete": FINISHED[0], "pruned": FINISHED[1], "failed": FINISHED[2]}
     found = {name: sum(trial.state == state for trial in trials) for name, state in states.items()}

@@ -1,4 +1,4 @@
-"""Where studies are kept: Optuna's database, by default SQLite in the store, with a lock that SQLite lacks."""
+"""Database of studies: Optuna's, by default SQLite in the store, with a lock that SQLite lacks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ from sqlalchemy import make_url
 from cl.errors import UserError
 
 HEARTBEAT, GRACE = 5, 20
-"""Seconds between signs of life of a trial, and without one until another process takes it up again."""
+"""Seconds between heartbeats of a trial, and seconds without one after which another process repeats the trial."""
 
 
 class Storage(optuna.storages.RDBStorage):
-    """Optuna's, where one waiting trial is taken up by one worker.
+    """Optuna's database storage, in which each waiting trial is started by one worker only.
 
-    Optuna reads that a trial waits and then says that it runs, which is safe where rows can be locked. SQLite has no
-    such lock: of 30 waiting trials four threads took up some twice, and the second to finish raised an error.
+    Optuna reads that a trial waits and then writes that it runs, which is safe if the database can lock rows. SQLite
+    cannot: of 30 waiting trials four threads started some twice, and the second to finish raised an error.
+
+    Args:
+        url: URL of SQLAlchemy.
+        lock: lock file, shared by all processes that use the database.
+        settings: settings of Optuna's RDBStorage.
     """
 
     def __init__(self, url: str, lock: Path, **settings: Any) -> None:
@@ -32,15 +37,20 @@ class Storage(optuna.storages.RDBStorage):
         super().__init__(url, **settings)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """As Optuna has it, one at a time among all that share the lock's file."""
+        """Set a trial's state as Optuna does, one process at a time."""
         with FileLock(self.lock):
             return super().set_trial_state_values(trial_id, state, values)
 
 
 def opened(url: str | None, scratch: Path) -> Storage:
-    """The database, made where it is new. Raises UserError where it cannot be opened.
+    """The database, created if it is new.
 
-    url: of SQLAlchemy; None: SQLite in `scratch`. `postgresql://` is read with the driver that `cl[postgres]` installs.
+    Args:
+        url: URL of SQLAlchemy; None for SQLite in `scratch`. For `postgresql://` the driver is that of `cl[postgres]`.
+        scratch: folder of the default database and of the lock file.
+
+    Raises:
+        UserError: the database cannot be opened.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     url = url or f"sqlite:///{scratch.resolve()}/optuna.db"
@@ -60,7 +70,7 @@ def opened(url: str | None, scratch: Path) -> Storage:
 
 @contextlib.contextmanager
 def experimental() -> Iterator[None]:
-    """Use what Optuna calls experimental for years and has no other way for."""
+    """Silence Optuna's warnings about features that have long been experimental and have no alternative."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield

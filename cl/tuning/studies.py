@@ -1,8 +1,8 @@
-"""Which studies an experiment asks for: by strategy, and by what a protocol lets it look at.
+"""Plan the studies of an experiment: one per strategy and per stream that the protocol may use.
 
-`first_k`: the first tasks of an order; `two_stream`: another scenario; `oracle`: the whole stream that is scored, which
-is cheating. A study's name carries a hash of all that a trial depends on, so that another question never goes on with
-an old study.
+Protocols: `first_k` uses the first tasks of an order; `two_stream` another scenario; `oracle` the whole stream that is
+scored, which is cheating. A study's name holds a hash of everything that a trial depends on, so that a changed
+experiment never continues an old study.
 """
 
 from __future__ import annotations
@@ -27,15 +27,21 @@ from cl.tasks import scenario
 from cl.tasks.scenario import Scenario
 
 SEARCHED = ("train", "strategy", "strategies")
-"""What a search may change: how a model learns, and nothing of what it is measured by."""
+"""Settings that a search may change: how a model learns, and nothing that it is measured by."""
 
 
 @dataclass(frozen=True)
 class StudyPlan:
     """One study.
 
-    orders: those it chooses for; raw: the experiment of a trial but for the values of `space`; keys: of the nodes of
-    the trial with the file's own values.
+    Args:
+        label: label of the strategy.
+        tasks: tasks that a trial learns.
+        orders: task orders that the study chooses values for.
+        objectives: metrics to optimize.
+        space: range of each searched setting.
+        raw: the experiment of a trial, without the values of `space`.
+        keys: node keys of the trial with the values written in the experiment.
     """
 
     label: str
@@ -48,17 +54,17 @@ class StudyPlan:
 
     @property
     def name(self) -> str:
-        """For people, with a hash of all that a trial depends on: through the keys of its nodes data and code too."""
+        """Readable name with a hash of all that a trial depends on; the node keys cover data and code."""
         asked = [self.raw, self.objectives, {key: repr(found) for key, found in self.space.items()}, self.keys]
         return f"{self.raw['name']}: {self.label} on {' > '.join(self.tasks)} #{digest(asked)[:6]}"
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
-        """Of the objectives, as Optuna has them."""
+        """Direction of each objective, in Optuna's words."""
         return ["minimize" if better(key) == "lower" else "maximize" for key in self.objectives]
 
     def experiment(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The experiment of a trial as plain data."""
+        """The experiment of a trial with these values, as plain data."""
         raw = copy.deepcopy(self.raw)
         for key, value in values.items():
             nested.put(raw, key, value)
@@ -66,7 +72,15 @@ class StudyPlan:
 
 
 def plan(raw: dict[str, Any], ranges: Mapping[str, Range]) -> tuple[Experiment, list[StudyPlan]]:
-    """The studies that an experiment asks for. Raises UserError for what cannot be tuned."""
+    """The experiment and its studies.
+
+    Args:
+        raw: the experiment as plain data, without ranges.
+        ranges: the ranges to search, by dotted setting.
+
+    Raises:
+        UserError: the experiment cannot be tuned.
+    """
     whole, labels = checked(raw, ranges)
     studies: dict[str, StudyPlan] = {}
     for label in labels:
@@ -78,14 +92,14 @@ def plan(raw: dict[str, Any], ranges: Mapping[str, Range]) -> tuple[Experiment, 
 
 
 def checked(raw: dict[str, Any], ranges: Mapping[str, Range]) -> tuple[Experiment, list[str]]:
-    """The experiment and the labels that are tuned. Raises UserError for what cannot be."""
+    """The experiment and the labels to tune; arguments and errors as in `plan`."""
     whole = loading.parse(raw)
     if not ranges:
         raise UserError("tune: nothing to search; write a range in place of a value, such as lr: {value: 1.0e-3, "
                         "low: 1.0e-4, high: 1.0e-2, log: true}")  # fmt: skip
     if whole.launcher != "local":
-        raise UserError(f"launcher: {whole.launcher} is not for trials: they are processes of this machine, as many as "
-                        "tune.workers; more machines share a study by tune.storage")  # fmt: skip
+        raise UserError(f"launcher: {whole.launcher} is not for trials, which are tune.workers processes of this "
+                        "machine; to use more machines, share a study by tune.storage")  # fmt: skip
     labels = whole.tune.strategies or list(whole.strategies)
     if wrong := [label for label in labels if label not in whole.strategies]:
         raise UserError(f"tune.strategies: {wrong[0]!r} is none of {', '.join(whole.strategies)}")
@@ -100,7 +114,7 @@ def checked(raw: dict[str, Any], ranges: Mapping[str, Range]) -> tuple[Experimen
 
 
 def _streams(whole: Experiment) -> list[tuple[list[str], str]]:
-    """Tasks that may be looked at, and the order that values are chosen for by them."""
+    """The tasks that a study may use, and the order that it chooses values for (`*`: every order)."""
     tune, defined, known = whole.tune, scenario.load(whole.scenario), len(whole.model.knows)
     if tune.protocol == "two_stream":
         other = scenario.load(str(tune.scenario))
@@ -114,38 +128,42 @@ def _streams(whole: Experiment) -> list[tuple[list[str], str]]:
 
 
 def _check_apart(defined: Scenario, other: Scenario) -> None:
-    """Raises UserError where a task of the other stream reads a source that a set of this one reads, however cut."""
+    """Raise UserError if a task of the other stream reads a source of this one, whatever rows it takes."""
     sets = {**defined.tasks, **defined.retain, **defined.general}
     own = {part.source.fingerprint() for task in sets.values() for part in task.sources}
     for name, task in other.tasks.items():
         if name in sets or own & {part.source.fingerprint() for part in task.sources}:
             raise UserError(
-                f"tune.scenario: {name!r} reads what a set of {defined.name} reads; take a stream of others"
+                f"tune.scenario: {name!r} reads a source that a set of {defined.name} reads; "
+                "use a scenario of other sources"
             )
 
 
 def trial_of(whole: Experiment, raw: dict[str, Any], label: str, tasks: list[str]) -> dict[str, Any]:
-    """The experiment of a trial that learns these tasks with one strategy, on validation data, but for its values."""
+    """The experiment of a trial without its searched values, as plain data.
+
+    The trial learns `tasks` with the strategy `label` and is measured on validation data only.
+    """
     tune = whole.tune
     methods = _methods(whole, label)
     own = copy.deepcopy(raw)
-    for key in ("tune", "compare", "order", "tuned", "question", "output", "launcher", "cluster"):
+    for key in ("tune", "compare", "order", "probes", "tuned", "question", "output", "launcher", "cluster"):
         own.pop(key, None)
     own |= {"strategies": {label: raw["strategies"][label]}, "seeds": [tune.seed], "tracking": {"uri": "none"}}
     own["strategy"] = {name: settings for name, settings in (raw.get("strategy") or {}).items() if name in methods}
-    own["evaluation"] = {**(raw.get("evaluation") or {}), "split": "validation", "probing": False}
+    own["evaluation"] = {**(raw.get("evaluation") or {}), "split": "validation"}
     if tune.protocol == "two_stream":
         own |= {"scenario": tune.scenario, "orders": None}
         budgets = {"tokens": tune.tokens, "examples": tune.examples}
         own |= {key: amount for key, amount in budgets.items() if amount is not None}
     else:
-        rest = [task for task in scenario.load(whole.scenario).tasks if task not in tasks]  # which nobody looks at
+        rest = [task for task in scenario.load(whole.scenario).tasks if task not in tasks]  # never read
         own |= {"orders": [tasks + rest], "upto": len(tasks)}
     return own
 
 
 def applying(whole: Experiment, ranges: Mapping[str, Range], label: str) -> dict[str, Range]:
-    """The ranges that a strategy has. Raises UserError where it has none."""
+    """The ranges of settings that a strategy has. Raises UserError if the strategy has none of them."""
     methods = _methods(whole, label)
     space = {key: found for key, found in ranges.items() if _applies(key, label, methods)}
     if not space:
@@ -154,7 +172,7 @@ def applying(whole: Experiment, ranges: Mapping[str, Range], label: str) -> dict
 
 
 def scored(whole: Experiment) -> bool:
-    """Whether what is looked at is scored by answers."""
+    """Whether the tasks of a trial are scored by answers."""
     kinds = {task.kind for task in scenario.load(whole.tune.scenario or whole.scenario).tasks.values()}
     return kinds == {"instruction"} and whole.evaluation.items > 0
 
@@ -165,12 +183,14 @@ def parts(whole: Experiment, label: str) -> list[Part]:
 
 
 def _methods(whole: Experiment, label: str) -> set[str]:
+    """Names of the methods of a strategy."""
     return {part.name for part in parts(whole, label)}
 
 
 def _study(
     whole: Experiment, raw: dict[str, Any], ranges: Mapping[str, Range], label: str, tasks: list[str], order: str
 ) -> StudyPlan:
+    """The study of one strategy on some tasks. Raises UserError for a range that changes nothing on these tasks."""
     own, space = trial_of(whole, raw, label, tasks), applying(whole, ranges, label)
     objectives = whole.tune.objectives or ["op_final" if scored(whole) else "op_final_nll"]
     _check_objectives(objectives, len(tasks), len(whole.model.knows), scored(whole))
@@ -185,12 +205,13 @@ def _study(
 
 
 def key_of(raw: dict[str, Any]) -> str:
-    """Identity of a trial's run: the keys of all that it computes."""
+    """Key of a trial's run: the hash of all nodes that it needs."""
     (run,) = planner.build(loading.parse(raw)).runs
     return run.key
 
 
 def _applies(key: str, label: str, methods: set[str]) -> bool:
+    """Whether a dotted setting belongs to a strategy."""
     group, _, rest = key.partition(".")
     if group == "strategies":
         return rest.startswith(f"{label}.")
@@ -198,8 +219,8 @@ def _applies(key: str, label: str, methods: set[str]) -> bool:
 
 
 def _check_objectives(keys: list[str], tasks: int, known: int, scored: bool) -> None:
-    """Raises UserError for a metric that no trial can have."""
-    having = continual.defined(tasks, 0, known, scored)
+    """Raise UserError for a metric that no trial can have."""
+    having = continual.defined(tasks, 0, known, scored, keys)
     for key in keys:
         if key not in having:
             raise UserError(f"tune.objectives: {key!r} is unknown; there are {', '.join(sorted(having))}")
@@ -208,12 +229,12 @@ def _check_objectives(keys: list[str], tasks: int, known: int, scored: bool) -> 
 
 
 def _for_both(a: StudyPlan, b: StudyPlan) -> StudyPlan:
-    """Orders that begin alike are one study."""
+    """One study for two orders that begin with the same tasks."""
     return replace(a, orders=[*a.orders, *b.orders])
 
 
 def tuned(whole: Experiment, chosen: Iterable[tuple[StudyPlan, Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `tuned.yaml` holds: see `cl.config.tune.Tuned`."""
+    """The content of `tuned.yaml`, see `cl.config.tune.Tuned`."""
     tune, chosen = whole.tune, list(chosen)
     looked = {
         "first_k": f"the first {tune.first} task(s) of each order, which count in no comparison",

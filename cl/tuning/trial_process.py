@@ -1,16 +1,19 @@
 """One trial in its own process: `python -m cl.tuning.trial_process` reads an experiment and reports line by line.
 
-In: {"experiment": plain data, "objectives": keys}. Out, one JSON object a line: {"step", "value"} while it trains,
-{"asked", "executed"} train nodes, and {"values"} at the end, or {"error"}. The value of a step is the mean validation
-loss of the tasks so far, in nats per token, negative where objectives are better high; rows of R are measured on
-validation data (`evaluation.split`), so nothing of a test split or a retain set is there to be looked at.
+Standard input: {"experiment": plain data, "objectives": keys}. Standard output, one JSON object a line:
+
+* {"step", "value"} while it trains. The value is the mean validation loss of the tasks so far in nats per token,
+  negated if the first objective is better high.
+* {"asked", "executed"}: numbers of train nodes.
+* {"values"} of the objectives at the end, or {"error"}.
+
+Rows of R are measured on validation data (`evaluation.split`), so no value depends on a test split or a retain set.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping
@@ -18,49 +21,63 @@ from typing import Any
 
 from cl.config import loading
 from cl.errors import UserError
-from cl.execution import collect, runner
+from cl.execution import child_process, collect, runner
 from cl.execution.store import Store
 from cl.graph import planner
 from cl.graph.node import Node
 from cl.graph.run_plan import RunPlan, StagePlan
+from cl.graph.specs import TrainSpec
 from cl.metrics.records import Cell, Point
 from cl.metrics.run_metrics import better, named
 
 STAGE, LOOKS = 1000, 10
-"""Steps of a stage as the pruner counts them, and places inside one: trials can be compared at the same places only."""
+"""Steps per stage as the pruner counts them, and reports inside a stage; trials are compared at these steps only."""
 Say = Callable[[dict[str, Any]], None]
 
 
 class Follower:
-    """Says what happens inside a stage, and counts what is executed."""
+    """Listener that reports the training points of a node and counts executed nodes.
+
+    Args:
+        report: called with each point.
+    """
 
     def __init__(self, report: Callable[[Node, Point], None]) -> None:
         self.report = report
         self.executed: list[str] = []
 
     def waiting(self, node: Node) -> None:
-        """Nothing to say: another trial computes it."""
+        """Report nothing: another trial computes the node."""
 
     def found(self, node: Node) -> None:
-        """Nothing to say."""
+        """Report nothing."""
 
     def started(self, node: Node) -> None:
-        """Nothing to say."""
+        """Report nothing."""
 
     def progress(self, node: Node, done: int, total: int) -> None:
-        """Nothing to say: points are enough."""
+        """Report nothing: points are enough."""
 
     def point(self, node: Node, point: Point) -> None:
-        """A look inside a stage."""
+        """Report a point inside a stage."""
         self.report(node, point)
 
     def finished(self, node: Node, seconds: float) -> None:
-        """Count it."""
+        """Count the node."""
         self.executed.append(node.key)
 
 
 def run(raw: Mapping[str, Any], objectives: list[str], say: Say) -> None:
-    """Execute a trial. Raises UserError for an objective without a value."""
+    """Execute a trial.
+
+    Args:
+        raw: the experiment as plain data.
+        objectives: keys of the metrics to report.
+        say: writes one line.
+
+    Raises:
+        UserError: an objective has no value.
+    """
     planned = planner.build(loading.parse(dict(raw)))
     (run,) = planned.runs
     store = Store(planned.experiment.store)
@@ -75,7 +92,7 @@ def run(raw: Mapping[str, Any], objectives: list[str], say: Say) -> None:
         say({"executed": len(trained & set(executed))})
     follower = Follower(lambda node, point: None)
     runner.run(runner.pending(run.rows.values(), store), store, follower)
-    found = named(collect.run_result(run, store, set(executed)))
+    found = named(collect.run_result(run, store, set(executed)), keys=objectives)
     missing = [key for key in objectives if key not in found or math.isnan(found[key].value)]
     if missing:
         reason = found[missing[0]].reason if missing[0] in found else "the tasks have no such scores"
@@ -84,9 +101,10 @@ def run(raw: Mapping[str, Any], objectives: list[str], say: Say) -> None:
 
 
 def _stage(run: RunPlan, place: int, plan: StagePlan, store: Store, say: Callable[[int, float], None]) -> list[str]:
-    """Train a stage and measure its row, looks and row told alike whether they are computed or found."""
+    """Train a stage and measure its row; report the same points and row whether they are computed or found."""
     node, tasks = plan.node, run.order[: plan.stage.row or plan.stage.t]
-    steps, places = node.spec["last"] - node.spec["first"], set[int]()
+    assert isinstance(node.spec, TrainSpec)
+    steps, places = node.spec.last - node.spec.first, set[int]()
 
     def report(of: Node, point: Point) -> None:
         losses = [point.scores[name] for name in tasks if name in point.scores]
@@ -109,14 +127,8 @@ def _stage(run: RunPlan, place: int, plan: StagePlan, store: Store, say: Callabl
 
 
 def main() -> int:
-    """Run the trial that stands on standard input; the exit code is 2 after bad input."""
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print goes to the log
-
-    def say(line: dict[str, Any]) -> None:
-        print(json.dumps(line), file=out, flush=True)
-
-    spec = json.load(sys.stdin)
+    """Run the trial described on standard input; exit code 2 for bad input."""
+    say, spec = child_process.reporter(), json.load(sys.stdin)
     try:
         run(spec["experiment"], spec["objectives"], say)
     except UserError as error:

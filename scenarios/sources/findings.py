@@ -44,10 +44,6 @@ class Findings:
         """The corpus's, and the settings."""
         return f"{self.corpus.fingerprint()} {self.form} {self.terms} {self.seed}"
 
-    def modules(self) -> tuple[str, ...]:
-        """Modules whose code decides the findings as well."""
-        return ("scenarios.sources.packaged", "scenarios.sources.readers")
-
     def _findings(self) -> list[tuple[str, str]]:
         entries = (entry.split("\n", 1) for text in self.corpus.documents() for entry in text.split("\n\n"))
         found = [(name.strip(), rest[0].strip()) for name, *rest in entries if rest and rest[0].strip()]

@@ -48,9 +48,9 @@ class Preferences:
         """The source's, and what is done with it."""
         return json.dumps([type(self.of).__qualname__, self.of.fingerprint(), self.rejected])
 
-    def modules(self) -> tuple[str, ...]:
-        """Module of the source, whose code decides the examples as well."""
-        return (type(self.of).__module__,)
+    def code(self) -> tuple[str, ...]:
+        """`module:Class` of the wrapped source, whose code decides the examples as well."""
+        return (f"{type(self.of).__module__}:{type(self.of).__qualname__}",)
 
     def _worse(self, example: Example, place: int, found: list[Example]) -> str:
         digest = hashlib.blake2b(example.question.encode(), digest_size=8).digest()

@@ -1,25 +1,26 @@
 """O-LoRA: learn each task in a subspace orthogonal to those of the earlier adapters.
 
-Wang et al. 2023, arXiv 2310.14152, and its code, `cmnfriend/O-LoRA`. With A_i [r, in] of each earlier task, frozen,
-and A_t of the new one, per module:
+Wang et al. 2023, arXiv 2310.14152, and its code, `cmnfriend/O-LoRA`. With the frozen A_i [r, in] of each earlier task
+and the A_t of the new task, per module:
 
     L = task loss + orthogonality * sum over modules and i < t of  sum |A_i @ A_t^T|
                   + decay * sum over modules of  ||A_t||_2 + ||B_t||_2
 
-The paper writes squared norms; the code takes the plain sum of absolute values, which is what the published
-coefficients belong to, and what is the default here.
+The paper writes squared norms. The code takes the plain sum of absolute values; the published coefficients belong to
+this form, and it is the default here.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-import torch
-from torch import Tensor
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from cl.errors import UserError
-from cl.methods.method import Method, Step
-from cl.models import adapters
+from cl.methods.method import Method, Step, Trains
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def overlap(old_NrD: Tensor, new_NrD: Tensor, form: Literal["code", "paper"] = "code") -> Tensor:
@@ -28,34 +29,57 @@ def overlap(old_NrD: Tensor, new_NrD: Tensor, form: Literal["code", "paper"] = "
     return product.abs().sum() if form == "code" else product.square().sum()
 
 
-class OLora(Method):
-    """Penalise the overlap of the new adapter's A with the earlier ones', once per optimizer step.
+@dataclass(eq=False)
+class OLora(Trains):
+    """Penalise the overlap of the new adapter's A with those of the earlier adapters, once per optimizer step.
 
-    orthogonality: coefficient (the authors' lambda_1: 0.5 in the short orders, up to 5 in the long ones; a raw sum, so
-    it grows with rank, tasks and modules and must be tuned anew); decay: of the new factors' norms (lambda_2); form:
-    `code` or `paper`. Needs `lora` with life `stack`, whose older adapters stay frozen and summed.
-    Public code that this avoids: a Python loop over all pairs of parameters with a synchronising `.item()` each;
-    modules of one width are one product here. Known trap: shrinking A_t is a trivial minimum; look at the logged ratio.
-    Keeps between tasks: nothing beside the adapters themselves.
+    Args:
+        orthogonality: coefficient of the overlap, the authors' lambda_1: 0.5 in the short orders, up to 5 in the long.
+        decay: coefficient of the norms of the new factors, the authors' lambda_2.
+        form: of the overlap: absolute values (`code`) or squares (`paper`).
+
+    The overlap is a raw sum, so it grows with rank, tasks and modules, and `orthogonality` must be tuned anew. Needs
+    `lora` with life `stack`, whose older adapters stay frozen and summed.
+
+    Public code that this avoids: a Python loop over all pairs of parameters, with a synchronising `.item()` each. Here
+    the modules of one width are one product.
+    Known trap: shrinking A_t is a trivial minimum; look at the logged ratio.
+
+    Keeps between tasks: nothing beside the adapters.
     """
 
-    def __init__(self, orthogonality: float = 0.5, decay: float = 0.0, form: Literal["code", "paper"] = "code") -> None:
-        super().__init__()
-        if orthogonality < 0 or decay < 0:
-            raise UserError(f"orthogonality {orthogonality} and decay {decay} must be at least 0")
-        self.orthogonality, self.decay, self.form = orthogonality, decay, form
+    orthogonality: float = 0.5
+    decay: float = 0.0
+    form: Literal["code", "paper"] = "code"
+
+    new: dict[str, tuple[Any, Any, float]] = field(init=False, repr=False, default_factory=dict)
+    """Factors A, B and the scale of the new adapter, by module."""
+    pairs: list[tuple[Tensor, list[str]]] = field(init=False, repr=False, default_factory=list)
+    """The earlier A of all modules of one width [N, r_old, D], and the names of these modules."""
+
+    def __post_init__(self) -> None:
+        if self.orthogonality < 0 or self.decay < 0:
+            raise UserError(f"orthogonality {self.orthogonality} and decay {self.decay} must be at least 0")
 
     def active(self, t: int) -> bool:
-        """Not at t = 1, where there is no earlier adapter, unless norms decay; not with coefficients of 0."""
+        """Act if norms decay, and from t = 2 on if overlap is penalised: at t = 1 there is no earlier adapter."""
         return (t > 1 and self.orthogonality > 0) or self.decay > 0
 
-    def warnings(self) -> list[str]:
-        """Settings under which nothing is penalised."""
+    def validate(self, others: Sequence[Method]) -> list[str]:
+        """Warn about coefficients under which nothing is penalised."""
         off = not (self.orthogonality or self.decay)
         return ["orthogonality 0 and decay 0 are equivalent to incremental LoRA"] if off else []
 
     def prepare(self, model: Any, t: int) -> Any:
-        """Pair the new adapter's A with the earlier ones'. Raises UserError where these are not there."""
+        """Pair the A of the new adapter with those of the earlier ones.
+
+        Raises:
+            UserError: if there is no fresh adapter beside the earlier ones.
+        """
+        import torch
+
+        from cl.models import adapters
+
         old = [adapters.low_rank(model, name) for name in adapters.names(model, "frozen")]
         self.new = adapters.low_rank(model, f"t{t}")
         if not self.new or adapters.names(model, "merged") or adapters.names(model, "kept"):
@@ -70,7 +94,9 @@ class OLora(Method):
         return model
 
     def step_terms(self, at: Step) -> dict[str, Tensor]:
-        """The weighted terms, each under its own name."""
+        """Return the weighted terms, each under its own name."""
+        import torch
+
         terms: dict[str, Tensor] = {}
         if self.pairs and self.orthogonality:
             parts = [

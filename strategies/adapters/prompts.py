@@ -1,50 +1,59 @@
-"""Prompt tuning: leave the model as it is, and learn for each task a few embeddings that it reads before the question.
+"""Prompt tuning: keep the model frozen, and learn for each task a few embeddings that precede the question.
 
-Lester et al. 2021, arXiv 2104.08691, section 2, as peft has it. With the embedded input X [T, D] and P_t [tokens, D]:
+Lester et al. 2021, arXiv 2104.08691, section 2, in peft's implementation. With the embedded input X [T, D] and
+P_t [tokens, D]:
 
     loss of task t = cross-entropy of the frozen model on [P_t; X],   trained: P_t alone
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from cl.errors import UserError
-from cl.methods.method import Method
-from cl.models import adapters
+from cl.methods.method import Trains
 
 
-class Prompts(Method):
-    """Train a prompt per task and test each task with its own, so nothing is forgotten and nothing is passed on.
+@dataclass(eq=False)
+class Prompts(Trains):
+    """Train a prompt per task and test each task with its own prompt.
 
-    tokens: length of a prompt; rate: factor on the learning rate of its embeddings, which need a far larger one than
-    weights (0.3 in the paper's and Progressive Prompts' code; 100 is our choice for a train.lr of some 1e-3).
+    Args:
+        tokens: length of a prompt.
+        rate: factor on the learning rate of the prompt. 100 is our choice for a train.lr of about 1e-3.
+
+    Nothing is forgotten, and no knowledge is transferred. The embeddings of a prompt need a far larger learning rate
+    than weights: 0.3 in the paper's and Progressive Prompts' code.
     A prompt starts as embeddings of random tokens of the whole vocabulary under the node's seed (peft's SAMPLE_VOCAB;
-    the paper takes them from the 5,000 most common ones). train.weight_decay acts on it as on any matrix.
-    This is not Progressive Prompts (arXiv 2301.12314), where the earlier prompts are read as well; like there, the task
-    of a question must be known at test, and data without a prompt get the base model. Packed text is read as if each
-    document stood alone behind the prompt.
+    the paper takes them from the 5,000 most common tokens). train.weight_decay acts on it as on any matrix.
+    As in Progressive Prompts (arXiv 2301.12314), the task of a question must be known at test; data without a prompt
+    are answered by the base model. Unlike there, the prompts of earlier tasks are not read. In packed text each
+    document is read as if it stood alone behind the prompt.
+
     Public code that this avoids: peft's own `generate` puts the prompt before the padding, and so away from a short
-    question; here it stands right before it, as in training, and an answer does not depend on its batch.
+    question. Here the prompt stands directly before the question, as in training, and an answer does not depend on its
+    batch.
+
     Keeps between tasks: tokens * D numbers per task; each prompt opens with plain `PeftModel.from_pretrained`.
     """
 
-    def __init__(self, tokens: int = 20, rate: float = 100.0) -> None:
-        super().__init__()
-        if tokens < 1 or rate <= 0:
-            raise UserError(f"tokens {tokens} must be at least 1, rate {rate} above 0")
-        self.tokens, self.rate = tokens, rate
+    tokens: int = 20
+    rate: float = 100.0
 
-    def stands_on_base(self) -> bool:
-        """Yes: a state holds prompts only."""
-        return True
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or self.rate <= 0:
+            raise UserError(f"tokens {self.tokens} must be at least 1, rate {self.rate} above 0")
 
-    def alone(self) -> bool:
-        """Yes: each task is tested with its own prompt."""
-        return True
+    @property
+    def adapter(self) -> Literal["per_task"]:
+        """States hold prompts, and each task is answered with its own."""
+        return "per_task"
 
     def prepare(self, model: Any, t: int) -> Any:
-        """Put the prompt that stage t trains before the model; a fork goes on with its trunk's."""
+        """Put the prompt that stage t trains before the model; a fork continues with its trunk's prompt."""
+        from cl.models import adapters
+
         if f"t{t}" not in adapters.names(model, "trained"):
             model = adapters.add(adapters.bare(model), f"t{t}", self.config())
         for parameter in model.prompt_encoder.parameters():
@@ -52,7 +61,7 @@ class Prompts(Method):
         return model
 
     def config(self) -> Any:
-        """The settings as peft's PromptTuningConfig."""
+        """Return the settings as peft's PromptTuningConfig."""
         from peft import PromptTuningConfig
 
         return PromptTuningConfig(

@@ -1,4 +1,4 @@
-"""SEQ*: learn a classifier on a frozen language model, and never touch the part of it that earlier tasks learned.
+"""SEQ*: train a classifier on a frozen language model, and freeze the parts of it that earlier tasks learned.
 
 Zheng et al. 2023 ("Learn or Recall?"), arXiv 2312.07887, section 4, and its code,
 `zzz47zzz/codebase-for-incremental-learning-with-llm`. With h the hidden state of a question's last token:
@@ -10,80 +10,103 @@ Zheng et al. 2023 ("Learn or Recall?"), arXiv 2312.07887, section 4, and its cod
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from cl.data.batches import Batch
-from cl.data.sampling import Reading
 from cl.errors import UserError
-from cl.methods.method import Learned, Method, Stage, Step
-from cl.models import adapters, classifier_head
+from cl.methods.method import Learned, Method, PlansStages, Stage, Trains
 
-ROWS = 64  # looked at together for their answers
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl.data.batches import Batch
+    from cl.methods.objective import Objective
+    from cl.models.classifier_head import Answer, Head
+    from cl.models.losses import Outputs
+
+ROWS = 64  # rows whose answers are read at once
 
 
-class SeqStar(Method):
-    """Replace the loss on tokens by the cross-entropy of a classifier, whose classes are the answers in the data.
+class Classifier:
+    """Objective: cross-entropy of the class of each row's answer."""
 
-    warmup: W, in multiples of task 1's own rows (0.2 in the paper: 1 epoch beside 5); extra to the budget. Its stage,
-    t = 0, is what the other methods of the strategy make of it: plain training on tokens.
-    fix_backbone: FixB; fix_old: FixC; cosine: cosines without a temperature, else dot products; preallocate: P, the
-    number of classes of the whole stream: the softmax is over all from the start, those to come as random weights that
-    learn to be wrong; None: over the classes so far. P presumes what a stream does not tell. rate: factor on the
-    learning rate of the classifier (100 in the paper, to the language model's 1e-5). The paper's rival SEQ (Lin) has
-    warmup 0, and fix_backbone, fix_old and cosine off.
-    At test the most likely class of those so far is the answer, whichever task a question is of. `nll` in R stays that
-    of the language model: of a class to come the classifier has no probability.
-    Traps: every distinct answer is a class, so free answers make no sense; what it wins, it wins in the classifier
-    alone, so that a method which does not beat it gains there only. With LoRA it needs life `continue`, so that the
-    adapter of the warm-up acts on, frozen.
+    learns_from: tuple[str, ...] = ("instruction",)
+    rows, name = 1, "seq_star"
+
+    def count(self, batch: Batch) -> int:
+        """Rows."""
+        return len(batch.ids)
+
+    def total(self, model: Any, outputs: Outputs, batch: Batch) -> Tensor:
+        """Summed cross-entropy of the classifier over rows, in nats."""
+        import torch.nn.functional as F
+
+        from cl.models import classifier_head
+
+        head = classifier_head.of(model)
+        assert head is not None, "survey attaches it"
+        logits = head(classifier_head.features(outputs, batch))
+        return F.cross_entropy(logits, head.targets(batch), reduction="sum")
+
+
+@dataclass(eq=False)
+class SeqStar(PlansStages, Trains):
+    """Train a classifier, whose classes are the answers in the data, in place of the loss on tokens.
+
+    Args:
+        warmup: W: length of the warm-up, in multiples of task 1's own rows. The paper's is 0.2: 1 epoch beside 5.
+        fix_backbone: FixB: freeze the language model after the warm-up.
+        fix_old: FixC: freeze the weights of old classes.
+        cosine: cosines without a temperature; otherwise dot products.
+        preallocate: P: number of classes of the whole stream. None: the softmax is over the classes so far.
+        rate: factor on the learning rate of the classifier. The paper's is 100, to 1e-5 of the language model.
+
+    The warm-up is added to the budget. It is a stage of its own, t = 0, in which the other methods of the strategy act:
+    plain training on tokens. With P the softmax is over all classes from the start; classes to come are random weights
+    that learn to be wrong. P presumes knowledge that a stream does not give. The paper's rival SEQ (Lin) has warmup 0,
+    and fix_backbone, fix_old and cosine off.
+    At test the answer is the most likely class of those so far, whichever task a question belongs to. `nll` in R is
+    still the language model's: the classifier has no probability for a class to come.
+
+    Traps: every distinct answer is a class, so free answers make no sense. The gain comes from the classifier alone, so
+    another method that does not beat this one gains in its classifier only. With LoRA it needs life `continue`, so that
+    the adapter of the warm-up stays active, frozen.
     Deviations: the dot products have no bias; the warm-up learns the answer's tokens alone, with an optimizer and a
-    schedule of its own; old rows are frozen as parameters, where the code sets their learning rate to 0; a step's rows
-    pass at once, whatever train.micro_batch. Among which classes the paper predicts under P was not read: here those so
-    far.
-    Keeps between tasks: the classifier, D numbers a class, in the state.
+    schedule of its own; old rows are frozen as parameters, where the code sets their learning rate to 0. Among which
+    classes the paper predicts under P was not read: here among the classes so far.
+
+    Keeps between tasks: the classifier, D numbers per class, in the state.
     """
 
-    def __init__(
-        self,
-        warmup: float = 1.0,
-        fix_backbone: bool = True,
-        fix_old: bool = True,
-        cosine: bool = True,
-        preallocate: int | None = None,
-        rate: float = 1.0,
-    ) -> None:
-        super().__init__()
-        if warmup < 0 or rate <= 0 or (preallocate is not None and preallocate < 1):
-            wrong = f"warmup {warmup} must be at least 0, rate {rate} above 0"
-            raise UserError(f"{wrong}, preallocate {preallocate} a number of classes or left out")
-        self.warmup, self.fix_backbone, self.fix_old, self.cosine = warmup, fix_backbone, fix_old, cosine
-        self.preallocate, self.rate = preallocate, rate
+    warmup: float = 1.0
+    fix_backbone: bool = True
+    fix_old: bool = True
+    cosine: bool = True
+    preallocate: int | None = None
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0 or self.rate <= 0 or (self.preallocate is not None and self.preallocate < 1):
+            wrong = f"warmup {self.warmup} must be at least 0, rate {self.rate} above 0"
+            raise UserError(f"{wrong}, preallocate {self.preallocate} a number of classes or left out")
 
     def active(self, t: int) -> bool:
-        """In every task, but not in the warm-up before them."""
+        """Act in every task, but not in the warm-up before them."""
         return t > 0
 
-    def inert(self, t: int) -> tuple[str, ...]:
+    def inactive_settings(self, t: int) -> tuple[str, ...]:
         """The warm-up is a stage of its own; in the first task no class is old."""
         return ("warmup", "fix_old") if t == 1 else ("warmup",)
 
-    def check(self, others: Sequence[Method]) -> None:
-        """Not beside a method that keeps the optimizer's state: what is trained is another in each stage."""
-        if any(other.keep_optimizer() for other in others):
+    def validate(self, others: Sequence[Method]) -> list[str]:
+        """Refuse a carried optimizer state, since each stage trains other parameters; warn about `preallocate`."""
+        if any(isinstance(other, PlansStages) and other.carries_optimizer() for other in others):
             raise UserError("each stage trains other parameters; take optimizer_state: keep out")
-
-    def warnings(self) -> list[str]:
-        """P tells the method what a stream does not."""
         return [] if self.preallocate is None else ["preallocate presumes how many classes the stream will have"]
 
     def stages(self, stages: list[Stage]) -> list[Stage]:
-        """Put the warm-up before the stream: what starts from the base model starts from its end."""
+        """Put the warm-up before the stream: stages that would start from the base model start from its end."""
         if not self.warmup:
             return stages
         first = stages[0]
@@ -91,14 +114,24 @@ class SeqStar(Method):
         warm = replace(first, name=name, t=0, total=total, parent=None, row=None, start=0.0, stop=1.0)
         return [warm, *(replace(s, parent=0 if s.parent is None else s.parent + 1) for s in stages)]
 
+    def objective(self) -> Objective:
+        """Minimise the cross-entropy of the classifier."""
+        return Classifier()
+
     def prepare(self, model: Any, t: int) -> Any:
-        """Freeze what is frozen: the only chance where a stage goes on inside its parent's."""
+        """Freeze parameters: needed here for a stage that continues its parent's, where `survey` is not called."""
         self._hold(model, t)
         return model
 
     def survey(self, ahead: Learned) -> None:
-        """Give the stage's classes their rows. Raises UserError for text, for more than P, for nothing to learn."""
-        found: set[classifier_head.Answer] = set()
+        """Give the classes of the stage their rows of the classifier.
+
+        Raises:
+            UserError: for text, for more classes than `preallocate`, and if nothing could be learned.
+        """
+        from cl.models import adapters, classifier_head
+
+        found: set[Answer] = set()
         for batch in ahead.batches(ROWS):
             if batch.targets is None:
                 raise UserError(f"seq_star: {' and '.join(ahead.tasks)} is text, which has no labels; leave it out")
@@ -112,19 +145,24 @@ class SeqStar(Method):
             remedy = "use lora with life continue, and tasks with new classes"
             raise UserError(f"seq_star: {ahead.tasks[0]}: {reason}; {remedy}")
 
-    def _make_room(self, ahead: Learned, head: classifier_head.Head, found: set[classifier_head.Answer]) -> None:
+    def _make_room(self, ahead: Learned, head: Head, found: set[Answer]) -> None:
+        """Add a block of rows for new classes to the classifier."""
+        from cl.models.classifier_head import SPARE, draw
+
         output = ahead.model.get_output_embeddings().weight
         count = len(found | set(head.classes))
         if self.preallocate is not None and count > self.preallocate:
             more = f"{count} classes up to {ahead.tasks[0]}; give the number of classes of the whole stream"
             raise UserError(f"seq_star: preallocate: {self.preallocate} is less than the {more}")
         if self.preallocate is not None and not head.classes:
-            head.blocks[classifier_head.SPARE] = classifier_head.draw(self.preallocate, output.shape[1])
-        head.add(f"t{ahead.t}", sorted(found), partial(classifier_head.draw, width=output.shape[1]))
+            head.blocks[SPARE] = draw(self.preallocate, output.shape[1])
+        head.add(f"t{ahead.t}", sorted(found), partial(draw, width=output.shape[1]))
         head.to(output.device)
 
     def _hold(self, model: Any, t: int) -> None:
-        """Say which parameters learn in stage t: of the classifier its own rows and those of classes to come."""
+        """Freeze all but the parameters of stage t: of the classifier its own rows and those of classes to come."""
+        from cl.models import classifier_head
+
         head = classifier_head.of(model)
         if head is None:
             return
@@ -133,15 +171,3 @@ class SeqStar(Method):
         for name, block in head.blocks.items():
             block.requires_grad_(not self.fix_old or name in (f"t{t}", classifier_head.SPARE))
             block.lr_factor = self.rate  # `cl.training.learner.build_optimizer` reads it
-
-    def takes(self, batch: Batch, readings: Sequence[Reading]) -> Tensor:
-        """All rows."""
-        return torch.ones(len(batch.ids), dtype=torch.bool, device=batch.ids.device)
-
-    def step_terms(self, at: Step) -> dict[str, Tensor]:
-        """The mean cross-entropy of the classifier over the step's rows."""
-        head = classifier_head.of(at.model)
-        assert head is not None, "survey attaches it"
-        assert at.taken is not None
-        logits = head(classifier_head.features(at.outputs(at.taken), at.taken))
-        return {"seq_star": F.cross_entropy(logits, head.targets(at.taken))}

@@ -1,8 +1,8 @@
-"""Answer-style diversification: ask some of each task's questions in other forms, and always say which form is meant.
+"""Answer-style diversification: ask some of each task's questions in other forms, and always name the expected form.
 
 Chen et al. 2025 (SEFE), arXiv 2505.02486, section on ASD, read in digests and in the prompts of the data set CoIN-ASD.
-A share X of a task's training examples is converted, in equal parts, to the other answer types; the converted ones
-replace their originals; every question ends with the format prompt of its type, in training and in the test.
+A share X of a task's training examples is converted, in equal parts, to the other answer types. The converted examples
+replace their originals. Every question ends with the format prompt of its type, in training and in the test.
 
     X = 20 %, 100 questions that ask for a number:   10 become yes/no questions, 10 multiple choice, 80 stay
     with a writer:                                    5 of each, 5 brief and 5 detailed explanations, 80 stay
@@ -13,13 +13,12 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from cl.errors import UserError
-from cl.methods.method import Method
-from cl.models import chat_writers
+from cl.methods.method import Method, TransformsData
 from cl.models.text_cache import FOLDER, Texts
 from cl.tasks.answer_scoring import FORMAT_PROMPTS, plain
 from cl.tasks.example import Example
@@ -29,14 +28,14 @@ CHOICES = 4
 
 
 def to_yes_no(example: Example, wrong: Sequence[str], turn: int) -> Example:
-    """Ask whether the answer is the right one (even turns: Yes) or a wrong one (odd turns: No)."""
+    """Ask whether a given answer is right: the right one on even turns (Yes), a wrong one on odd turns (No)."""
     candidate = wrong[0] if turn % 2 else truth(example)
     question = f"{example.question}\nIs the answer {candidate!r}?"
     return Example(question, "No" if turn % 2 else "Yes", "yes_no")
 
 
 def to_choice(example: Example, wrong: Sequence[str], turn: int) -> Example:
-    """Offer the answer among up to three wrong ones; the right letter goes round with the turns."""
+    """Offer the answer among up to three wrong ones; the position of the right letter rotates with the turns."""
     options = list(wrong[: CHOICES - 1])
     place = turn % (len(options) + 1)
     options.insert(place, truth(example))
@@ -46,7 +45,7 @@ def to_choice(example: Example, wrong: Sequence[str], turn: int) -> Example:
 
 
 def to_phrase(example: Example, wrong: Sequence[str], turn: int) -> Example:
-    """Ask for the right option's text in place of its letter; a question without options has no short form."""
+    """Ask for the right option's text instead of its letter; a question without options has no short form."""
     return Example(example.question, truth(example), "phrase")
 
 
@@ -57,49 +56,60 @@ CONVERT: dict[str, Callable[[Example, Sequence[str], int], Example]] = {
 }
 
 
-class AnswerStyles(Method):
+@dataclass(eq=False)
+class AnswerStyles(TransformsData):
     """Diversify the answer styles of instruction tasks, by rule or with the help of a chat model.
 
-    share: of a task's training examples that are converted (the paper's X; 0.2 was best there), in exactly equal parts;
-    prompts: end every question with the format prompt of its style, the test's and the unconverted ones too; seed: of
-    the choice of examples and of wrong answers, the same in every run.
-    Wrong answers are the other options, or else other examples' answers of the same task. An example keeps its style
-    if it has no wrong answer to offer; the number converted is exact all the same, for another takes its place.
+    Args:
+        share: share of a task's training examples that is converted, the paper's X; 0.2 was best there.
+        prompts: end every question with the format prompt of its style, also in the test and without conversion.
+        seed: seed of the choice of examples and of wrong answers, the same in every run.
+        writer: chat model that writes explanations: its name, or settings of a writer of `cl.models.chat_writers`.
+            None: rules only, and three answer types.
+        distractors: wrong answers come from `rules`, or from the `writer` where a task has no options.
+        retries: further attempts at a text that cannot be used.
+        cache: folder of the texts written before; it is in no key.
 
-    writer: the chat model that writes brief and detailed explanations, two of the paper's five types: its name, or
-    settings of a `LocalWriter` or `EndpointWriter` of `cl.models.chat_writers`; None: rules only, and three types.
-    retries: of a text that cannot be used. distractors: by `rules`, or by the `writer` where a task has no options.
-    cache: folder of what was written before, which is in no key. What the writer is given and what is refused:
-    `strategies.data.answer_writing`.
+    The converted share is divided into exactly equal parts. Wrong answers are the other options, or else other
+    examples' answers of the same task. An example keeps its style if there is no wrong answer for it; the number of
+    converted examples is exact all the same, since another example takes its place.
+
+    A writer writes brief and detailed explanations, two of the paper's five types. Its settings are those of
+    `LocalWriter` or `EndpointWriter`. `strategies.data.answer_writing` says what the writer is given and which texts
+    are refused.
+
     Deviations: the paper's writer is a multimodal model, and which one is not known; the rules for the sentences are
-    ours; yes/no questions alternate between right and wrong, so a writer is asked for every other one only.
+    ours; yes/no questions alternate between right and wrong answers, so a writer is asked for every second one only.
+
     Keeps between tasks: nothing.
     """
 
-    def __init__(
-        self,
-        share: float = 0.2,
-        prompts: bool = True,
-        seed: int = 0,
-        writer: str | dict[str, Any] | None = None,
-        distractors: Literal["rules", "writer"] = "rules",
-        retries: int = 3,
-        cache: str = FOLDER,
-    ) -> None:
-        super().__init__()
-        if not 0 <= share <= 1:
-            raise UserError(f"share: {share} is not a share; give a number from 0 to 1")
-        if retries < 0:
-            raise UserError(f"retries: {retries} must be at least 0")
-        if distractors == "writer" and writer is None:
-            raise UserError("distractors: 'writer' needs a chat model; name it under writer, or use rules")
-        self.share, self.prompts, self.seed, self.distractors = share, prompts, seed, distractors
-        self.scribe: Scribe | None = None
-        if writer is not None:
-            self.scribe = Scribe(Texts(chat_writers.build(writer), Path(cache).expanduser()), retries)
+    share: float = 0.2
+    prompts: bool = True
+    seed: int = 0
+    writer: str | dict[str, Any] | None = None
+    distractors: Literal["rules", "writer"] = "rules"
+    retries: int = 3
+    cache: str = FOLDER
 
-    def warnings(self) -> list[str]:
-        """Settings under which less changes than the name says."""
+    scribe: Scribe | None = field(init=False, repr=False, default=None)
+    """Asks the writer, if there is one."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise UserError(f"share: {self.share} is not a share; give a number from 0 to 1")
+        if self.retries < 0:
+            raise UserError(f"retries: {self.retries} must be at least 0")
+        if self.distractors == "writer" and self.writer is None:
+            raise UserError("distractors: 'writer' needs a chat model; name it under writer, or use rules")
+        if self.writer is not None:
+            from cl.models import chat_writers
+
+            texts = Texts(chat_writers.build(self.writer), Path(self.cache).expanduser())
+            self.scribe = Scribe(texts, self.retries)
+
+    def validate(self, others: Sequence[Method]) -> list[str]:
+        """Warn about settings under which less changes than the method's name promises."""
         found = []
         if not self.share:
             found.append(f"share 0 {'only adds format prompts' if self.prompts else 'without prompts changes nothing'}")
@@ -108,18 +118,18 @@ class AnswerStyles(Method):
         return found
 
     def data_key(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings that act, with the writer's identity and prompts in place of its name; not the cache's place."""
+        """Return the settings that act: the writer's identity and prompts instead of its name, and not the cache."""
         if self.scribe is None or not self.share:
             return {key: settings[key] for key in ("share", "prompts", "seed")}
         kept = {key: value for key, value in settings.items() if key != "cache"}
         return kept | {"writer": self.scribe.texts.writer.identity, "prompt_version": PROMPT_VERSION}
 
     def notes(self) -> dict[str, Any]:
-        """What the writer did, where there is one."""
+        """Return the writer's identity and counts, if there is a writer."""
         return self.scribe.notes() if self.scribe else {}
 
     def transform(self, examples: list[Example], task: str, split: str) -> list[Example]:
-        """Convert `share` of the training examples; add format prompts everywhere."""
+        """Convert `share` of the training examples, and add format prompts to all examples."""
         found = self._diversified(examples, task) if split == "train" else examples
         if not self.prompts:
             return found
@@ -145,7 +155,7 @@ class AnswerStyles(Method):
     def _converted(
         self, name: str, each: int, order: Sequence[int], examples: Sequence[Example], chance: random.Random
     ) -> dict[int, Example]:
-        """The first `each` examples in `order` that can be made one of a type, by index; fewer where no more can."""
+        """Convert the first `each` examples in `order` that can become type `name`; fewer if no more can. By index."""
         if self.scribe and name in EXPLAINED:
             written = self.scribe.ask(name, each, [i for i in order if _other(examples[i], name)], examples)
             return {index: explanation(examples[index], texts[0], name) for index, texts in written.items()}
@@ -161,14 +171,14 @@ class AnswerStyles(Method):
         return made
 
     def _asks_for(self, name: str, examples: Sequence[Example]) -> bool:
-        """Whether the writer makes a type's wrong answers; where there are options they are others, as in the paper."""
+        """Whether the writer makes a type's wrong answers; where there are options they are used, as in the paper."""
         fixed = any(example.options or example.style == "yes_no" for example in examples)
         return self.distractors == "writer" and name != "phrase" and not fixed
 
     def _against_written(
         self, name: str, each: int, order: Sequence[int], examples: Sequence[Example]
     ) -> dict[int, Example]:
-        """As `_converted`, with the writer's wrong answers; a question that is answered Yes needs none."""
+        """As `_converted`, with the writer's wrong answers; a question with the answer Yes needs none."""
         assert self.scribe is not None
         wrong = self.scribe.ask(name, each // 2 if name == "yes_no" else each, order, examples)
         asked, others = iter(wrong), iter([index for index in order if index not in wrong])
@@ -181,7 +191,7 @@ class AnswerStyles(Method):
         return made
 
     def _shortage(self, name: str, made: int, each: int, task: str) -> str:
-        """Why a type falls short, and what helps."""
+        """Message that says why a type has too few examples, and what helps."""
         if self.scribe is None or (name not in EXPLAINED and not self.scribe.refused):
             return f"share: {self.share} of {task} cannot become {name}; lower the share"
         counts = f"{made} of {each} examples of {task} could become {name} (refused: {self.scribe.reasons(name)})"
@@ -189,14 +199,14 @@ class AnswerStyles(Method):
 
 
 def _other(example: Example, name: str) -> bool:
-    """Whether the type is another than the example's own; numbers, labels, phrases and JSON are all short answers."""
+    """Whether the type differs from the example's own; numbers, labels, phrases and JSON are all short answers."""
     if name == "phrase":
         return example.style == "choice"
     return example.style != name and not (name in EXPLAINED and example.style in EXPLAINED)
 
 
 def _wrong(example: Example, examples: Sequence[Example], chance: random.Random) -> list[str]:
-    """Up to three answers that are not right: other options, or other examples' answers."""
+    """Up to three wrong answers: other options, or other examples' answers."""
     right = {plain(text) for text in (truth(example), *example.accepted)}
     pool = example.options or [truth(chance.choice(examples)) for _ in range(8 * CHOICES)]
     others = list({plain(text): text for text in pool if plain(text) not in right}.values())

@@ -1,9 +1,10 @@
-"""What a chat model writes for answer styles: explanations and wrong answers, each checked before it is used.
+"""Texts of a chat model for answer styles: explanations and wrong answers, each checked before it is used.
 
-Chen et al. 2025 (SEFE), arXiv 2505.02486. As there, the writer is told the right answer and supports it, it never
-answers by itself; explanations have about 20 or 50 words; a class is explained by why it is the category [read, in the
-prompts of CoIN-ASD]. The wording is ours, and so is plain text with one wrong answer to a line in place of JSON, which
-small models often break [our choice]. Whether an explanation contradicts the answer that it mentions is not checked.
+Chen et al. 2025 (SEFE), arXiv 2505.02486. As there, the writer is told the right answer and supports it; it never
+answers by itself. Explanations have about 20 or 50 words. For a class, the explanation says why it is the category
+[read, in the prompts of CoIN-ASD]. The wording is ours. So is plain text with one wrong answer per line instead of
+JSON, which small models often break [our choice]. Whether an explanation contradicts the answer that it mentions is not
+checked.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from cl.models.text_cache import Texts
 from cl.tasks.answer_scoring import format_ok, mentions, plain
 from cl.tasks.example import Example
+
+if TYPE_CHECKING:
+    from cl.models.text_cache import Texts
 
 EXPLAINED: tuple[Literal["brief", "detail"], ...] = ("brief", "detail")
 WRONG = {"yes_no": 1, "choice": 3}
@@ -31,36 +34,39 @@ PROMPTS = {
     "choice": TOLD + "Write three other answers of the same kind, plausible but wrong, a line for each, and no more.",
 }
 PROMPT_VERSION = hashlib.sha256(json.dumps(PROMPTS, sort_keys=True).encode()).hexdigest()[:16]
-MARK = re.compile(r"^\s*(?:[-*\u2022]|\(?(?:[0-9]|[A-Da-d])[.):])\s+")  # of a line in a list
+MARK = re.compile(r"^\s*(?:[-*\u2022]|\(?(?:[0-9]|[A-Da-d])[.):])\s+")  # mark of a line in a list
 
 
 class UnusableError(Exception):
-    """A text is not used; says why."""
+    """A text cannot be used; the message is the reason."""
 
 
 def truth(example: Example) -> str:
-    """The answer in words: for a letter the option's text."""
+    """The answer in words: for a letter the text of its option."""
     if example.style == "choice":
         return example.options[string.ascii_uppercase.index(example.answer)]
     return example.answer
 
 
 def prompt(example: Example, style: str) -> str:
-    """What the writer is asked: an explanation (brief, detail), or wrong answers (yes_no: one, choice: three)."""
+    """Prompt of the writer: for an explanation (brief, detail), or for wrong answers (yes_no: one, choice: three)."""
     what = "category" if example.style == "label" else "answer"
     return PROMPTS[style].format(question=example.question, answer=truth(example), what=what)
 
 
 def explanation(example: Example, text: str, style: str) -> Example:
-    """The example with an explanation as its answer; its short answer stays accepted, for the content's score."""
+    """The example with an explanation as its answer; its short answer stays accepted, for the score of the content."""
     return Example(example.question, text, "brief" if style == "brief" else "detail", accepted=(truth(example),))
 
 
 def usable(text: str, example: Example, style: str) -> list[str]:
-    """The explanation in one line, or the wrong answers, out of a text. Raises UnusableError with the reason.
+    """Extract from a text the explanation in one line, or the wrong answers.
 
-    An explanation must have its style's length and hold the truth; wrong answers must have the form of the right one,
-    differ from one another, and hold no right one: "It is Paris" is as right as "Paris".
+    An explanation must have the length of its style and contain the right answer. Wrong answers must have the form of
+    the right answer, differ from one another, and contain no right answer: "It is Paris" is as right as "Paris".
+
+    Raises:
+        UnusableError: with the reason.
     """
     if not text.strip():
         raise UnusableError("no text")
@@ -83,15 +89,16 @@ def usable(text: str, example: Example, style: str) -> list[str]:
 
 
 def _room(example: Example) -> int:
-    """Words of a wrong answer: one much longer than the right one would give it away."""
+    """Most words of a wrong answer: one much longer than the right answer would be recognisable as wrong."""
     return 2 * len(truth(example).split()) + 1
 
 
 class Scribe:
-    """Asks a writer about examples until enough of what it writes can be used.
+    """Asks a writer about examples until enough of its texts can be used. Counts refused texts by reason.
 
-    An example is asked about once, and up to `retries` times more where its text cannot be used; then another takes
-    its place. Counts what was refused, by reason.
+    Args:
+        texts: the writer and its cache.
+        retries: further attempts at an example whose text cannot be used; then another example takes its place.
     """
 
     def __init__(self, texts: Texts, retries: int) -> None:
@@ -99,7 +106,7 @@ class Scribe:
         self.refused: Counter[str] = Counter()
 
     def ask(self, style: str, count: int, order: Sequence[int], examples: Sequence[Example]) -> dict[int, list[str]]:
-        """What is usable of the first `count` examples in `order` for which anything is, by index; fewer at the end."""
+        """Usable texts of the first `count` examples in `order` with any, by index; fewer if `order` ends first."""
         found: dict[int, list[str]] = {}
         ahead = iter(order)
         while len(found) < count and (asked := list(islice(ahead, count - len(found)))):
@@ -114,12 +121,12 @@ class Scribe:
         return found
 
     def reasons(self, style: str) -> str:
-        """What was refused of a style, in words."""
+        """Counts of refused texts of a style by reason, in words."""
         own = {key.partition(": ")[2]: count for key, count in self.refused.items() if key.startswith(f"{style}:")}
         return ", ".join(f"{reason} {count}" for reason, count in own.items()) or "none"
 
     def notes(self) -> dict[str, Any]:
-        """The generator, its prompts, and what came of it."""
+        """The writer's identity, the version of its prompts, and counts of its texts."""
         return {
             "generator": self.texts.writer.identity,
             "prompts": PROMPT_VERSION,

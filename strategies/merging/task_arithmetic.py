@@ -1,4 +1,4 @@
-"""Task arithmetic: add what every task changed.
+"""Task arithmetic: add the changes of all tasks.
 
 Ilharco et al. 2023, arXiv 2212.04089, section 2; code `mlfoundations/task_vectors`:
 
@@ -8,28 +8,37 @@ Ilharco et al. 2023, arXiv 2212.04089, section 2; code `mlfoundations/task_vecto
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from strategies.merging.base import Scaled, entrywise
 
-from strategies.merging.base import Scaled, Vector, entrywise
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from strategies.merging.base import Vector
 
 
+@dataclass(eq=False)
 class TaskArithmetic(Scaled):
-    """Evaluate the base model plus the scaled sum of all task vectors so far; training does not see it.
+    """Evaluate the base model plus the scaled sum of all task vectors so far; training is not affected.
 
-    scale: one number for all vectors. It is meant to be chosen on validation data; 0.4 is recalled, not read, as the
-    value recommended where there are none.
+    Args:
+        scale: one factor for all vectors, meant to be chosen on validation data. 0.4 is recalled, not read, as the
+            value recommended where there are no such data.
+
     Meant for tasks that were each learned from the base model: put `scratch` before it. On a stream whose states follow
-    one another tau_t holds the earlier tasks' changes too, so the sum has task i (T - i + 1) times: there scale 1 / T
-    is the mean of the states (what MagMax's code compares with), and the sum itself means little.
+    one another tau_t also holds the changes of earlier tasks, so the sum holds task i (T - i + 1) times. There scale
+    1 / T gives the mean of the states (the baseline in MagMax's code), and the sum itself means little.
+
     Deviation: the paper trains all weights; with `lora` tau_t is the update of the adapted modules.
     The public code leaves out, with a printed warning, parameters that one of the vectors lacks; here they count as 0.
-    Keeps between tasks: the state of every task (a running sum would do).
+
+    Keeps between tasks: the state of every task (a running sum would suffice).
     """
 
-    def __init__(self, scale: float = 0.4) -> None:
-        super().__init__(scale)
+    scale: float = 0.4
 
     def merge(self, vectors: Sequence[Vector]) -> dict[str, Tensor]:
-        """The scaled sum."""
+        """Return the scaled sum."""
         return entrywise(vectors, lambda stacked: self.scale * stacked.sum(0))

@@ -1,7 +1,7 @@
-"""TIES: trim each task's small changes, elect a sign for every parameter, and average those that agree with it.
+"""TIES: trim each task's small changes, elect a sign for every entry, and average the changes with that sign.
 
 Yadav et al. 2023, arXiv 2306.01708, algorithm 1; code `prateeky2806/ties-merging` (`topk20`, `mass`, `dis-mean`).
-With tau_t = theta_t - theta_0 and each entry p on its own, where top keeps the largest magnitudes of a whole vector:
+With tau_t = theta_t - theta_0 and each entry p separately, where top keeps the largest magnitudes of a whole vector:
 
     trimmed_t = top(tau_t, keep),   sign(p) = sgn(sum over t of trimmed_t(p))
     evaluated model = theta_0 + scale * mean over {t: sgn(trimmed_t(p)) = sign(p)} of trimmed_t(p)
@@ -10,55 +10,77 @@ With tau_t = theta_t - theta_0 and each entry p on its own, where top keeps the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cl.errors import UserError
-from strategies.merging.base import Scaled, Vector, entrywise
+from strategies.merging.base import Scaled, entrywise
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from strategies.merging.base import Vector
 
 
 def smallest_kept(vector: Vector, size: int, keep: float) -> Tensor:
-    """Magnitude of the last of the max(1, int(keep * size)) largest entries of a vector of so many entries.
+    """Magnitude of the last of the max(1, int(keep * size)) largest entries of a vector.
 
-    0 where it holds no more than that: what it lacks is 0.
+    Args:
+        vector: a task vector; entries that it lacks are 0.
+        size: number of entries, those that the vector lacks included.
+        keep: share of the entries that is kept.
+
+    Returns:
+        0 if the vector has no more entries than are kept.
     """
+    import torch
+
     sizes = torch.cat([torch.zeros(0), *(value.abs().flatten() for value in vector.values())])
     beyond = len(sizes) - max(1, int(keep * size))
     return sizes.kthvalue(beyond + 1).values if beyond > 0 else torch.zeros(())
 
 
 def elected_mean(trimmed: Tensor) -> Tensor:
-    """Mean of those entries of [T, …] that have the sign of their sum; 0 where the sum is 0."""
+    """Mean of the entries of [T, …] that have the sign of their sum; 0 where the sum is 0."""
     agree = (trimmed.sign() == trimmed.sum(0).sign()) & (trimmed != 0)
     return (trimmed * agree).sum(0) / agree.sum(0).clamp(min=1)
 
 
+@dataclass(eq=False)
 class TIES(Scaled):
-    """Evaluate the base model plus the scaled merged vector; training does not see it.
+    """Evaluate the base model plus the scaled merged vector; training is not affected.
 
-    keep: share of each vector's entries that is kept (the authors' 20 %), counted over the parameters that any task
-    changed: with `lora` over the adapted modules' weights, not over the whole model as in the paper's full fine-tuning.
-    scale: the authors' code searches 0.8 to 2.5 on validation data, MagMax's code takes 0.55; 1 is recalled, not read,
-    as the value recommended where there are no such data.
+    Args:
+        keep: share of each vector's entries that is kept. The authors keep 20 %.
+        scale: factor on the merged vector. 1 is recalled, not read, as the value recommended without validation data.
+
+    `keep` is counted over the parameters that any task changed: with `lora` over the weights of the adapted modules,
+    not over the whole model as in the paper's full fine-tuning. For `scale` the authors' code searches 0.8 to 2.5 on
+    validation data; MagMax's code takes 0.55.
     Meant for tasks that were each learned from the base model: put `scratch` before it.
-    Deviations: where trimmed entries cancel, the merged one is 0, as in the algorithm; the code elects the sign
-    that most entries have. Entries as large as the smallest kept one are all kept; the code keeps one entry more.
+
+    Deviations: where trimmed entries cancel, the merged entry is 0, as in the algorithm; the code elects the sign that
+    most entries have. All entries as large as the smallest kept one are kept; the code keeps one entry more.
+
     Keeps between tasks: the state of every task. Ranking takes two more copies of a vector in memory.
     """
 
-    def __init__(self, keep: float = 0.2, scale: float = 1.0) -> None:
-        super().__init__(scale)
-        if not 0 < keep <= 1:
-            raise UserError(f"keep: {keep} must be a share above 0 and at most 1")
-        self.keep = keep
+    keep: float = 0.2
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.keep <= 1:
+            raise UserError(f"keep: {self.keep} must be a share above 0 and at most 1")
 
     def merges(self, states: int) -> bool:
-        """Not of a single state that is neither trimmed nor scaled."""
+        """Do not merge a single state that is neither trimmed nor scaled."""
         return super().merges(states) or self.keep < 1
 
     def merge(self, vectors: Sequence[Vector]) -> dict[str, Tensor]:
-        """The scaled mean of what agrees."""
+        """Return the scaled mean of the entries with the elected sign."""
+        import torch
+
         size = sum({name: value.numel() for vector in vectors for name, value in vector.items()}.values())
         least = torch.stack([smallest_kept(vector, size, self.keep) for vector in vectors])
 

@@ -1,1 +1,1 @@
-"""Methods that hold parameters which mattered to earlier tasks."""
+"""Methods that hold parameters which are important to earlier tasks near their old values."""

@@ -1,4 +1,4 @@
-"""Memory aware synapses: hold parameters where they were, the stronger the more they move the model's output.
+"""Memory aware synapses: hold parameters near their old values in proportion to the sensitivity of the model's output.
 
 Aljundi et al. 2018, arXiv 1711.09601, equations 3 and 4:
 
@@ -8,40 +8,57 @@ Aljundi et al. 2018, arXiv 1711.09601, equations 3 and 4:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from cl.data.batches import IGNORE, Batch
 from cl.methods.method import Learned
-from strategies.penalties.base import Anchored, Mode, mean_over_rows
+from strategies.penalties.base import Estimated, mean_over_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl.data.batches import Batch
 
 
 def output_norm(logits_NV: Tensor) -> Tensor:
     """Mean over tokens of the squared norm of the centred logits.
 
-    Logits of a language model share a large common offset, which changes no probability and would rule ||f||^2.
+    The logits of a language model share a large common offset, which changes no probability and would dominate
+    ||f||^2.
     """
     return (logits_NV - logits_NV.mean(-1, keepdim=True)).square().sum(-1).mean()
 
 
-class MAS(Anchored):
-    """Importance is the sensitivity of the output; labels play no part.
+@dataclass(eq=False)
+class MAS(Estimated):
+    """Hold parameters near earlier optima; importance is the sensitivity of the output, without labels.
 
-    weight: lambda. Deviations: logits are centred, and a row's norm is a mean over its learned tokens; importance adds
-    up as in EWC, where the authors' code averages it over tasks (Avalanche mixes it with alpha = 0.5).
-    mode, gamma, examples: see `strategies.penalties.base`.
+    Args:
+        weight: coefficient of the penalty, the paper's lambda.
+        mode: `online`: one importance and the newest optimum; `offline`: both for every task.
+        gamma: decay of the older importance, in [0, 1]; `online` only.
+        examples: rows of the task from which importance is estimated; 0: all rows.
+
+    Needs parameters that continue from task to task: full fine-tuning, or `lora` with life `continue`.
+
+    Deviations: logits are centred, and the norm of a row is a mean over its learned tokens. Importance adds up as in
+    EWC; the authors' code averages it over tasks (Avalanche mixes it with alpha = 0.5).
+
+    Keeps between tasks: 2 copies of the trained parameters (`online`), or 2 per task (`offline`).
     """
 
     name, factor = "mas", 1.0
 
-    def __init__(self, weight: float = 1.0, mode: Mode = "online", gamma: float = 1.0, examples: int = 128) -> None:
-        super().__init__(weight, mode, gamma, examples)
+    weight: float = 1.0
 
     def importance(self, learned: Learned, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Omega."""
+        """Return Omega."""
+        import torch
+
+        from cl.data.batches import IGNORE
 
         def norm(batch: Batch) -> Tensor:
             logits = learned.model(input_ids=batch.ids[:, :-1], use_cache=False).logits.flatten(0, 1).float()
             return output_norm(logits if batch.targets is None else logits[batch.targets.flatten() != IGNORE])
 
-        return mean_over_rows(learned, self.examples, norm, Tensor.abs, parameters)
+        return mean_over_rows(learned, self.examples, norm, torch.Tensor.abs, parameters)

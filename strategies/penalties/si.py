@@ -1,4 +1,4 @@
-"""Synaptic intelligence: hold parameters where they were, the stronger the more they lowered the loss while learning.
+"""Synaptic intelligence: hold parameters near their old values in proportion to how much they lowered the loss.
 
 Zenke et al. 2017, arXiv 1703.04200, equations 3 to 5. Along the path of a task's training, from theta_0 to theta_T:
 
@@ -10,14 +10,15 @@ Zenke et al. 2017, arXiv 1703.04200, equations 3 to 5. Along the path of a task'
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cl.errors import UserError
 from cl.methods.method import Learned, Step
-from strategies.penalties.base import Anchored
+from strategies.penalties.base import Anchored, trained
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def path_importance(path: Tensor, moved: Tensor, damping: float) -> Tensor:
@@ -25,40 +26,57 @@ def path_importance(path: Tensor, moved: Tensor, damping: float) -> Tensor:
     return (path / (moved.square() + damping)).clamp(min=0)
 
 
+@dataclass(eq=False)
 class SI(Anchored):
-    """Importance is the part of the loss's fall that each parameter brought about; it needs no data pass of its own.
+    """Hold parameters near earlier optima; importance is each parameter's part in the decrease of the loss.
 
-    weight: the paper's c; damping: xi. The gradient in the path is that of the task loss (and other methods' terms):
-    our own penalty's is taken out again. It is the gradient before clipping, and the step is the one really taken, so
-    with momentum and AdamW the sum is not the fall of the loss, a known weakness of the method.
-    Public code differs: mammoth leaves out the max, Avalanche multiplies by 1/2 and clips at 0.001.
-    State inside a stage: 4 copies of the trained parameters. Keeps between tasks: 2.
+    Args:
+        weight: coefficient of the penalty, the paper's c.
+        damping: the paper's xi, above 0.
+
+    Importance is measured while training, so it needs no pass over the data. The gradient along the path is that of the
+    task loss and of other methods' terms; the gradient of this method's own penalty is subtracted. It is the gradient
+    before clipping, while the step is the actual one. So with momentum and AdamW the sum is not the decrease of the
+    loss, a known weakness of the method. Needs parameters that continue from task to task: full fine-tuning, or `lora`
+    with life `continue`.
+
+    Public code differs: mammoth leaves out the max; Avalanche multiplies by 1/2 and clips at 0.001.
+    State inside a stage: 4 copies of the trained parameters.
+
+    Keeps between tasks: 2 copies of the trained parameters.
     """
 
     memory_settings: ClassVar[tuple[str, ...]] = ("damping",)
     name, factor = "si", 1.0
 
-    def __init__(self, weight: float = 0.5, damping: float = 1e-3) -> None:
-        super().__init__(weight, "online", 1.0, 0)
-        if damping <= 0:
-            raise UserError(f"damping: {damping} must be above 0, or a parameter that did not move divides by it")
-        self.damping = damping
-        self.state: dict[str, Tensor] = {}
+    weight: float = 0.5
+    damping: float = 1e-3
+
+    parameters: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
+    state: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
+    """By `path/NAME`, `start/NAME`, `gradient/NAME` and `before/NAME`; the last two are of the newest step."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.damping <= 0:
+            raise UserError(f"damping: {self.damping} must be above 0, or a parameter that did not move divides by it")
 
     def active(self, t: int) -> bool:
-        """In the first task as well: its path is what later ones are held by."""
+        """Act in the first task as well: later tasks are held by its path."""
         return self.weight > 0
 
     def prepare(self, model: Any, t: int) -> Any:
-        """Begin a path, and pair parameters with what is remembered of them."""
+        """Start a path, and pair parameters with their remembered importance and optimum."""
+        import torch
+
         super().prepare(model, t)
-        self.parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        self.parameters = trained(model)
         for name, value in self.parameters.items():
             self.state |= {f"path/{name}": torch.zeros_like(value), f"start/{name}": value.detach().clone()}
         return model
 
     def after_backward(self, at: Step) -> None:
-        """Add the step before to the path, now that its end is known, and remember this one's beginning."""
+        """Add the previous step, whose end is now known, to the path, and record the start of this step."""
         pulls = {id(theta): 2 * self.weight * held * (theta.detach() - anchor) for theta, anchor, held in self.terms}
         for name, theta in self.parameters.items():
             assert theta.grad is not None
@@ -66,16 +84,20 @@ class SI(Anchored):
             self.state[f"gradient/{name}"] = theta.grad - pulls.get(id(theta), 0.0)
             self.state[f"before/{name}"] = theta.detach().clone()
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The path so far, its start, and the newest step's gradient and beginning."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the path, its start, and the gradient and start of the newest step."""
         return dict(self.state)
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Inverse of `tensors`."""
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load what `state_dict` returned."""
         self.state = {key: value.clone() for key, value in tensors.items()}
 
     def importance(self, learned: Learned, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Importance of the path that just ended. Raises UserError where none was recorded."""
+        """Return the importance of the path that just ended.
+
+        Raises:
+            UserError: if no path was recorded.
+        """
         state = {key: value.clone() for key, value in learned.tensors.items()}
         if not state:
             raise UserError("si: recorded no path in the task before; let it act in every task")

@@ -1,1 +1,1 @@
-"""Upper and lower bounds to compare with."""
+"""References: upper and lower bounds to compare strategies with."""

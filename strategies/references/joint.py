@@ -1,31 +1,38 @@
-"""Joint training: all tasks at once, the union baseline of 2403.08763. No stream, so no forgetting by order."""
+"""Joint training: all tasks at once, the union baseline of 2403.08763. Without a stream, order causes no forgetting."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cl.errors import UserError
-from cl.methods.method import Method, Stage
+from cl.methods.method import PlansStages, Stage
 
 
-class Joint(Method):
+@dataclass(eq=False)
+class Joint(PlansStages):
     """Learn the union of all tasks in one stage of the tasks' summed tokens, from the base model.
 
-    Shares follow the tasks' budgets; `equal` gives every task the same share, as the paper does (50:50).
-    Only the last row of R exists. From a pretrained model the union is that of the tasks still to learn.
-    A schedule for the stage stands beside it in the strategy.
+    Args:
+        equal: give every task the same share, as the paper does (50:50). Otherwise shares follow the tasks' budgets.
+
+    R has its last row only. From a pretrained model the union consists of the tasks that are still to be learned.
+    The strategy needs a schedule beside this method.
+
+    Keeps between tasks: nothing; there is one stage.
     """
 
-    def __init__(self, equal: bool = False) -> None:
-        super().__init__()
-        self.equal = equal
+    equal: bool = False
 
     def active(self, t: int) -> bool:
-        """Never: it changes the stream, and inside a stage nothing."""
+        """Never act inside a stage: the method only changes the stream."""
         return False
 
     def stages(self, stages: list[Stage]) -> list[Stage]:
-        """One stage with t of the first and the row of the last. Raises UserError for a stream that is split."""
+        """Return one stage with the t of the first stage and the row of the last one.
+
+        Raises:
+            UserError: if another method has split a stage.
+        """
         if any(stage.continues or (stage.start, stage.stop) != (0.0, 1.0) for stage in stages):
             raise UserError("joint: cannot follow a method that splits stages; put it first in the list")
         total = sum(stage.total for stage in stages)

@@ -1,1 +1,1 @@
-"""Methods that train on earlier data again."""
+"""Methods that train on data of earlier tasks again."""

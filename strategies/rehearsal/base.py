@@ -1,33 +1,43 @@
-"""What A-GEM and DER++ have in common: replayed rows are not learned like new ones, but put to another use."""
+"""What A-GEM and DER++ share: replayed rows leave the task loss and serve another purpose."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from cl.data.batches import Batch
-from cl.data.sampling import Reading
 from cl.errors import UserError
-from cl.methods.method import Method
+from cl.methods.method import TakesRows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl.data.batches import Batch
+    from cl.data.sampling import Reading
 
 
-class Rehearsal(Method):
-    """Take the replayed rows out of the task loss. `replay` beside it says how many there are, and of what.
+@dataclass(eq=False)
+class Rehearsal(TakesRows):
+    """Take the replayed rows out of the task loss.
 
-    The rows replace new ones, so that the compute is that of plain fine-tuning, where the papers add a batch.
+    The method `replay` beside it decides how many rows are replayed, and from which tasks. They replace new rows, so
+    the compute equals that of plain fine-tuning; the papers add a batch instead.
     """
 
     name: ClassVar[str]
 
     def active(self, t: int) -> bool:
-        """Not at t = 1, where nothing can be replayed."""
+        """Do not act at t = 1, where nothing can be replayed."""
         return t > 1
 
-    def takes(self, batch: Batch, readings: Sequence[Reading]) -> Tensor | None:
-        """The replayed rows. Raises UserError in a stage that replays nothing."""
+    def row_mask(self, batch: Batch, readings: Sequence[Reading]) -> Tensor | None:
+        """Take the replayed rows.
+
+        Raises:
+            UserError: in a stage that replays nothing.
+        """
+        import torch
+
         replayed = torch.tensor([reading.replay for reading in readings])
         if batch.origin is None or not replayed.any():
             raise UserError(

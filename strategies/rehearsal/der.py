@@ -7,65 +7,77 @@ Buzzega et al. 2020, arXiv 2004.07211, algorithm 2 (DER++):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from cl.data.batches import IGNORE, Batch
 from cl.errors import UserError
-from cl.methods.method import Learned, Step
-from cl.models import losses
-from cl.models.losses import Outputs
+from cl.methods.method import Learned, Method, Remembers, Step
 from strategies.rehearsal.base import Rehearsal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl.models.losses import Outputs
 
 
 def logit_gap(hidden_ND: Tensor, then_ND: Tensor, gram_DD: Tensor) -> Tensor:
     """Mean over tokens of sum_v (z - z_then)_v^2 for logits z = hidden @ W^T, from the Gram matrix W^T W alone.
 
-    |W d|^2 = d^T (W^T W) d, so no logits are formed: D^2 in place of D x V products a token.
+    |W d|^2 = d^T (W^T W) d, so no logits are formed: D^2 products per token instead of D x V.
     """
     moved = hidden_ND - then_ND
     return ((moved @ gram_DD) * moved).sum(-1).mean()
 
 
-class DER(Rehearsal):
-    """Distil stored outputs into replayed rows (alpha), and learn the rows as well (beta); beta 0 is DER, else DER++.
+@dataclass(eq=False)
+class DER(Rehearsal, Remembers):
+    """Distil stored outputs into replayed rows, and learn these rows as well.
 
-    alpha, beta: mammoth's .3 and .5 are for images with some hundred classes. What is stored are the hidden states of
-    the learned tokens before a frozen output layer, from which the logits follow exactly, at D numbers a token in
-    place of V; so the output layer must not be trained (`lora` leaves it alone).
-    Deviations: outputs are those at the end of their task, not of the moment an example entered the buffer; one draw of
-    replayed rows serves both terms (the paper's two are independent; the expected gradient is the same), and replaces
-    new rows instead of coming on top.
+    Args:
+        alpha: weight of the squared difference of logits. mammoth's value is .3, for images with some hundred classes.
+        beta: weight of the task loss of replayed rows; 0 is DER, else DER++. mammoth's value is .5.
+
+    The memory holds the hidden states of the learned tokens before a frozen output layer. The logits follow from them
+    exactly, with D numbers per token instead of V. So the output layer must not be trained (`lora` does not adapt it).
+
+    Deviations: the stored outputs are those at the end of their task, not of the moment at which an example entered the
+    buffer. One draw of replayed rows serves both terms (the paper's two draws are independent; the expected gradient is
+    the same), and it replaces new rows instead of being added to them.
+
     Keeps between tasks: the examples, and 4 D bytes for each of their learned tokens.
     """
 
-    memory_settings: ClassVar[tuple[str, ...]] = ()
     name = "der"
 
-    def __init__(self, alpha: float = 0.3, beta: float = 0.5) -> None:
-        super().__init__()
-        if alpha < 0 or beta < 0:
-            raise UserError(f"alpha {alpha} and beta {beta} must be at least 0")
-        self.alpha, self.beta = alpha, beta
-        self.kept: dict[tuple[str, int], Tensor] = {}  # by source and row: hidden states [n, D]
-        self.gram: Tensor | None = None
+    alpha: float = 0.3
+    beta: float = 0.5
 
-    def warnings(self) -> list[str]:
-        """Settings under which replayed rows are wasted."""
+    kept: dict[tuple[str, int], Tensor] = field(init=False, repr=False, default_factory=dict)
+    """Stored hidden states [n, D] by source and row."""
+    gram: Tensor | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.alpha < 0 or self.beta < 0:
+            raise UserError(f"alpha {self.alpha} and beta {self.beta} must be at least 0")
+
+    def validate(self, others: Sequence[Method]) -> list[str]:
+        """Warn about settings under which replayed rows have no effect."""
         return [] if self.alpha or self.beta else ["alpha 0 and beta 0 learn nothing from what is replayed"]
 
     def remember(self, memory: Mapping[str, Tensor]) -> None:
-        """Find the stored states of each row."""
+        """Load the stored hidden states of each row."""
         for task in {key.rpartition("/")[0] for key in memory}:
             counts = memory[f"{task}/counts"].tolist()
             rows = zip(memory[f"{task}/rows"].tolist(), memory[f"{task}/hidden"].split(counts), strict=True)
             self.kept |= {(task, row): hidden for row, hidden in rows}
 
     def step_terms(self, at: Step) -> dict[str, Tensor]:
-        """Both terms on the replayed rows of the step; none where there is none."""
+        """Return both terms on the replayed rows of the step; none if the step has no replayed row."""
+        import torch
+
+        from cl.models import losses
+
         if at.taken is None:
             return {}
         outputs, terms = at.outputs(at.taken), {}
@@ -97,6 +109,8 @@ class DER(Rehearsal):
 
     def consolidate(self, learned: Learned) -> dict[str, Tensor]:
         """Add the hidden states of all rows of the task just learned."""
+        import torch
+
         found = dict(learned.memory)
         rows: dict[str, list[Tensor]] = {}
         for batch in learned.batches(16):
@@ -104,14 +118,7 @@ class DER(Rehearsal):
                 outputs = learned.outputs(batch)
             assert batch.origin is not None
             task = learned.tasks[int(batch.origin[0, 0])]
-            parts = {"rows": batch.origin[:, 1], "counts": _counts(batch), "hidden": outputs.values.float()}
+            parts = {"rows": batch.origin[:, 1], "counts": batch.learned_by_row(), "hidden": outputs.values.float()}
             for name, value in parts.items():
                 rows.setdefault(f"{task}/{name}", []).append(value)
         return found | {key: torch.cat(values) for key, values in rows.items()}
-
-
-def _counts(batch: Batch) -> Tensor:
-    """Learned tokens of each row, [B]."""
-    if batch.targets is None:
-        return torch.full((len(batch.ids),), batch.ids.shape[1] - 1)
-    return (batch.targets != IGNORE).sum(1)

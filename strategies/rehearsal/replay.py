@@ -1,80 +1,92 @@
 """Compute-equivalent replay: a fixed share of every batch is old data, in place of new data.
 
-Ibrahim et al. 2024, arXiv 2403.08763: of a budget of B tokens, share x replays, (1 - x) B are new.
+Ibrahim et al. 2024, arXiv 2403.08763: of a budget of B tokens, the share x is replayed and (1 - x) B tokens are new.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from cl.data.mixture import Ledger
 from cl.data.sampling import Reading, apportion, replay_shares
 from cl.errors import UserError
-from cl.methods.method import Method, Tasks
+from cl.methods.method import InSomeTasks, Method, PlansStages
+
+if TYPE_CHECKING:
+    from cl.data.mixture import Ledger
 
 
-class Replay(Method):
-    """Replace `share` of each later stage's tokens by data of earlier tasks.
+@dataclass(eq=False)
+class Replay(InSomeTasks, PlansStages):
+    """Replace a share of each later stage's tokens by data of earlier tasks.
 
-    The share is split over the earlier sources in proportion to tokens consumed, replayed ones included.
-    Rows are read in the order in which they were trained, on from where the last replay stopped, and at
-    most `max_epochs` times per stage (1: the paper's limit); more is an error, not a silent repetition.
-    reshuffle: seed of another order of these rows (None: the paper's). Replay reads only what was trained
-    on; for a pretrained model a proxy corpus stands in, which the plan says.
-    buffer: keep that many rows in all, whatever the length of the stream, and replay these, each as often as the share
-    asks for (None: keep everything, as the paper does). policy: `reservoir`, a uniform choice of all rows trained on,
-    so that a task has a part in it by its size; `balanced`, the same number of rows of each task. Which rows these are
-    is drawn once by the seed of the reading order. Deviation from reservoir sampling over the whole stream: how many
-    rows a task has in the buffer is the expected number, not a draw.
+    Args:
+        share: share of replayed tokens. The paper uses 0.05 for a weak shift of the data, 0.25 for a strong one.
+        max_epochs: how often one stage may read the replayed rows. The paper's limit is 1; more is an error.
+        reshuffle: seed of another order of the replayed rows. None: the order of training, as in the paper.
+        buffer: rows that are kept in all, whatever the length of the stream. None: all rows, as in the paper.
+        policy: which rows the buffer keeps: `reservoir` or `balanced`.
+        tasks: stages in which the method acts: `all`, `first` or `later`.
 
-    share 0.05 is the paper's choice for a weak shift of data, 0.25 for a strong one (English to German).
+    The share is split over the earlier sources in proportion to the tokens consumed, replayed tokens included. Rows are
+    read in the order in which they were trained, continuing where the last replay stopped. Reading them more than
+    `max_epochs` times is an error, not a silent repetition. Replay reads only rows that were trained on; for a
+    pretrained model a proxy corpus takes their place, and the plan says so.
+
+    With a buffer, each of its rows is replayed as often as the share asks for. Policies:
+
+    - `reservoir`: a uniform choice of all rows trained on, so a task's part of the buffer is proportional to its size;
+    - `balanced`: the same number of rows of each task.
+
+    The rows of the buffer are drawn once, by the seed of the reading order.
+
+    The strong shift of the paper is English to German.
+    Deviation from reservoir sampling over the whole stream: the number of rows of a task in the buffer is the expected
+    number, not a draw.
+
+    Keeps between tasks: the rows trained on, in order; with a buffer, so many rows.
     """
 
-    def __init__(
-        self,
-        share: float = 0.05,
-        max_epochs: float = 1.0,
-        reshuffle: int | None = None,
-        buffer: int | None = None,
-        policy: Literal["reservoir", "balanced"] = "reservoir",
-        tasks: Tasks = "all",
-    ) -> None:
-        super().__init__(tasks)
-        self.share = share
-        self.max_epochs = max_epochs
-        self.reshuffle = reshuffle
-        self.buffer = buffer
-        self.policy = policy
-        if not 0 <= share <= 1:
-            raise UserError(f"share: {share} is not a share; give a number from 0 to 1")
-        if max_epochs <= 0:
-            raise UserError(f"max_epochs: {max_epochs} allows no replay; give a number above 0, or share: 0")
-        if reshuffle is not None and reshuffle < 0:
-            raise UserError(f"reshuffle: {reshuffle} is no seed; give 0 or above, or leave it out")
-        if buffer is not None and buffer < 1:
-            raise UserError(f"buffer: {buffer} keeps nothing; give a number of rows, or leave it out to keep all")
-        if buffer is not None and max_epochs != 1:
+    share: float = 0.05
+    max_epochs: float = 1.0
+    reshuffle: int | None = None
+    buffer: int | None = None
+    policy: Literal["reservoir", "balanced"] = "reservoir"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.share <= 1:
+            raise UserError(f"share: {self.share} is not a share; give a number from 0 to 1")
+        if self.max_epochs <= 0:
+            raise UserError(f"max_epochs: {self.max_epochs} allows no replay; give a number above 0, or share: 0")
+        if self.reshuffle is not None and self.reshuffle < 0:
+            raise UserError(f"reshuffle: {self.reshuffle} is no seed; give 0 or above, or leave it out")
+        if self.buffer is not None and self.buffer < 1:
+            raise UserError(f"buffer: {self.buffer} keeps nothing; give a number of rows, or leave it out to keep all")
+        if self.buffer is not None and self.max_epochs != 1:
             raise UserError(
-                f"max_epochs: {max_epochs} has no effect with a buffer, whose rows are read again; remove it"
+                f"max_epochs: {self.max_epochs} has no effect with a buffer, whose rows are read again; remove it"
             )
-        if buffer is None and policy != "reservoir":
-            raise UserError(f"policy: {policy} has no effect without a buffer; give `buffer`, or leave it out")
+        if self.buffer is None and self.policy != "reservoir":
+            raise UserError(f"policy: {self.policy} has no effect without a buffer; give `buffer`, or leave it out")
 
     def active(self, t: int) -> bool:
-        """Not at t = 1, where nothing was trained before, and not with share 0."""
+        """Do not act at t = 1, where nothing was trained before, nor with share 0."""
         return t > 1 and self.share > 0 and super().active(t)
 
-    def warnings(self) -> list[str]:
-        """Settings under which nothing is replayed, or nothing else."""
+    def validate(self, others: Sequence[Method]) -> list[str]:
+        """Warn about settings under which nothing is replayed, or nothing new is learned."""
         if self.tasks == "first":
             return ["tasks first has nothing to replay, equivalent to plain fine-tuning"]
         degenerate = {0: "share 0 is equivalent to plain fine-tuning", 1: "share 1 trains on nothing new"}
         return [degenerate[int(self.share)]] if self.share in degenerate else []
 
     def mixture(self, shares: dict[str, float], ledger: Ledger) -> dict[str, float]:
-        """New data (1 - share), and earlier sources that the stage does not train anyway.
+        """Return (1 - share) of new data, and a share of earlier sources that the stage does not train itself.
 
-        Raises UserError if there are none.
+        Raises:
+            UserError: if there is no earlier source.
         """
         if self.share == 0:
             return shares
@@ -82,7 +94,7 @@ class Replay(Method):
         past = {
             source: account
             for source, account in ledger.accounts.items()
-            if source not in shares and not Reading(source).beside  # what was mixed in is no task
+            if source not in shares and not Reading(source).beside  # mixed-in sets are not tasks
         }
         kept = (
             None if self.buffer is None else self._kept({source: a.trained for source, a in past.items()}, self.buffer)
@@ -102,5 +114,5 @@ class Replay(Method):
 
 
 def _equal(buffer: int, sources: list[str]) -> dict[str, int]:
-    """Equal parts of a buffer; what does not divide goes to the first ones."""
+    """Equal parts of a buffer; the remainder goes to the first sources."""
     return {source: buffer // len(sources) + (at < buffer % len(sources)) for at, source in enumerate(sources)}

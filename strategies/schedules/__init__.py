@@ -1,1 +1,1 @@
-"""Learning-rate schedules and what is carried over between stages."""
+"""Learning-rate schedules, and the optimizer state between stages."""

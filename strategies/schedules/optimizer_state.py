@@ -1,35 +1,46 @@
-"""Whether Adam's moments go from one task to the next: a named policy, not an accident.
+"""Reset or keep Adam's moments between tasks, as an explicit policy.
 
-2403.08763 resets the optimizer at each data set; whether its infinite schedules do is not known.
+2403.08763 resets the optimizer at each data set. Whether it also does so under its infinite schedules is not known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from cl.errors import UserError
-from cl.methods.method import Method, Tasks
+from cl.methods.method import InSomeTasks, Method, PlansStages
 
 
-class OptimizerState(Method):
-    """`reset`: each stage starts with a fresh optimizer, as without this method; `keep`: with its parent's."""
+@dataclass(eq=False)
+class OptimizerState(InSomeTasks, PlansStages):
+    """Start each stage with a fresh optimizer or with the optimizer state of its parent stage.
 
-    def __init__(self, policy: Literal["reset", "keep"] = "reset", tasks: Tasks = "all") -> None:
-        super().__init__(tasks)
-        self.policy = policy
-        if policy not in ("reset", "keep"):
-            raise UserError(f"policy: {policy!r} is not one of reset, keep")
+    Args:
+        policy: `reset`: a fresh optimizer, as without this method; `keep`: the parent's state.
+        tasks: stages in which the method acts: `all`, `first` or `later`.
+
+    Keeps between tasks: with `keep` the optimizer state of the last task.
+    """
+
+    policy: Literal["reset", "keep"] = "reset"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.policy not in ("reset", "keep"):
+            raise UserError(f"policy: {self.policy!r} is not one of reset, keep")
 
     def active(self, t: int) -> bool:
-        """Only where there is a state to keep."""
+        """Act only if there is a state to keep."""
         return t > 1 and self.policy == "keep" and super().active(t)
 
-    def warnings(self) -> list[str]:
-        """Settings that change nothing."""
+    def validate(self, others: Sequence[Method]) -> list[str]:
+        """Warn about settings that change nothing."""
         if self.policy == "reset" or self.tasks == "first":
             return ["without effect, the optimizer is reset anyway; use policy keep on later tasks"]
         return []
 
-    def keep_optimizer(self) -> bool:
-        """True under `keep`."""
+    def carries_optimizer(self) -> bool:
+        """Carry the optimizer state under `keep`."""
         return self.policy == "keep"

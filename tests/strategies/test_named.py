@@ -53,7 +53,7 @@ def test_every_method_can_be_imported() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_exactly_one_schedule_acts_everywhere_and_nothing_is_degenerate(path: Path) -> None:
     methods = [method for _, _, method in load(path)]
-    assert not [text for method in methods for text in method.warnings()]
+    assert not [text for method in methods for text in method.validate([])]
     for stage in stages(path):
         acting = [method for method in methods if method.phase == stage.phase]
         rates = [rate(acting, Progress(step, 1000, stage.t)) for step in range(1000)]

@@ -26,8 +26,6 @@ try:
 except ImportError as error:
     raise UserError("launcher: submitit is not installed; install it with: pip install 'cl[slurm]'") from error
 
-LIGHT = frozenset({"tokenizer", "data", "base", "consolidate", "merge"})
-"""Kinds that are computed in the job before them: to queue would take longer."""
 NOWHERE = "launcher: there is no Slurm here (srun, sbatch and squeue are not found); use local or ray"
 
 
@@ -52,11 +50,7 @@ class Job:
     def name(self) -> str:
         """For people."""
         first = self.nodes[0]
-        return (
-            ", ".join(dict.fromkeys(n.kind for n in self.nodes))
-            if first.kind in LIGHT
-            else f"{first.kind} {first.name}"
-        )
+        return ", ".join(dict.fromkeys(n.kind for n in self.nodes)) if first.how.light else f"{first.kind} {first.name}"
 
 
 def jobs(todo: Sequence[Node]) -> list[Job]:
@@ -70,7 +64,7 @@ def jobs(todo: Sequence[Node]) -> list[Job]:
     for node in todo:
         before = {place[p.key] for p in (*node.parents.values(), *node.uses.values()) if p.key in place}
         home = max(before, default=_of_light_roots(found))
-        if node.kind not in LIGHT or home is None or not before - {home} <= behind[home]:
+        if not node.how.light or home is None or not before - {home} <= behind[home]:
             home = len(found)
             found.append(Job(after=before))
             behind.append(before.union(*(behind[at] for at in before)))
@@ -81,7 +75,7 @@ def jobs(todo: Sequence[Node]) -> list[Job]:
 
 def _of_light_roots(found: Sequence[Job]) -> int | None:
     """The job of light nodes that wait for nothing, if there is one."""
-    return next((at for at, job in enumerate(found) if not job.after and job.nodes[0].kind in LIGHT), None)
+    return next((at for at, job in enumerate(found) if not job.after and job.nodes[0].how.light), None)
 
 
 class Work(submitit.helpers.Checkpointable):

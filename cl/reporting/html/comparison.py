@@ -1,4 +1,4 @@
-"""What `cl compare` found: sentences, terminal tables, pictures, and a page of its own."""
+"""The results of `cl compare`: sentences, terminal tables, pictures and an HTML page."""
 
 from __future__ import annotations
 
@@ -12,34 +12,30 @@ from rich.table import Table
 from rich.text import Text
 
 from cl.metrics.answer_tests import ItemContrast
-from cl.metrics.comparison import UNITS, Comparison, Contrast, Standing
+from cl.metrics.comparison_result import UNITS, Comparison, Contrast, Standing
 from cl.metrics.run_metrics import better
 from cl.metrics.statistics import Interval
+from cl.reporting.formatting import significant
 from cl.reporting.html.page import embed, write_beside
 from cl.reporting.html.style import BOUNDARY, FAINT, PALETTE, REFERENCE, empty
 
 COLOURS = {"better": PALETTE[2], "worse": PALETTE[0], "not decided": REFERENCE, "undefined": REFERENCE}
 
 
-def number(value: float, digits: int = 3) -> str:
-    """So many significant digits, or a dash where there is no value."""
-    return "–" if math.isnan(value) else f"{value:.{digits}g}"
-
-
 def sentence(contrast: Contrast, units: int) -> str:
-    """A test in one sentence: verdict, difference, interval, p, effect and n together."""
+    """A test in one sentence: verdict, difference, interval, p, effect sizes and number of units."""
     if contrast.verdict == "undefined":
         return f"{contrast.a} and {contrast.b} cannot be compared on {contrast.metric}: {contrast.reason}."
     said = {"better": "is better than", "worse": "is worse than"}.get(contrast.verdict, "is not told apart from")
     return (
         f"{contrast.a} {said} {contrast.b} on {contrast.metric}: {contrast.mean:+.3g} ({span(contrast.interval)}), "
-        f"p {number(contrast.p, 2)}, Holm {number(contrast.adjusted, 2)}, d_z {number(contrast.d_z, 2)}, "
-        f"Cliff's delta {number(contrast.delta, 2)}, n {units}."
+        f"p {significant(contrast.p, 2)}, Holm {significant(contrast.adjusted, 2)}, "
+        f"d_z {significant(contrast.d_z, 2)}, Cliff's delta {significant(contrast.delta, 2)}, n {units}."
     )
 
 
 def contrasts_table(metric: str, found: Comparison) -> Table:
-    """The tests of a metric for a terminal."""
+    """The tests of a metric as a terminal table."""
     against = {one.b for one in found.contrasts}
     one_only = f"against {min(against)}" if len(against) == 1 else "test"
     percent = f"{100 * found.level:g} %"
@@ -47,25 +43,28 @@ def contrasts_table(metric: str, found: Comparison) -> Table:
     table.add_column("", no_wrap=True)
     for one in found.contrasts:
         if one.metric == metric:
-            figures = (number(one.p, 2), number(one.adjusted, 2), number(one.d_z, 2))
+            figures = (significant(one.p, 2), significant(one.adjusted, 2), significant(one.d_z, 2))
             verdict = Text(one.verdict, style=COLOURS[one.verdict])
             name = one.a if len(against) == 1 else f"{one.a} - {one.b}"
-            table.add_row(Text(name), number(one.mean), span(one.interval), *figures, verdict)
+            table.add_row(Text(name), significant(one.mean), span(one.interval), *figures, verdict)
     return table
 
 
 def standings_table(metric: str, found: Comparison) -> Table:
-    """The leaderboard of a metric for a terminal, with what each strategy took."""
+    """The leaderboard of a metric as a terminal table, with the cost of each strategy."""
     table = _table("strategy", "mean", f"{100 * found.level:g} %", "rank", "sd orders/seeds", "tokens", "time")
     costs = {cost.strategy: cost for cost in found.costs}
     for one in found.standings[metric]:
-        cost, spread = costs[one.strategy], f"{number(one.spread.orders, 2)}/{number(one.spread.seeds, 2)}"
-        multiples = (f"x {number(ratio)}" for ratio in (cost.tokens_ratio, cost.seconds_ratio))
-        table.add_row(Text(one.strategy), number(one.mean, 4), span(one.interval), number(one.rank), spread, *multiples)
+        cost, spread = costs[one.strategy], f"{significant(one.spread.orders, 2)}/{significant(one.spread.seeds, 2)}"
+        multiples = (f"x {significant(ratio)}" for ratio in (cost.tokens_ratio, cost.seconds_ratio))
+        table.add_row(
+            Text(one.strategy), significant(one.mean, 4), span(one.interval), significant(one.rank), spread, *multiples
+        )
     return table
 
 
 def _table(first: str, *others: str) -> Table:
+    """An empty terminal table with these columns, numbers right-aligned."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column(first, overflow="fold")
     for name in others:
@@ -74,7 +73,7 @@ def _table(first: str, *others: str) -> Table:
 
 
 def span(bounds: Interval) -> str:
-    """An interval as "1.23 … 1.41", with two digits of its width, or a dash."""
+    """An interval as "1.23 … 1.41", with two digits of its width; a dash if undefined."""
     if math.isnan(bounds.low):
         return "–"
     width = bounds.high - bounds.low
@@ -92,8 +91,8 @@ def figures(found: Comparison) -> dict[str, go.Figure]:
 
 
 def tests_figure(contrasts: Sequence[Contrast]) -> go.Figure:
-    """Each unit's difference as a dot, the mean with its interval, in the colour of the verdict."""
-    figure = empty("Differences, unit by unit", "bars: bootstrap of the mean", 110 + 40 * len(contrasts))
+    """Each unit's difference as a dot and the mean with its interval, in the colour of the verdict."""
+    figure = empty("Differences, unit by unit", "bars: bootstrap interval of the mean", 110 + 40 * len(contrasts))
     for one in [each for each in contrasts if each.verdict != "undefined"][::-1]:
         name, colour = f"{one.a} – {one.b}<br>{one.metric}", COLOURS[one.verdict]
         each, units = list(one.differences.values()), list(one.differences)
@@ -110,7 +109,9 @@ def tests_figure(contrasts: Sequence[Contrast]) -> go.Figure:
 def ranks_figure(metric: str, rows: Sequence[Standing], groups: Sequence[Sequence[str]]) -> go.Figure:
     """Mean ranks on a line; a bar joins strategies that no test of all pairs tells apart."""
     ranked = [row for row in rows if not math.isnan(row.rank)]
-    figure = empty("Mean rank over units", f"{metric}; bars join what is not told apart", 130 + 16 * len(groups) + 70)
+    figure = empty(
+        "Mean rank over units", f"{metric}; bars join strategies not told apart", 130 + 16 * len(groups) + 70
+    )
     rank = {row.strategy: row.rank for row in ranked}
     figure.add_scatter(
         x=[row.rank for row in ranked], y=[0] * len(ranked), text=[row.strategy for row in ranked],
@@ -131,7 +132,7 @@ def ranks_figure(metric: str, rows: Sequence[Standing], groups: Sequence[Sequenc
 
 
 def units_figure(metric: str, rows: Sequence[Standing]) -> go.Figure:
-    """Every unit of every strategy, in the colour of its task order: what seeds and orders do to it."""
+    """Every unit of every strategy, in the colour of its task order: the spread over seeds and orders."""
     figure = empty("Every unit", f"{metric}, {better(metric)} is better", 110 + 30 * len(rows))
     orders = list(dict.fromkeys(unit.partition(", ")[2] for row in rows for unit in row.values))
     for order, colour in zip(orders, itertools.cycle(PALETTE)):
@@ -156,11 +157,20 @@ def write(
     path: Path,
     single: Sequence[ItemContrast] = (),
 ) -> None:
-    """Write the page to `path`, self-contained. disclosure: the record as YAML; single: tests of single answers."""
+    """Write a self-contained page.
+
+    Args:
+        question: title of the page.
+        found: the comparison.
+        disclosure: record of settings and data, as YAML.
+        notes: warnings, printed first.
+        path: file of the page.
+        single: tests on single answers.
+    """
     write_beside(
         "comparison.html.j2",
         path,
-        {"number": number},
+        {"significant": significant},
         question=question,
         found=found,
         unit=UNITS[found.unit],

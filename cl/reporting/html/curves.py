@@ -1,4 +1,4 @@
-"""Curves over the tokens of the whole stream: the forgetting picture and the small ones."""
+"""Curves over the tokens of the whole stream: the large picture of forgetting and the small curves."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Pick = Callable[[Point], float | None]
 
 HERO_HEIGHT, SMALL_HEIGHT = 440, 260  # pixels
 TOP, BOTTOM = 64, 36  # margins of the forgetting picture
-PALE = "rgba(255,255,255,0.75)"  # behind labels that may lie on a line
+PALE = "rgba(255,255,255,0.75)"  # background of labels that may cover a line
 LABEL_GAP = 20  # pixels between two labels at line ends
 
 
 def forgetting_figure(result: ExperimentResult) -> go.Figure:
-    """Loss on the first task against tokens of the stream: lines from inside training, dots from R.
+    """Loss on the first task against tokens of the stream: lines from validation during training, dots from R.
 
-    The loss axis covers what happens after the first stage; the steep start of that stage runs out of it. Where models
-    are merged there are dots only: the lines would be of others.
+    The loss axis covers the values after the first stage; the steep start of that stage is cut off. Strategies that
+    merge have dots only, because their lines would belong to other models.
     """
     every = groups(result)
     contenders = [group for group in every if not group.reference]
@@ -53,7 +53,14 @@ def forgetting_figure(result: ExperimentResult) -> go.Figure:
 
 
 def curve_figure(every: Sequence[Group], title: str, value: Pick, unit: str) -> go.Figure:
-    """One quantity of the training points against tokens of the stream, one line per group."""
+    """One quantity of the training points against tokens of the stream, one line per group.
+
+    Args:
+        every: the groups.
+        title: title of the picture.
+        value: the quantity of a point; None where the point has none.
+        unit: unit in the title.
+    """
     figure = empty(title, unit, SMALL_HEIGHT)
     draw(figure, every, value)
     boundaries(figure, [group for group in every if not group.reference], labelled=False)
@@ -61,12 +68,12 @@ def curve_figure(every: Sequence[Group], title: str, value: Pick, unit: str) -> 
 
 
 def window_loss(name: str) -> Pick:
-    """The validation loss on a data set, as a function of a point."""
+    """The function that returns a point's validation loss on a data set."""
     return lambda point: point.scores.get(name)
 
 
 def draw(figure: go.Figure, every: Sequence[Group], value: Pick) -> None:
-    """Draw every group's stages; one with the same node keys in several groups is drawn once, in dark grey."""
+    """Draw every group's stages. A stage with the same node keys in several groups is drawn once, in dark grey."""
     drawn = [(group, line) for group in every for line in lines(group, value)]
     owners = Counter(line.keys for _, line in drawn)
     seen: set[frozenset[str]] = set()
@@ -93,9 +100,10 @@ def draw(figure: go.Figure, every: Sequence[Group], value: Pick) -> None:
 
 
 def boundaries(figure: go.Figure, contenders: Sequence[Group], labelled: bool) -> None:
-    """A vertical line where each stage starts, if wanted with its name; starts within 2 % of the stream are one.
+    """Draw a vertical line where each stage starts, with its name if `labelled`.
 
-    Where groups start a stage at different tokens, its name stands at the first.
+    Starts within 2 % of the stream share one line. If groups start a stage at different tokens, its name is at the
+    first.
     """
     stages = sorted((s for group in contenders for s in group.runs[0].stages), key=lambda stage: stage.offset)
     end = max((stage.offset + stage.tokens for stage in stages), default=0)
@@ -117,7 +125,7 @@ def boundaries(figure: go.Figure, contenders: Sequence[Group], labelled: bool) -
 def apart(wanted: Sequence[float], gap: float) -> list[float]:
     """Positions at least `gap` apart, in the order of `wanted` and with the smallest squared movement.
 
-    Isotonic regression (pool adjacent violators) of the positions less their rank times the gap.
+    Isotonic regression (pool adjacent violators) of the positions minus their rank times the gap.
     """
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
     pools: list[list[float]] = []
@@ -134,7 +142,7 @@ def apart(wanted: Sequence[float], gap: float) -> list[float]:
 
 
 def _window(contenders: Sequence[Group], value: Pick, ends: Sequence[float]) -> tuple[float, float]:
-    """Range of the loss axis: the ends, and all values from the end of each group's first stage on."""
+    """Range of the loss axis: the final losses, and all values from the end of each group's first stage on."""
     values = list(ends)
     for group in contenders:
         drawn = lines(group, value)
@@ -148,7 +156,7 @@ def _window(contenders: Sequence[Group], value: Pick, ends: Sequence[float]) -> 
 
 
 def _band(figure: go.Figure, line: Line, colour: str, name: str) -> None:
-    """Smallest to largest seed as a pale area behind the mean."""
+    """The range from the smallest to the largest seed as a pale area behind the mean."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     figure.add_scatter(
         x=line.x + line.x[::-1],
@@ -163,7 +171,7 @@ def _band(figure: go.Figure, line: Line, colour: str, name: str) -> None:
 
 
 def _dots(figure: go.Figure, group: Group, task: str) -> None:
-    """R[t, task] at the end of each stage that fills a row."""
+    """R[t, task] at the end of each stage that fills a row of R."""
     pairs = [(s.offset + s.tokens, loss_at(group, s.row, task)) for s in group.runs[0].stages if s.row is not None]
     figure.add_scatter(
         x=[x for x, _ in pairs],
@@ -177,7 +185,7 @@ def _dots(figure: go.Figure, group: Group, task: str) -> None:
 
 
 def _end_labels(figure: go.Figure, ends: Mapping[Group, float], low: float, high: float) -> None:
-    """Name and final R of each group beside the end of its line, moved apart where they would overlap."""
+    """Name and final R of each group at the end of its line, moved apart where labels would overlap."""
     inner = HERO_HEIGHT - TOP - BOTTOM
     wanted = [(loss - low) / (high - low) * inner for loss in ends.values()]
     for (group, loss), y in zip(ends.items(), apart(wanted, LABEL_GAP), strict=True):

@@ -1,4 +1,4 @@
-"""The pictures of a report as Plotly figures. They depend on the result alone and each one stands for itself."""
+"""The pictures of a report as Plotly figures, each computed from the result alone."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from cl.reporting.html.style import FAINT, INK, SCALE, SOURCES, empty
 
 
 def figures(result: ExperimentResult) -> dict[str, go.Figure]:
-    """All pictures by name: `forgetting`, `form_and_content`, `curve/SET`, `matrix/GROUP`, `learning_rate` and others.
+    """All pictures by name; a picture for which the result has no data is left out.
 
-    The others are `sources/GROUP` and `terms/NAME`. A picture for which the result has no data is left out.
+    Names: `forgetting`, `form_and_content`, `curve/SET`, `matrix/GROUP`, `learning_rate`, `sources/GROUP`,
+    `terms/NAME`.
     """
     every = groups(result)
     if not every:
@@ -42,9 +43,10 @@ def figures(result: ExperimentResult) -> dict[str, go.Figure]:
 
 
 def save_images(made: Mapping[str, go.Figure], folder: Path) -> list[Path]:
-    """Write each figure as PNG, 1200 px wide at double resolution; needs `kaleido` and a Chromium, no network.
+    """Write each figure as PNG, 1200 px wide at double resolution. Needs `kaleido` and a Chromium, no network.
 
-    Raises UserError where one of the two is missing.
+    Raises:
+        UserError: kaleido or Chromium is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name.replace('/', '-')}.png" for name in made]
@@ -56,10 +58,10 @@ def save_images(made: Mapping[str, go.Figure], folder: Path) -> list[Path]:
 
 
 def form_and_content_figure(every: Sequence[Group]) -> go.Figure:
-    """What each stream forgot at the end of its strict score: form alone (superficial) and content (essential).
+    """Fall of the strict score at the end of each stream: form alone (superficial) and content (essential).
 
-    Means over earlier tasks and seeds; the two parts add up to the fall, so a negative part is a gain. A reference,
-    which is no stream, has no bar.
+    Means over earlier tasks and seeds. The two parts add up to the fall, so a negative part is a gain. References have
+    no bar, because they are no streams.
     """
     shown = [group for group in every if not group.reference]
     figure = empty("Forgotten form and content", "fall of the strict score on earlier tasks", 84 + 40 * len(shown))
@@ -78,9 +80,9 @@ def form_and_content_figure(every: Sequence[Group]) -> go.Figure:
 
 
 def matrix_figure(result: ExperimentResult, group: Group) -> go.Figure:
-    """R of a group, mean over seeds: strict scores where there are any, else losses.
+    """R of a group, mean over seeds: strict scores if there are any, otherwise losses.
 
-    The task just learned is framed, absent cells stay white and say so.
+    The task just learned is framed; absent cells are white and labelled.
     """
     scored = is_scored(result)
     value, unit = (score_at, "strict score") if scored else (loss_at, "nats/token")
@@ -121,7 +123,7 @@ def matrix_figure(result: ExperimentResult, group: Group) -> go.Figure:
 
 
 def sources_figure(result: ExperimentResult, group: Group) -> go.Figure:
-    """Share of each source in the tokens really consumed between two points, first seed of the group."""
+    """Share of each source in the tokens consumed between two points, first seed of the group."""
     stages = group.runs[0].stages
     names = list(dict.fromkeys([*result.tasks, *(n for s in stages for p in s.points for n in p.seen)]))
     bars = [bar for stage in stages for bar in _gained(stage)]
@@ -142,7 +144,7 @@ def sources_figure(result: ExperimentResult, group: Group) -> go.Figure:
 
 
 def _gained(stage: StageResult) -> list[tuple[float, float, dict[str, float]]]:
-    """Between each two points that consumed something: middle and width in tokens, and each source's share."""
+    """For each interval between points that consumed tokens: middle and width in tokens, share of each source."""
     made: list[tuple[float, float, dict[str, float]]] = []
     for before, after in pairwise(stage.points):
         gained = {name: count - before.seen.get(name, 0) for name, count in after.seen.items()}
@@ -154,4 +156,5 @@ def _gained(stage: StageResult) -> list[tuple[float, float, dict[str, float]]]:
 
 
 def _term(name: str) -> Pick:
+    """The function that returns a point's loss term."""
     return lambda point: point.terms.get(name)

@@ -1,4 +1,4 @@
-"""Runs of one strategy and one task order belong together: a group is one line, one colour, one table row."""
+"""Groups of runs: all seeds of one strategy in one task order are one line, one colour and one table row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from cl.reporting.html.style import DASHES, PALETTE, REFERENCE
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity: runs hold lists
 class Group:
-    """The runs of one strategy in one task order, one per seed."""
+    """The runs of one strategy in one task order, one per seed.
+
+    Args:
+        label: name in pictures and tables.
+        order: the task order.
+        runs: one run per seed.
+        colour: colour of the strategy.
+        dash: dash style of lines.
+    """
 
     label: str
     order: tuple[str, ...]
@@ -26,12 +34,12 @@ class Group:
 
     @property
     def reference(self) -> bool:
-        """Whether it is no stream (all tasks at once, or each alone): a yardstick, outside the competition."""
+        """Whether the group is no stream (all tasks at once, or each alone) and so takes no part in the ranking."""
         return is_reference(self.runs[0])
 
     @property
     def merged(self) -> bool:
-        """Whether its rows of R are of merged models, which no curve from inside training is of."""
+        """Whether the rows of R are of merged models, which have no curve during training."""
         return self.runs[0].merged
 
     @property
@@ -44,7 +52,12 @@ class Group:
 class Line:
     """One stage of a group as a curve over the tokens of the whole stream; NaN where a seed has no value.
 
-    keys: the node keys behind it, one per seed; low and high: smallest and largest seed.
+    Args:
+        keys: node keys of the stage, one per seed.
+        x: tokens.
+        mean: mean over seeds.
+        low: smallest seed.
+        high: largest seed.
     """
 
     keys: frozenset[str]
@@ -60,7 +73,7 @@ def is_reference(run: RunResult) -> bool:
 
 
 def groups(result: ExperimentResult) -> list[Group]:
-    """Group the runs by strategy and order, in order of appearance; a strategy keeps its colour everywhere."""
+    """Group the runs by strategy and order, in order of appearance; a strategy has one colour everywhere."""
     found: dict[tuple[str, tuple[str, ...]], list[RunResult]] = {}
     for run in result.runs:
         found.setdefault((run.strategy, tuple(run.order)), []).append(run)
@@ -77,7 +90,7 @@ def groups(result: ExperimentResult) -> list[Group]:
 
 
 def lines(group: Group, value: Callable[[Point], float | None]) -> list[Line]:
-    """One line per stage: mean, smallest and largest seed of `value`, interpolated to all seeds' tokens."""
+    """One line per stage: mean, smallest and largest seed of `value`, interpolated to the tokens of all seeds."""
     longest = max(len(run.stages) for run in group.runs)
     by_position = [[run.stages[i] for run in group.runs if i < len(run.stages)] for i in range(longest)]
     return [line for stages in by_position if (line := _line(stages, value)) is not None]
@@ -90,33 +103,34 @@ def any_shared(every: Sequence[Group]) -> bool:
 
 
 def final_row(run: RunResult) -> int:
-    """The last row of R that the run has; 0 where it has none."""
+    """The last row of R of a run; 0 if it has none."""
     return max(run.matrix, default=0)
 
 
 def loss_at(group: Group, row: int, name: str) -> float:
-    """Mean over seeds of R[row, name] in nats/token; NaN where a seed does not have it."""
+    """Mean over seeds of R[row, name] in nats/token; NaN if a seed lacks the cell."""
     cells = [run.matrix.get(row, {}).get(name) for run in group.runs]
     return mean([math.nan if cell is None else cell.loss for cell in cells])
 
 
 def score_at(group: Group, row: int, name: str, which: str = "strict") -> float:
-    """Mean over seeds of a score of R[row, name] in [0, 1]; NaN where a seed does not have it."""
+    """Mean over seeds of a score of R[row, name] in [0, 1]; NaN if a seed lacks the cell."""
     cells = [run.matrix.get(row, {}).get(name) for run in group.runs]
     return mean([math.nan if cell is None else cell.scores.get(which, math.nan) for cell in cells])
 
 
 def is_scored(result: ExperimentResult) -> bool:
-    """Whether every task of every run was scored by what the model answers."""
+    """Whether every task of every run was scored by the model's answers."""
     return all(scored(run) for run in result.runs)
 
 
 def mean(values: Sequence[float]) -> float:
-    """Mean; NaN of nothing."""
+    """Mean; NaN of an empty list."""
     return statistics.fmean(values) if values else float("nan")
 
 
 def _line(stages: Sequence[StageResult], value: Callable[[Point], float | None]) -> Line | None:
+    """The line of one stage; None if no seed has a value."""
     curves = []
     for stage in stages:
         pairs = [(stage.offset + p.tokens, v) for p in stage.points if (v := value(p)) is not None]

@@ -8,11 +8,11 @@ from cl.metrics.records import ExperimentResult
 from cl.metrics.run_metrics import forgetting, score
 from cl.reporting.html.groups import Group, final_row, groups, is_scored, loss_at, mean
 
-NOTHING = 0.005  # a difference that prints as 0.00
+NOTHING = 0.005  # smaller differences print as 0.00
 
 
 def headline(result: ExperimentResult) -> str:
-    """Say how much the strategy that forgets most and the one that forgets least forgot, and what that cost.
+    """Say how much the strategies that forget most and least forgot, and the cost on the last task.
 
     Example: "With rewarm, English loss rose by 3.07 nats/token; with replay by 0.09, at a cost of 0.13 on German."
     """
@@ -33,7 +33,7 @@ def headline(result: ExperimentResult) -> str:
 
 
 def _scored(contenders: list[Group]) -> str:
-    """The same for scores: how far the strict score of earlier tasks fell, and how much of it was form alone."""
+    """The sentence for scores: how far the strict score of earlier tasks fell, and how much of that is form alone."""
     fall = {g.label: mean([score(run, "strict_fall").value for run in g.runs]) for g in contenders}
     ranked = sorted((g for g in contenders if not math.isnan(fall[g.label])), key=lambda g: fall[g.label])
     if not ranked:
@@ -48,6 +48,7 @@ def _scored(contenders: list[Group]) -> str:
 
 
 def _without_forgetting(contenders: list[Group]) -> str:
+    """The sentence for results in which forgetting is undefined."""
     if not contenders:
         return "Only the joint reference has been run: nothing to compare yet."
     group = contenders[0]
@@ -59,19 +60,21 @@ def _without_forgetting(contenders: list[Group]) -> str:
 
 
 def _subject(ranked: list[Group]) -> str:
+    """The subject of the sentence: the loss on the one earlier task, or the mean loss on earlier tasks."""
     earlier = {group.order[:-1] for group in ranked}
     only = next(iter(earlier))
     return f"{_name(only[0])} loss" if len(earlier) == 1 and len(only) == 1 else "mean loss on earlier tasks"
 
 
 def _moved(delta: float, unit: str = " nats/token") -> str:
+    """The verb of the sentence: how the loss changed."""
     if abs(delta) < NOTHING:
         return "did not change"
     return f"{'rose' if delta > 0 else 'fell'} by {abs(delta):.2f}{unit}"
 
 
 def _cost(best: Group, worst: Group) -> str:
-    """What the better memory cost on the last task; nothing to say where the orders end differently."""
+    """Difference on the last task between the two strategies; empty if their orders end with different tasks."""
     task = best.order[-1]
     cost = loss_at(best, final_row(best.runs[0]), task) - loss_at(worst, final_row(worst.runs[0]), task)
     if worst.order[-1] != task or math.isnan(cost):
@@ -82,4 +85,5 @@ def _cost(best: Group, worst: Group) -> str:
 
 
 def _name(task: str) -> str:
+    """A task's name with a capital letter."""
     return task[:1].upper() + task[1:]

@@ -15,11 +15,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from cl.metrics.records import ExperimentResult
+from cl.reporting.formatting import abbreviated, duration, plain, thousands
 from cl.reporting.html.figures import figures
 from cl.reporting.html.groups import Group, any_shared, groups
 from cl.reporting.html.headline import headline
 from cl.reporting.html.style import SHARED
-from cl.reporting.html.table import duration, short, strategies
+from cl.reporting.html.table import strategies
 
 HERE = Path(__file__).parent
 PLOTLY_CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False, "doubleClick": False}
@@ -27,13 +28,13 @@ COUNTS = ("documents", "tokens", "bytes")
 
 
 def write(result: ExperimentResult, path: Path) -> None:
-    """Write the report to `path`: about 5 MB, nearly all of it plotly.js, which is inlined once.
+    """Write the report, about 5 MB, nearly all of it plotly.js, which is inlined once.
 
     The page reads nothing from the network or from other files and can be mailed, archived and printed.
     """
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    environment.filters.update(short=short, duration=duration, plain=plain, number=number)
+    environment.filters.update(abbreviated=abbreviated, duration=duration, plain=plain, thousands=thousands)
     every = groups(result)
     made = figures(result)
     html = environment.get_template("report.html.j2").render(
@@ -53,7 +54,14 @@ def write(result: ExperimentResult, path: Path) -> None:
 
 
 def write_beside(template: str, path: Path, filters: Mapping[str, Callable[..., str]], **values: Any) -> None:
-    """Write a page of what a command beside `cl run` found to `path`, self-contained; `question` is its title."""
+    """Write the self-contained page of a command other than `cl run`.
+
+    Args:
+        template: name of the Jinja template.
+        path: file of the page.
+        filters: filters of the template.
+        values: values of the template; `question` is the title.
+    """
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -63,7 +71,7 @@ def write_beside(template: str, path: Path, filters: Mapping[str, Callable[..., 
 
 
 def write_figures(result: ExperimentResult, folder: Path) -> None:
-    """Write each figure as a small page of its own into `folder`; they share one copy of plotly.js there."""
+    """Write each figure as a small page of its own into `folder`; the pages share one copy of plotly.js."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures(result).items():
         file = folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}.html"
@@ -80,7 +88,7 @@ def coloured(sentence: str, every: list[Group]) -> Markup:
 
 
 def data_rows(data: dict[str, dict[str, Any]]) -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
-    """One row (data set, split, counts, facts) per split; facts, which hold for the set, come with its first split."""
+    """Rows (data set, split, counts, facts), one per split; the facts of a set are in the row of its first split."""
     rows: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = []
     for name, entry in data.items():
         counted: dict[str, Any] = {key: entry[key] for key in COUNTS if key in entry}
@@ -93,24 +101,8 @@ def data_rows(data: dict[str, dict[str, Any]]) -> list[tuple[str, str, dict[str,
     return rows
 
 
-def plain(value: Any) -> str:
-    """A nested value in words: lists by comma, dicts as "key: value"; absent is a dash."""
-    if value is None:
-        return "–"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) or "–"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(plain(item) for item in value) or "–"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def number(value: Any) -> str:
-    """A count with thin spaces between thousands; an absent one is a dash."""
-    return f"{value:,}".replace(",", "\u2009") if isinstance(value, int) else plain(value)
-
-
 def embed(name: str, figure: go.Figure) -> Markup:
-    """A figure as a <div> with its data; small curves leave the legend to the page's colour key."""
+    """A figure as a <div> with its data; small curves have no legend, because the page has a colour key."""
     if name.startswith("curve/") or name == "learning_rate":
         figure.update_layout(showlegend=False)
     identity = re.sub(r"\W+", "-", name)

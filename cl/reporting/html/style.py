@@ -1,4 +1,4 @@
-"""How pictures look: colours, type and an empty figure."""
+"""Look of the pictures: colours, fonts and an empty figure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ INK, FAINT, GRID, BOUNDARY = "#1B2430", "#5F6B7A", "#E7EBEF", "#A9B4BF"
 # Okabe & Ito, "Color Universal Design" (2008): hues that colour-blind readers tell apart. Their yellow is left
 # out and the light ones are darkened, so that thin lines and text stay readable on white.
 PALETTE = ("#D55E00", "#0072B2", "#00875F", "#B5609A", "#C98300", "#3F9CCB", "#6C5BA7")
-REFERENCE = "#5F6B7A"  # the joint run: a yardstick rather than a contender
+REFERENCE = "#5F6B7A"  # references such as the joint run, which take no part in the ranking
 SHARED = "#2F3A46"  # a stage that several strategies have in common
 DASHES = ("solid", "dash", "dot", "dashdot")
 
@@ -19,7 +19,13 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 
 
 def empty(title: str, unit: str, height: int) -> go.Figure:
-    """An empty figure in the house style: no box, a faint grid, tokens on the x axis, height in pixels."""
+    """An empty figure in the common style: no box, a faint grid, tokens on the x axis.
+
+    Args:
+        title: title.
+        unit: unit, printed small after the title.
+        height: height in pixels.
+    """
     figure = go.Figure()
     heading = f"<b>{title}</b>" + (f"<span style='color:{FAINT};font-size:12px'>   {unit}</span>" if unit else "")
     figure.update_layout(

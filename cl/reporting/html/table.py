@@ -1,4 +1,4 @@
-"""The table of strategies: computed once, shown by the page and by the terminal alike."""
+"""The table of strategies, computed once for the page and the terminal."""
 
 from __future__ import annotations
 
@@ -11,28 +11,35 @@ from typing import Literal
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from cl.metrics.continual import Metric
+from cl.metrics.formula import Metric
 from cl.metrics.records import Cell, ExperimentResult, RunResult
-from cl.metrics.run_metrics import adaptation, forgetting, peak, probed, score
+from cl.metrics.run_metrics import ADAPTATION, FORGETTING, adaptation, better, forgetting, peak, probed, score
+from cl.reporting.formatting import abbreviated, duration
 from cl.reporting.html.groups import Group, final_row, groups, is_scored, mean
 
 Better = Literal["lower", "higher", "neither"]
 
-SCORE_METRICS: tuple[tuple[str, str, Better], ...] = (
-    ("MFT", "mft", "higher"),
-    ("MFN", "op_final", "higher"),
-    ("MAA", "op_mean", "higher"),
-    ("BWT", "bwt/T-1", "higher"),
-    ("superficial", "superficial", "lower"),
-    ("essential", "essential", "lower"),
-)
+SCORE_METRICS = {
+    "MFT": "mft",
+    "MFN": "op_final",
+    "MAA": "op_mean",
+    "BWT": "bwt/T-1",
+    "superficial": "superficial",
+    "essential": "essential",
+}
+"""Titles of columns and the keys of their metrics."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """title and unit: for people; better: which end is marked as best.
+    """One column.
 
-    short: the title where width is scarce; wide: left out there.
+    Args:
+        title: title.
+        unit: unit, printed under the title.
+        better: which end is marked as best.
+        short: title in a narrow terminal.
+        wide: left out in a narrow terminal.
     """
 
     title: str
@@ -44,7 +51,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Value:
-    """One cell. text: the number; detail: printed small; note: why undefined, or how measured; best: of its column."""
+    """One cell.
+
+    Args:
+        number: the value.
+        text: the value as text.
+        detail: lines printed small below it.
+        note: why the value is undefined, or how it was measured.
+        best: whether it is the best of its column.
+    """
 
     number: float
     text: str
@@ -72,12 +87,12 @@ class Strategies:
 def strategies(result: ExperimentResult) -> Strategies:
     """Final losses, forgetting, adaptation and costs of every group, best values marked.
 
-    Numbers are means over seeds; "±" is half the distance between the smallest and the largest seed. The joint
-    reference takes no part in the marking, and nothing is marked where there is nothing to compare.
+    Numbers are means over seeds; "±" is half the distance between the smallest and the largest seed. References are
+    never marked, and a column with fewer than two contenders has no mark.
     """
     measures = _by_score(result) if is_scored(result) else _by_loss(result)
     measures += [
-        (Column("tokens", "trained", "neither", wide=True), partial(_cost, measure=_tokens, show=short)),
+        (Column("tokens", "trained", "neither", wide=True), partial(_cost, measure=_tokens, show=abbreviated)),
         (Column("time", "training", "neither"), partial(_cost, measure=_seconds, show=duration)),
         (
             Column("eval", "of time", "neither", wide=True),
@@ -94,26 +109,27 @@ Measures = list[tuple[Column, Callable[[Group], Value]]]
 
 
 def _by_loss(result: ExperimentResult) -> Measures:
+    """Columns for results without scores: final losses, forgetting and adaptation."""
     found: Measures = [(Column(name, "nats/token", "lower"), partial(_final, names=[name])) for name in result.tasks]
     found.append((Column("mean of tasks", "nats/token", "lower", "mean"), partial(_final, names=result.tasks)))
     for role, names in (("retain", result.retain), ("general", result.general)):
         found += [(Column(name, role, "lower", wide=True), partial(_final, names=[name])) for name in names]
     return [
         *found,
-        (Column("forgetting", "first_nll", "lower", "forgot"), _forgetting),
-        (Column("adaptation", "nll", "higher", "adapted", wide=True), partial(_metric, formula=adaptation)),
+        (Column("forgetting", "first_nll", better(FORGETTING), "forgot"), _forgetting),
+        (Column("adaptation", "nll", better(ADAPTATION), "adapted", wide=True), partial(_metric, formula=adaptation)),
     ]
 
 
 def _by_score(result: ExperimentResult) -> Measures:
-    """Strict scores at the end with the forgiving one below, and the metrics by which SEFE compares."""
+    """Columns for scored results: final strict scores with the normalised score below, and the metrics of SEFE."""
     found: Measures = [
         (Column(name, "strict", "higher", wide=True), partial(_score, name=name)) for name in result.tasks
     ]
-    for title, key, better in SCORE_METRICS:
-        found.append((Column(title, key, better), partial(_metric, formula=partial(score, key=key))))
+    for title, key in SCORE_METRICS.items():
+        found.append((Column(title, key, better(key)), partial(_metric, formula=partial(score, key=key))))
     if any("probing" in cell.scores for run in result.runs for row in run.matrix.values() for cell in row.values()):
-        found.append((Column("probing", "op_final", "higher", wide=True), partial(_metric, formula=probed)))
+        found.append((Column("probing", "op_final", better("op_final"), wide=True), partial(_metric, formula=probed)))
     return found
 
 
@@ -125,7 +141,7 @@ def terminal_table(result: ExperimentResult, width: int = 100) -> RichTable:
     table = strategies(result)
     chosen = [i for i, column in enumerate(table.columns) if width >= 100 or not column.wide]
     what = (
-        "strict scores, below them form forgiven"
+        "strict scores, below them with form forgiven"
         if is_scored(result)
         else "loss in nats/token, below it bits/byte (b/B)"
     )
@@ -142,23 +158,8 @@ def terminal_table(result: ExperimentResult, width: int = 100) -> RichTable:
     return shown
 
 
-def short(count: float) -> str:
-    """4000000 -> "4 M"."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(count) >= size:
-            return f"{count / size:.3g} {letter}"
-    return f"{count:.0f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit a person would use: "42 s", "7.4 min", "3.1 h"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
 def spread(numbers: Sequence[float]) -> str:
-    """Half the distance from the smallest to the largest number as "± 0.02"; empty for a single one."""
+    """Half the distance from the smallest to the largest number as "± 0.02"; empty for a single number."""
     return f"± {(max(numbers) - min(numbers)) / 2:.2f}" if len(numbers) > 1 else ""
 
 
@@ -174,7 +175,7 @@ def _final(group: Group, names: Sequence[str]) -> Value:
 
 
 def _score(group: Group, name: str) -> Value:
-    """Strict score in the last row of R; below it the score when form is forgiven."""
+    """Strict score in the last row of R; below it the normalised score, which forgives form."""
     cells = [run.matrix.get(final_row(run), {}).get(name) for run in group.runs]
     found = [cell.scores for cell in cells if cell is not None and cell.scores]
     if len(found) < len(cells):
@@ -184,7 +185,7 @@ def _score(group: Group, name: str) -> Value:
 
 
 def _forgetting(group: Group) -> Value:
-    """Forgetting at the end; below it the worst moment in between, where training was evaluated often enough."""
+    """Forgetting at the end; below it the largest forgetting in between, if training was evaluated often enough."""
     value = _metric(group, forgetting)
     worst = [peak(run) for run in group.runs]
     if math.isnan(value.number) or any(math.isnan(metric.value) for metric in worst):
@@ -194,6 +195,7 @@ def _forgetting(group: Group) -> Value:
 
 
 def _metric(group: Group, formula: Callable[[RunResult], Metric]) -> Value:
+    """A metric of each run, mean over seeds."""
     found = [formula(run) for run in group.runs]
     for metric in found:
         if math.isnan(metric.value):
@@ -202,35 +204,41 @@ def _metric(group: Group, formula: Callable[[RunResult], Metric]) -> Value:
 
 
 def _value(numbers: Sequence[float], *detail: str) -> Value:
+    """A cell with the mean of the seeds, their spread and further details."""
     details = tuple(text for text in (spread(numbers), *detail) if text)
     return Value(mean(numbers), f"{mean(numbers):.2f}", details)
 
 
 def _undefined(reason: str) -> Value:
+    """A cell without a value."""
     return Value(math.nan, "–", note=reason)
 
 
 def _cost(group: Group, measure: Callable[[RunResult], float], show: Callable[[float], str]) -> Value:
+    """A cell with the mean cost of the runs."""
     number = mean([measure(run) for run in group.runs])
     return _undefined("no stage was trained") if math.isnan(number) else Value(number, show(number))
 
 
 def _tokens(run: RunResult) -> float:
+    """Training tokens of a run."""
     return sum(stage.tokens for stage in run.stages)
 
 
 def _seconds(run: RunResult) -> float:
+    """Training seconds of a run."""
     return sum(stage.seconds for stage in run.stages)
 
 
 def _evaluation_share(run: RunResult) -> float:
+    """Share of evaluation in the time of training and evaluation."""
     evaluation = sum(stage.eval_seconds for stage in run.stages)
     total = evaluation + _seconds(run)
     return evaluation / total if total else math.nan
 
 
 def _mark(column: Column, every: Sequence[Group], values: list[Value]) -> list[Value]:
-    """Mark the best value, and all that print the same, among at least two contenders."""
+    """Mark the best value, and all that print the same, if there are at least two contenders."""
     numbers = [v.number for g, v in zip(every, values, strict=True) if not g.reference and not math.isnan(v.number)]
     if column.better == "neither" or len(numbers) < 2:
         return values
@@ -239,6 +247,7 @@ def _mark(column: Column, every: Sequence[Group], values: list[Value]) -> list[V
 
 
 def _terminal(value: Value) -> Text:
+    """A cell as terminal text."""
     text = Text(f"{value.text}*" if value.best else value.text, style="bold" if value.best else "")
     for detail in value.detail:
         text.append(f"\n{detail}", style="not bold dim")

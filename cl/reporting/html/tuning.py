@@ -1,4 +1,4 @@
-"""What `cl tune` found: Optuna's own pictures and a table of trials, on one page."""
+"""The results of `cl tune`: Optuna's pictures and a table of trials, on one page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from optuna import visualization
 
 from cl.config.experiment import Experiment
+from cl.reporting.formatting import significant
 from cl.reporting.html.page import embed, write_beside
 from cl.reporting.html.style import FONT, INK
 from cl.tuning.search import Done, counts
@@ -20,7 +21,7 @@ COMPLETE = optuna.trial.TrialState.COMPLETE
 
 
 def figures(done: Done) -> dict[str, go.Figure]:
-    """Optuna's pictures that this study has enough trials for, in the type of the house."""
+    """Optuna's pictures that this study has enough trials for, in the common fonts."""
     study, keys = done.study, done.plan.objectives
     finished = len(study.get_trials(deepcopy=False, states=(COMPLETE,)))
     made: dict[str, go.Figure] = {}
@@ -45,23 +46,30 @@ def figures(done: Done) -> dict[str, go.Figure]:
 
 
 def _importance(done: Done, place: int, asked: Mapping[str, Any]) -> go.Figure:
-    """Which setting matters for reaching good values of an objective."""
+    """Importance of each setting for reaching good values of an objective."""
     evaluator, own = optuna.importance.PedAnovaImportanceEvaluator(), dict(asked)
     if "target" in own:
         sign = 1 if done.plan.directions[place] == "minimize" else -1
         own["target"] = lambda trial: sign * trial.values[place]
     with warnings.catch_warnings():
-        # It says that low targets are taken for good ones, which the sign has seen to.
+        # The warning says that low targets count as good; the sign above makes that true.
         warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes", UserWarning)
         return visualization.plot_param_importances(done.study, evaluator=evaluator, **own)
 
 
 def write(whole: Experiment, chosen: Mapping[str, Any], done: Sequence[Done], path: Path) -> None:
-    """Write the page to `path`, self-contained."""
+    """Write the self-contained page.
+
+    Args:
+        whole: the experiment.
+        chosen: the content of `tuned.yaml`.
+        done: the finished studies.
+        path: file of the page.
+    """
     write_beside(
         "tuning.html.j2",
         path,
-        {"short": short},
+        {"significant": significant},
         question=whole.question or whole.name,
         protocol=chosen["protocol"],
         about=chosen["about"],
@@ -76,8 +84,3 @@ def write(whole: Experiment, chosen: Mapping[str, Any], done: Sequence[Done], pa
             for i, each in enumerate(done)
         ],
     )
-
-
-def short(value: Any) -> str:
-    """A number with four significant digits; a dash for nothing."""
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,58 @@
+"""How fast this machine multiplies matrices: measured once by torch, then read from the user's cache.
+
+Planning needs a rate before anything was trained; importing torch for it would take longer than planning itself.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import time
+from pathlib import Path
+
+from cl.execution import machine
+from cl.graph.specs import Compute
+from cl.hashing import digest
+from cl.models import precision
+
+SIDE = 768  # of the matrices
+SECONDS = 0.3  # of the measurement
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of `cl`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cl"
+
+
+def rate(compute: Compute) -> float:
+    """Floating-point operations per second of a matrix product.
+
+    Without a GPU on this machine, the rate of its processor stands for that of a GPU elsewhere: a lower bound.
+
+    Args:
+        compute: device and precision.
+    """
+    device = compute.device if compute.device == "cpu" or precision.has_cuda() else "cpu"
+    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
+    known = [machine.processor(), threads, device, compute.precision, importlib.metadata.version("torch")]
+    file = cache_folder() / "calibration" / f"{digest(known)}.json"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps({"flops": _measured(device, compute.precision), "of": known}), encoding="utf-8")
+        new.replace(file)
+    return float(json.loads(file.read_text(encoding="utf-8"))["flops"])
+
+
+def _measured(device: str, kind: str) -> float:
+    import torch
+
+    left = torch.randn(SIDE, SIDE, device=device).to(torch.bfloat16 if kind == "bf16" else torch.float32)
+    started, count = time.monotonic(), 0
+    while time.monotonic() - started < SECONDS:
+        left @ left
+        count += 1
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return count * 2 * SIDE**3 / (time.monotonic() - started)

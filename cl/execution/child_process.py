@@ -1,0 +1,36 @@
+"""Messages of a child process of ours: one JSON object a line on its standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from cl.errors import UserError
+
+Say = Callable[[dict[str, Any]], None]
+
+
+def reporter() -> Say:
+    """In the child: a function that writes messages; everything that libraries print goes to standard error instead."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(line: dict[str, Any]) -> None:
+        print(json.dumps(line), file=out, flush=True)
+
+    return say
+
+
+def messages(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """In the parent: the messages of a child.
+
+    Raises:
+        UserError: with the text of a message {"error": text}.
+    """
+    for line in lines:
+        said: dict[str, Any] = json.loads(line)
+        if "error" in said:
+            raise UserError(said["error"])
+        yield said

@@ -1,0 +1,65 @@
+"""Roles: what a node's parents are to it. The only place where a role has a text form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a parent is to a node.
+
+    Args:
+        kind: `state`, `base`, `tokenizer`, `data`, `memory`, `teacher`, `trace`, `grid`, `truth`.
+        place: which of several: the index of a method in the node's list, or the position in an order.
+        name: name of a data set.
+    """
+
+    kind: str
+    place: int | None = None
+    name: str | None = None
+
+    def __str__(self) -> str:
+        parts = (self.kind, self.place, self.name)
+        return "/".join(str(part) for part in parts if part is not None)
+
+    @staticmethod
+    def parse(text: str) -> Role:
+        """Inverse of `str`: `teacher/0/english`, `data/english`, `memory/1`, `state`."""
+        kind, _, rest = text.partition("/")
+        if not rest:
+            return Role(kind)
+        first, _, name = rest.partition("/")
+        if kind == "data" or not first.isdigit():
+            return Role(kind, name=rest)
+        return Role(kind, int(first), name or None)
+
+
+STATE, BASE, TOKENIZER, MEMORY, GRID = map(Role, ("state", "base", "tokenizer", "memory", "grid"))
+
+
+def data(name: str) -> Role:
+    """The role of a data set."""
+    return Role("data", name=name)
+
+
+class Inputs(Mapping[Role, Path]):
+    """The folders of a node's parents by role."""
+
+    def __init__(self, folders: Mapping[Role, Path]) -> None:
+        self._folders = dict(folders)
+
+    def __getitem__(self, role: Role) -> Path:
+        return self._folders[role]
+
+    def __iter__(self) -> Iterator[Role]:
+        return iter(self._folders)
+
+    def __len__(self) -> int:
+        return len(self._folders)
+
+    def datasets(self) -> dict[str, Path]:
+        """Folders of all data sets by name."""
+        return {role.name: path for role, path in self._folders.items() if role.kind == "data" and role.name}

@@ -1,0 +1,352 @@
+"""Specifications: everything but the parents and the code that can change the result of a node.
+
+One dataclass for each kind of node. Its JSON form enters the node's key. A field that is absent (None, false or empty)
+by default is left out of it while it is absent, so that a new field of that sort changes no key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from cl.config.checkpoints import Checkpoints
+from cl.config.evaluation import Evaluation
+from cl.config.model import Model
+from cl.config.train import Optimization
+from cl.methods.contexts import Teaching
+from cl.registry import Named
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How tokens become rows.
+
+    Args:
+        sequence: tokens per row.
+        boundaries: keep attention and positions inside documents.
+    """
+
+    sequence: int
+    boundaries: bool
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How a node computes, as settled on the planning machine.
+
+    Args:
+        device: `cpu` or `cuda`.
+        precision: `fp32` or `bf16`.
+        compile: whether torch.compile is used.
+    """
+
+    device: str
+    precision: str
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class Local:
+    """What a node needs at run time that cannot change its result, and that no key holds.
+
+    Args:
+        scenario: name or path of the scenario.
+        model: the experiment's model.
+        transforms: methods that transform the examples of a data node.
+        evaluation: how a train node evaluates inside the stage.
+        checkpoints: when a train node saves its state.
+        keep_optimizer: whether a train node stores the optimizer's state.
+        devices: processes that compute a train node together.
+        distributed: `ddp` or `fsdp`.
+    """
+
+    scenario: str
+    model: Model
+    transforms: tuple[Named, ...] = ()
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    keep_optimizer: bool = False
+    devices: int = 1
+    distributed: Literal["ddp", "fsdp"] = "ddp"
+
+
+class Spec:
+    """Base of all specifications. kind: name of the kind of node that the specification is of."""
+
+    kind: ClassVar[str]
+
+    @property
+    def device(self) -> str | None:
+        """Device that the node computes on, where it uses more than the processor's basics."""
+        compute: Compute | None = getattr(self, "compute", None)
+        return None if compute is None else compute.device
+
+
+@dataclass(frozen=True)
+class TokenizerSpec(Spec):
+    """Of a tokenizer node.
+
+    Args:
+        train_on: fingerprint of each task that the tokenizer is trained on; empty: it is a model's own.
+        vocabulary: size of a trained vocabulary.
+        source: fingerprint of the model whose tokenizer it is.
+    """
+
+    kind = "tokenizer"
+    train_on: dict[str, str]
+    vocabulary: int | None = None
+    source: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class DataSpec(Spec):
+    """Of a data node.
+
+    Args:
+        task: name of the set in the scenario.
+        content: fingerprint of its documents and of their split.
+        transforms: per transforming method, the settings that decide the examples.
+        view: `plain` or `both`: examples are rendered as text.
+        system: text of the system turn.
+    """
+
+    kind = "data"
+    task: str
+    content: str
+    transforms: tuple[Named, ...] = ()
+    view: str | None = None
+    system: str | None = None
+
+
+@dataclass(frozen=True)
+class BaseSpec(Spec):
+    """Of a base node: the fingerprint of the model, the seed of a fresh one, tokens per row."""
+
+    kind = "base"
+    source: dict[str, Any]
+    seed: int | None
+    sequence: int
+
+
+@dataclass(frozen=True)
+class TrainSpec(Spec):
+    """Of a train node.
+
+    Args:
+        t: 1-based stage, 0 for a warm-up.
+        steps: optimizer steps of the whole stage.
+        first: step at which this node starts.
+        last: step at which this node ends.
+        shares: share of each reading; they sum to 1.
+        seed: of the run.
+        train: settings of the optimizer and of the rows.
+        compute: device, precision, compilation.
+        methods: methods that act inside the stage.
+        known: weight in tokens of each task that the pretrained model knows and the stage reads.
+        continues: the stage goes on inside its parent's.
+        optimizer: `keep` the parent's optimizer state, or `reset` it.
+    """
+
+    kind = "train"
+    t: int
+    steps: int
+    first: int
+    last: int
+    shares: dict[str, float]
+    seed: int
+    train: Optimization
+    compute: Compute
+    methods: tuple[Named, ...] = ()
+    known: dict[str, int] = field(default_factory=dict)
+    continues: bool = False
+    optimizer: Literal["keep", "reset"] = "reset"
+
+
+@dataclass(frozen=True)
+class ConsolidateSpec(Spec):
+    """Of a consolidate node: the memory of a method after stage t.
+
+    Args:
+        t: 1-based stage.
+        seed: of the run.
+        tasks: names of the tasks that the stage learned.
+        method: the method with the settings that change its memory.
+        packing: how tokens become rows.
+        compute: device and precision.
+        state: under which name the method's own state is stored in the train node. None: the method was not active.
+    """
+
+    kind = "consolidate"
+    t: int
+    seed: int
+    tasks: tuple[str, ...]
+    method: Named
+    packing: Packing
+    compute: Compute
+    state: str | None = None
+
+
+@dataclass(frozen=True)
+class MergeSpec(Spec):
+    """Of a merge node: the merging method, and the number of states that it merges."""
+
+    kind = "merge"
+    method: Named
+    states: int
+
+
+@dataclass(frozen=True)
+class SelectSpec(Spec):
+    """Of a select node.
+
+    Args:
+        set: name of the set whose rows are selected.
+        seed: of the run.
+        method: the selecting method with the settings that change the selection.
+        packing: how tokens become rows.
+        compute: device and precision.
+        system: text of the system turn.
+    """
+
+    kind = "select"
+    set: str
+    seed: int
+    method: Named
+    packing: Packing
+    compute: Compute
+    system: str | None = None
+
+
+@dataclass(frozen=True)
+class TeacherSpec(Spec):
+    """Of a teacher node: a teacher's predictions on the rows of one set.
+
+    Args:
+        set: name of the set.
+        seed: of the reading order, and of sampled tokens.
+        teaching: which predictions are kept.
+        packing: how tokens become rows.
+        compute: device and precision.
+        positions: first and last place of the reading order that are covered. None: all rows.
+    """
+
+    kind = "teacher"
+    set: str
+    seed: int
+    teaching: Teaching
+    packing: Packing
+    compute: Compute
+    positions: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class EvaluateSpec(Spec):
+    """Of an evaluate node: one row of R.
+
+    Args:
+        sets: names of the sets, in the order of R's columns.
+        tokens: largest number of tokens per set.
+        batch: rows per forward pass.
+        items: questions per instruction set that are answered.
+        packing: how tokens become rows.
+        compute: device and precision.
+        select: per set, the adapter that answers it alone; others are answered by the base model. None: all adapters.
+        split: split that is measured.
+        scores: names of the scores of answers (`cl.tasks.answer_scores`).
+    """
+
+    kind = "evaluate"
+    sets: tuple[str, ...]
+    tokens: int
+    batch: int
+    items: int
+    packing: Packing
+    compute: Compute
+    select: dict[str, str] | None = None
+    split: Literal["test", "validation"] = "test"
+    scores: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProbeSpec(Spec):
+    """Of a probe node.
+
+    Args:
+        probe: the probe with its settings.
+        sets: names of the sets that it measures.
+        batch: rows per forward pass.
+        packing: how tokens become rows.
+        compute: device and precision.
+        select: per set, the adapter that is probed alone, as in the row of R. None: all adapters.
+        split: split that is measured; a probe may fit on training data.
+    """
+
+    kind = "probe"
+    probe: Named
+    sets: tuple[str, ...]
+    batch: int
+    packing: Packing
+    compute: Compute
+    select: dict[str, str] | None = None
+    split: Literal["test", "validation"] = "test"
+
+
+@dataclass(frozen=True)
+class GateSpec(Spec):
+    """Of a gate node: keep the candidate state where it scores at least as well as the incumbent.
+
+    Args:
+        metric: `loss`, or the name of a score of answers.
+        sets: sets whose mean decides.
+        margin: by how much the candidate must be better, in units of the metric.
+    """
+
+    kind = "gate"
+    metric: str
+    sets: tuple[str, ...]
+    margin: float = 0.0
+
+
+def to_json(spec: Any) -> dict[str, Any]:
+    """The JSON form of a dataclass, without fields that are absent by default.
+
+    Any other default stays: if it changed, two specifications with different values would have one form.
+    """
+    return {
+        each.name: _plain(value)
+        for each in dataclasses.fields(spec)
+        if (value := getattr(spec, each.name)) or value != _default(each)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_json(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _default(each: dataclasses.Field[Any]) -> Any:
+    return each.default_factory() if callable(each.default_factory) else each.default
+
+
+def from_json(cls: type[T], raw: Mapping[str, Any]) -> T:
+    """Inverse of `to_json`. Raises TypeError for a field that is missing or unknown."""
+    hints = get_type_hints(cls)
+    return cls(**{key: _parsed(hints.get(key), value) for key, value in raw.items()})
+
+
+def _parsed(hint: Any, value: Any) -> Any:
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next((part for part in get_args(hint) if part is not types.NoneType), hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
+        return from_json(hint, value)
+    if get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_parsed(get_args(hint)[0], each) for each in value)
+    return value

@@ -1,0 +1,88 @@
+"""What one stage minimises: a mean over the units of its data, such as tokens, answers or pairs.
+
+A method names another objective than the default by its hook `objective`; `cl.training.learner` computes it in
+micro-batches and divides by the units of the whole optimizer step, so that neither their size nor the number of devices
+changes the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cl.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl.data.batches import Batch
+    from cl.methods.method import Trains
+    from cl.models.losses import Outputs
+
+
+class Objective(Protocol):
+    """What one stage minimises.
+
+    Attributes:
+        learns_from: kinds of sets that the objective can learn from (`cl.tasks.task.KINDS`).
+        rows: rows of a batch that belong together and stay in one micro-batch: 2 for pairs.
+        name: name of the loss among the recorded terms; "" for the default, which is recorded as the task loss.
+    """
+
+    learns_from: tuple[str, ...]
+    rows: int
+    name: str
+
+    def count(self, batch: Batch) -> Tensor | int:
+        """Number of units in a batch: learned tokens, rows, pairs."""
+
+    def total(self, model: Any, outputs: Outputs, batch: Batch) -> Tensor:
+        """Sum of the loss over the units of a micro-batch.
+
+        Args:
+            model: the model that is trained.
+            outputs: the model's outputs at the learned tokens of the batch.
+            batch: the rows.
+        """
+
+
+class TokenCrossEntropy:
+    """The default: cross-entropy of the learned tokens, in nats.
+
+    Args:
+        learns_from: kinds of sets that are allowed.
+    """
+
+    rows, name = 1, ""
+
+    def __init__(self, learns_from: tuple[str, ...] = ("text", "instruction")) -> None:
+        self.learns_from = learns_from
+
+    def count(self, batch: Batch) -> Tensor | int:
+        """Learned tokens."""
+        return batch.learned()
+
+    def total(self, model: Any, outputs: Outputs, batch: Batch) -> Tensor:
+        """Summed cross-entropy of the learned tokens."""
+        from cl.models import losses
+
+        return losses.total_nll(outputs)
+
+
+def check_objectives(methods: Sequence[Trains]) -> None:
+    """Check that the objectives of a stage's methods agree.
+
+    Raises:
+        UserError: if two methods name an objective, or one replaces the cross-entropy to which another adds terms.
+    """
+    from cl.methods.method import Trains, overrides
+
+    found = [(type(method).__name__, objective) for method in methods if (objective := method.objective()) is not None]
+    if len(found) > 1:
+        names = " and ".join(name for name, _ in found)
+        raise UserError(f"strategy: {names} each replace the loss, only one may; leave one of them out")
+    adding = [type(method).__name__ for method in methods if overrides(method, Trains.token_terms)]
+    if adding and found and found[0][1].name:
+        raise UserError(
+            f"strategy: {adding[0]} adds terms to the loss of tokens, which {found[0][0]} replaces; leave one out"
+        )

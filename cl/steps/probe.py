@@ -1,0 +1,35 @@
+"""Compute a probe node: what a probe measures on the state of one row of R."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cl.graph.roles import TOKENIZER, Inputs
+from cl.graph.specs import ProbeSpec
+from cl.models.forward import autocast
+from cl.probes import probe
+from cl.probes.probe import Data, State
+from cl.steps.context import Context
+from cl.training.validation import opened
+
+
+def run(spec: ProbeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Measure a state with a probe.
+
+    Where sets have adapters of their own, the probe measures with each adapter, and a set's figures are those of its
+    own.
+
+    Returns:
+        {"measures": {set: {key of a measure: value}}}.
+    """
+    _, measuring = probe.build(spec.probe.name, spec.probe.settings)
+    folders = {name: path for name, path in inputs.datasets().items() if name in spec.sets}
+    data = Data({name: folders[name] for name in spec.sets}, spec.packing.sequence, spec.split)
+    found: dict[str, dict[str, float]] = {}
+    for loss, own in opened(spec, inputs):
+        context.watcher.progress(len(found), len(spec.sets))
+        state = State(loss, inputs[TOKENIZER], spec.compute.device, spec.batch)
+        with autocast(spec.compute.device, spec.compute.precision):
+            measured = measuring.measure(state, data)
+        found |= {name: values for name, values in measured.items() if name in own}
+    return {"measures": {name: found[name] for name in spec.sets if name in found}}

@@ -1,0 +1,11 @@
+"""1 where the answer is right in whatever form."""
+
+from __future__ import annotations
+
+from cl.tasks import answer_scoring
+from cl.tasks.example import Example
+
+
+def score(prediction: str, example: Example) -> float:
+    """Score a prediction: see `cl.tasks.answer_scoring.normalised`."""
+    return answer_scoring.normalised(prediction, example)

@@ -1,0 +1,11 @@
+"""1 where the answer is right in the very form that was asked for."""
+
+from __future__ import annotations
+
+from cl.tasks import answer_scoring
+from cl.tasks.example import Example
+
+
+def score(prediction: str, example: Example) -> float:
+    """Score a prediction: see `cl.tasks.answer_scoring.strict`."""
+    return answer_scoring.strict(prediction, example)

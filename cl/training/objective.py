@@ -1,0 +1,14 @@
+"""Which objective a stage minimises: the one that a method names, else the cross-entropy of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cl.methods.method import Trains
+from cl.methods.objective import Objective, TokenCrossEntropy, check_objectives
+
+
+def objective_of(methods: Sequence[Trains]) -> Objective:
+    """The objective of a stage with these methods. Raises UserError as `check_objectives` does."""
+    check_objectives(methods)
+    return next((found for method in methods if (found := method.objective()) is not None), TokenCrossEntropy())

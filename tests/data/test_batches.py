@@ -1,0 +1,162 @@
+"""Rows and batches: packed text, dialogues and pairs, with segments, positions and masks by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from cl.data.batches import (
+    IGNORE,
+    Batch,
+    DialogueRows,
+    PackedRows,
+    PairRows,
+    Row,
+    block_mask,
+    collate,
+    positions,
+    rows,
+    segments,
+)
+from cl.errors import UserError
+from cl.execution import runner
+from cl.graph.shared_nodes import Ground
+from tests.support.instruction import write_stream
+from tests.support.mixture import mixed, write_mixture
+from tests.support.training import Quiet, execute, plan
+
+S = 0  # the separator's id in rows written by hand
+
+
+def test_rows_share_one_token_and_drop_the_tail() -> None:
+    packed = PackedRows(np.arange(12, dtype=np.int32), 4)
+    assert len(packed) == 2  # 9, 10 and 11 do not fill a row
+    assert (packed[0].ids.tolist(), packed[1].ids.tolist()) == ([0, 1, 2, 3, 4], [4, 5, 6, 7, 8])
+    assert packed[0].ids.dtype == torch.int64
+
+
+@pytest.mark.parametrize(("size", "count"), [(0, 0), (1, 0), (4, 0), (5, 1), (8, 1), (9, 2), (12, 2), (13, 3)])
+def test_number_of_rows(size: int, count: int) -> None:
+    assert len(PackedRows(np.zeros(size, np.int32), 4)) == count
+
+
+@pytest.mark.parametrize("row", [-1, 2])
+def test_a_row_outside_is_an_error(row: int) -> None:
+    with pytest.raises(IndexError, match="of 2"):
+        PackedRows(np.arange(12, dtype=np.int32), 4)[row]
+
+
+@pytest.mark.parametrize(
+    ("ids", "segment", "position"),
+    [
+        ([S, 5, 6, S, 7, 8], [1, 1, 1, 2, 2], [0, 1, 2, 0, 1]),  # two documents; the last id is a target only
+        ([4, 5, S, 7, 8, S], [0, 0, 1, 1, 1], [0, 1, 0, 1, 2]),  # the row starts inside a document
+        ([4, 5, 6, 7, 8, 9], [0, 0, 0, 0, 0], [0, 1, 2, 3, 4]),
+        ([S, S, 5, S, S, 5], [1, 2, 2, 3, 4], [0, 0, 1, 0, 0]),  # an empty document is a segment of its own
+    ],
+)
+def test_segments_and_positions_by_hand(ids: list[int], segment: list[int], position: list[int]) -> None:
+    found = segments(Batch(torch.tensor([ids]), None), S)
+    assert found.tolist() == [segment]
+    assert positions(found).tolist() == [position]
+
+
+def test_block_mask_by_hand() -> None:
+    mask = block_mask(torch.tensor([[1, 1, 2, 2], [0, 0, 0, 1]]))
+    assert mask.shape == (2, 1, 4, 4)
+    assert mask.dtype == torch.bool
+    assert mask.int().tolist() == [
+        [[[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]],
+        [[[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]]],
+    ]
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For what planning alone shows."""
+    return write_stream(tmp_path_factory.mktemp("planned"))
+
+
+def test_rows_of_unequal_length_are_padded_and_padding_is_not_learned(stream: Path) -> None:
+    planned, store = plan(stream)
+    with contextlib.chdir(stream):
+        runner.run(runner.pending([planned.data["copy"]], store), store, Quiet())
+    found = rows(store.path(planned.data["copy"]), "copy", "train", 64)
+    assert isinstance(found, DialogueRows)
+    chosen = [found[0], found[1]]
+    batch = collate(chosen, 0)
+    assert batch.targets is not None
+    for row, (ids, targets, _) in enumerate(chosen):
+        assert targets is not None
+        assert torch.equal(batch.ids[row, : len(ids)], ids)
+        assert torch.equal(batch.targets[row, : len(targets)], targets)
+        assert (batch.targets[row, len(targets) :] == IGNORE).all()
+        learned = targets != IGNORE
+        assert torch.equal(targets[learned], ids[1:][learned])
+        assert found.question(row).tolist() == ids[: len(ids) - int(learned.sum())].tolist()
+    assert int(batch.learned()) == sum(int((t != IGNORE).sum()) for _, t, _ in chosen if t is not None)
+
+
+def test_an_example_longer_than_a_row_is_an_error_with_the_length_it_needs(tmp_path: Path) -> None:
+    folder = write_stream(tmp_path, train={"sequence": 4, "batch": 8})
+    planned, store = plan(folder)
+    with contextlib.chdir(folder):
+        runner.run(runner.pending(planned.data.values(), store), store, Quiet())
+        with pytest.raises(
+            UserError, match=r"train\.sequence: 4 is less than the longest example of copy; raise it to \d+"
+        ):
+            rows(store.path(planned.data["copy"]), "copy", "train", 4)
+
+
+def test_a_separator_inside_a_dialogue_does_not_hide_the_question() -> None:
+    """Some chat templates end each turn with the token that separates documents."""
+    separator = 0
+    text, dialogue = torch.tensor([5, 0, 6, 7, 8]), torch.tensor([5, 0, 6, 7, 8])
+    targets = torch.tensor([IGNORE, IGNORE, 7, 8])
+    batch = collate([Row(text, None), Row(dialogue, targets)], separator)
+    assert segments(batch, separator).tolist() == [[0, 1, 1, 1], [0, 0, 0, 0]]
+
+
+def test_a_pair_is_two_rows_of_one_question(tmp_path: Path) -> None:
+    folder = mixed(tmp_path)
+    graph, store = plan(folder)
+    with contextlib.chdir(folder):
+        node = Ground(graph.experiment, graph.scenario).set("liked")
+    execute(folder, node, store)
+    found = rows(store.path(node), "liked", "train", 64)
+    assert isinstance(found, PairRows)
+    better, worse = found[0], found[0].rejected
+    assert worse is not None
+    start = int(found.dialogues.answers[0])
+    assert better.ids[:start].tolist() == worse.ids[:start].tolist()
+    assert better.ids.tolist() != worse.ids.tolist()
+    assert found.lengths[0] == len(better.ids) + len(worse.ids) - 2
+    batch = collate([found[0], found[1]], 0)
+    assert len(batch.ids) == 4
+    assert batch.ids[1, : len(worse.ids)].tolist() == worse.ids.tolist()
+    assert batch.targets is not None
+    assert (batch.targets[0] != IGNORE).any()
+
+
+def test_a_worse_answer_need_not_be_one_of_the_labels(tmp_path: Path) -> None:
+    folder = write_mixture(tmp_path)
+    labels = [
+        {"question": f"Which is {i}?", "answer": "even", "rejected": "odd" if i % 4 else "Let me see. even"}
+        for i in range(0, 80, 2)
+    ]
+    (folder / "labels.jsonl").write_text("\n".join(map(json.dumps, labels)))
+    scenario = yaml.safe_load((folder / "toy.yaml").read_text())
+    fields = {"style": "label", "labels": ["odd", "even"], "rejected": "rejected"}
+    scenario["general"]["liked"]["sources"] = [{"source": "examples", "path": "labels.jsonl"} | fields]
+    (folder / "toy.yaml").write_text(yaml.safe_dump(scenario))
+    graph, store = plan(folder)
+    with contextlib.chdir(folder):
+        node = Ground(graph.experiment, graph.scenario).set("liked")
+    execute(folder, node, store)
+    assert len(rows(store.path(node), "liked", "train", 128)) > 20

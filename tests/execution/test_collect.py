@@ -1,0 +1,31 @@
+"""What is read out of the store: names and tables of runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from cl.execution import collect
+from cl.metrics.records import Cell
+from tests.support.results import experiment, one_run
+
+
+def test_a_matrix_is_one_line_per_cell() -> None:
+    rows = {0: {"a": Cell(2.0, 2, 4.0)}, 1: {"a": Cell(0.0, 2, 4.0, {"strict": 0.5}, 8)}}
+    run = dataclasses.replace(one_run({}), matrix=rows)
+    header, first, second = collect.matrix_csv(run).splitlines()
+    assert header == "row,set,loss,bits_per_byte,perplexity,nll,tokens,bytes,strict"
+    assert first.startswith("0,a,1.0,0.72")
+    assert first.endswith(",2.0,2,4.0,")  # no score before the task was learned
+    assert second == "1,a,0.0,0.0,1.0,0.0,2,4.0,0.5"
+    assert json.loads(collect.matrix_json(run))["1"]["a"]["scores"] == {"strict": 0.5}
+
+
+def test_tables_of_an_earlier_call_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "R-older.csv").touch()
+    found = experiment()
+    collect.save(found, tmp_path)
+    assert {path.name for path in tmp_path.glob("R-*.csv")} == {
+        f"R-{run.strategy}-english-german-seed0.csv" for run in found.runs
+    }

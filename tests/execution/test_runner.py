@@ -1,0 +1,159 @@
+"""Executing a graph: parents first, what is stored is left out, and failures keep what was finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl.config import loading
+from cl.errors import UserError
+from cl.execution import runner
+from cl.execution.store import Store
+from cl.graph import planner
+from cl.graph.node import Node
+from cl.graph.planner import Graph
+from cl.metrics.records import Point
+
+
+class Log:
+    """A listener that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.points: dict[str, list[Point]] = {}
+
+    def waiting(self, node: Node) -> None:
+        self.lines.append(f"waiting {node.name}")
+
+    def found(self, node: Node) -> None:
+        self.lines.append(f"found {node.name}")
+
+    def started(self, node: Node) -> None:
+        self.lines.append(f"started {node.name}")
+
+    def progress(self, node: Node, done: int, total: int) -> None:
+        assert 0 <= done <= total
+
+    def point(self, node: Node, point: Point) -> None:
+        self.points.setdefault(node.name, []).append(point)
+
+    def finished(self, node: Node, seconds: float) -> None:
+        self.lines.append(f"finished {node.name}")
+
+
+def planned(*overrides: str) -> Graph:
+    return planner.build(loading.load("toy.yaml", list(overrides)))
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, computed: list[Node]) -> None:
+    """Execute nodes by writing them down."""
+
+    def execute(node: Node, store: Store, work: Path, listener: Any) -> dict[str, Any]:
+        for parent in node.parents.values():
+            assert store.path(parent).is_dir()
+        for name in node.needs:
+            (work / "out" / name).write_text("state")
+        computed.append(node)
+        return {}
+
+    monkeypatch.setattr(runner, "_EXECUTE", dict.fromkeys(runner._EXECUTE, execute))
+
+
+def names(nodes: list[Node]) -> list[str]:
+    return [f"{node.kind} {node.name}" for node in nodes]
+
+
+def wanted(found: Graph) -> list[Node]:
+    return [node for run in found.runs for node in (*(s.node for s in run.stages), *run.rows.values())]
+
+
+FIRST = ["tokenizer tokenizer trained on english + german", "base llama-tiny", "data english", "data german"]
+
+
+def test_pending_lists_parents_first_and_each_node_once(toy: Path) -> None:
+    found = planned("--strategies={rewarm: , rewarm_replay: }")
+    assert names(runner.pending(wanted(found), Store("store"))) == [
+        *FIRST,
+        "train english",
+        "train german",
+        "evaluate row 0 after llama-tiny",
+        "evaluate row 1 after english",
+        "evaluate row 2 after german",
+        "train german",
+        "evaluate row 2 after german",
+    ]
+
+
+def test_pending_leaves_out_what_only_led_to_stored_nodes(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, [])
+    found, store = planned(), Store("store")
+    english, german = (stage.node for stage in found.runs[0].stages)
+    runner.run(runner.pending([english], store), store, Log())
+    for node in (found.base, found.data["english"]):
+        store.fs.rm(str(store.path(node)), recursive=True)
+    # German's text is read to train it; the base model and English text led to a state that is stored.
+    assert names(runner.pending([german], store)) == ["data english", "train german"]
+    assert names(runner.pending([english], store)) == []
+    assert found.data["english"].key in {node.key for node in german.uses.values()}
+
+
+@pytest.mark.slow
+def test_a_node_is_executed_again_for_what_a_new_child_needs_of_it(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[Node] = []
+    fake(monkeypatch, computed)
+    store = Store("store")
+    runner.run(runner.pending(wanted(planned("--strategies={rewarm: }")), store), store, Log())
+    computed.clear()
+    both = wanted(planned("--strategies={rewarm: , rewarm_keep: }"))
+    runner.run(runner.pending(both, store), store, Log())
+    assert names(computed) == ["train english", "train german", "evaluate row 2 after german"]
+    assert computed[0].local["keep_optimizer"] is True
+    assert runner.pending(both, store) == []
+
+
+def test_nodes_are_announced_and_finished_ones_survive_a_failure(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, [])
+    found, store, log = planned(), Store("store"), Log()
+    german = found.runs[0].stages[1].node
+    monkeypatch.delitem(runner._EXECUTE, "train")
+    with pytest.raises(KeyError, match="train"):
+        runner.run(runner.pending([german], store), store, log)
+    assert log.lines[-3:] == ["started german", "finished german", "started english"]
+    assert store.has(found.data["german"])
+    assert not store.has(german)
+
+
+def test_what_another_process_finished_is_skipped(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[Node] = []
+    fake(monkeypatch, computed)
+    store, log = Store("store"), Log()
+    todo = runner.pending([planned().base], store)
+    runner.run(todo, store, log)
+    runner.run(todo, store, log)
+    assert len(computed) == len(todo) == 2
+    assert log.lines.count("started llama-tiny") == log.lines.count("found llama-tiny") == 1
+
+
+def test_training_that_diverges_is_told(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, [])
+    store = Store("store")
+    monkeypatch.setitem(runner._EXECUTE, "train", lambda *_: {"points": [{"loss": float("nan")}]})
+    english = planned().runs[0].stages[0].node
+    with pytest.raises(UserError, match="train english: the loss is not finite, training diverged"):
+        runner.run(runner.pending([english], store), store, Log())
+    assert not store.has(english)
+
+
+def test_a_gpu_that_is_not_here_is_said_before_anything_is_computed(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    computed: list[Node] = []
+    fake(monkeypatch, computed)
+    store = Store("store")
+    nodes = runner.pending(wanted(planned("--train.device=cuda")), store)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(UserError, match=r"train english needs cuda \(1 GPU\(s\)\) and there are 0 here"):
+        runner.run(nodes, store, Log())
+    assert not computed

@@ -1,0 +1,109 @@
+"""The chain of a run's nodes: what strategies share, what each stage reads and stands on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl.commands import run as commands
+from cl.execution.store import Store
+from tests.support.graph import by_label, keys, planned
+
+
+@pytest.fixture
+def run(toy: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """`cl run toy.yaml` with overrides; gives results.json."""
+
+    def call(*overrides: str) -> dict[str, Any]:
+        commands.run("toy.yaml", list(overrides))
+        capsys.readouterr()
+        found: dict[str, Any] = json.loads(Path("results/toy/results.json").read_text())
+        return found
+
+    return call
+
+
+@pytest.mark.slow
+def test_the_plan_forecasts_what_is_read(toy: Path, run: Any) -> None:
+    overrides = ["--strategies={rewarm_replay: {replay: {share: 0.25}}, infinite_cosine: , joint: }"]
+    run(*overrides)
+    found, store = planned(*overrides), Store("store")
+    for stage in (stage for r in found.runs for stage in r.stages):
+        ledger = json.loads(store.result(stage.node)["ledger"])
+        assert {name: account["tokens"] for name, account in ledger.items()} == stage.after.tokens
+        assert store.result(stage.node)["tokens"] == stage.node.cost
+
+
+def test_strategies_share_what_they_have_in_common(toy: Path) -> None:
+    found = planned("--strategies={finetune: , rewarm: , rewarm_replay: , scratch: , rewarm_keep: }")
+    runs = by_label(found)
+    assert len({keys(run)[0] for run in runs.values()}) == 1
+    assert len({keys(run)[1] for run in runs.values()}) == 5
+    assert (found.asked, len({key for run in found.runs for key in keys(run)})) == (10, 6)
+    assert len({run.rows[1].key for run in runs.values()}) == 1
+    kinds = [n.kind for n in found.nodes]
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "tokenizer": 1,
+        "data": 2,
+        "base": 1,
+        "train": 6,
+        "evaluate": 7,
+    }
+    position = {n.key: i for i, n in enumerate(found.nodes)}
+    assert all(position[p.key] < position[n.key] for n in found.nodes for p in n.parents.values())
+
+
+def test_of_a_shared_node_all_is_kept_that_any_run_needs(toy: Path) -> None:
+    found = planned("--strategies={rewarm: , rewarm_keep: }")
+    (shared,) = [n for n in found.nodes if n.name == "english" and n.kind == "train"]
+    assert shared.needs == {"optimizer.safetensors"}
+    assert shared.local["keep_optimizer"] is True
+
+
+def test_replay_of_nothing_is_no_replay(toy: Path) -> None:
+    runs = by_label(planned("--strategies={rewarm: , rewarm_replay: {replay: {share: 0.0}}}"))
+    assert keys(runs["rewarm"]) == keys(runs["rewarm_replay"])
+
+
+def test_replay_reads_old_data_in_place_of_new(toy: Path) -> None:
+    english, german = planned("--strategies={rewarm_replay: {replay: {share: 0.25}}}").runs[0].stages
+    assert english.node.spec["shares"] == {"english": 1.0}
+    assert german.node.spec["shares"] == {"german": 0.75, "replay:english": 0.25}
+    assert {role for role in german.node.parents if role.startswith("data/")} == {"data/english", "data/german"}
+    assert (english.node.cost, german.node.cost, german.parent) == (1024, 1024, english)
+    assert german.before.tokens == {"english": 1024}
+    assert german.after.tokens == {"english": 1024 + 256, "german": 768}
+
+
+def test_an_infinite_schedule_is_a_trunk_with_a_fork_per_task(toy: Path) -> None:
+    stages = planned("--strategies={infinite_cosine: }").runs[0].stages
+    parents = {stage.stage.name: stage.node.parents["state"].name for stage in stages}
+    assert parents == {
+        "english trunk": "llama-tiny",
+        "english anneal": "english trunk",
+        "german trunk": "english trunk",
+        "german anneal": "german trunk",
+    }
+    assert [stage.stage.row for stage in stages] == [None, 1, None, 2]
+    assert [bool(stage.node.needs) for stage in stages] == [True, False, True, False]
+    assert [stage.node.spec["optimizer"] for stage in stages] == ["reset", "keep", "keep", "keep"]
+    steps = [(stage.node.spec["first"], stage.node.spec["last"]) for stage in stages]
+    assert steps == [(0, 7), (7, 8), (0, 7), (7, 8)]  # 85 % of 8 steps
+    assert [stage.parent for stage in stages] == [None, stages[0], stages[0], stages[2]]
+
+
+def test_joint_training_is_one_stage_whatever_the_order(toy: Path) -> None:
+    first, second = planned("--strategies={joint: }", "--orders=[[english, german], [german, english]]").runs
+    (stage,) = first.stages
+    assert stage.node.spec["shares"] == {"english": 0.5, "german": 0.5}
+    assert (stage.node.cost, stage.stage.row, list(first.rows)) == (2048, 2, [0, 2])
+    assert keys(first) == keys(second)
+    assert list(first.stages[0].node.spec["shares"]) == list(second.stages[0].node.spec["shares"])
+
+
+def test_from_scratch_every_task_starts_from_the_base_model(toy: Path) -> None:
+    found = planned("--strategies={finetune: , scratch: }")
+    assert [s.node.parents["state"].key for s in by_label(found)["scratch"].stages] == [found.base.key] * 2

@@ -1,0 +1,46 @@
+"""The page: one file that needs nothing but itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from cl.reporting.html.figures import figures
+from cl.reporting.html.groups import groups
+from cl.reporting.html.page import coloured, data_rows, write
+from tests.support.results import experiment, with_runs
+
+
+def test_page_is_one_file_that_opens_offline(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    result = dataclasses.replace(experiment((0, 1)), question="Is 1 < 2 & <script>alert(1)</script>?")
+    write(result, path)
+    html = path.read_text(encoding="utf-8")
+    assert not re.search(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=", html)
+    assert html.count("plotly.js v") == 1
+    assert "Is 1 &lt; 2 &amp; &lt;script&gt;" in html
+    assert "<script>alert(1)" not in html
+    for name in figures(result):
+        assert html.count(f'id="{re.sub(r"[^A-Za-z0-9_]+", "-", name)}"') == 1
+    assert result.command in html
+    for run in result.runs:
+        assert all(stage.key in html for stage in run.stages)
+
+
+def test_page_of_a_result_without_runs(tmp_path: Path) -> None:
+    write(with_runs(), tmp_path / "report.html")
+    assert "nothing to compare yet" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_headline_is_coloured_by_whole_names() -> None:
+    html = coloured("With rewarm, and with rewarm_replay_25.", groups(experiment()))
+    assert len(re.findall("<b style", html)) == 2
+    assert ">rewarm_replay_25</b>" in html
+
+
+def test_data_rows_take_counts_with_and_without_splits() -> None:
+    rows = data_rows({"a": {"documents": 3, "tokens": {"train": 7, "test": 2}, "licence": "CC0"}})
+    assert [row[:2] for row in rows] == [("a", "all"), ("", "train"), ("", "test")]
+    assert rows[0][2:] == ({"documents": 3, "tokens": None}, {"licence": "CC0"})
+    assert rows[1][2:] == ({"documents": None, "tokens": 7}, {})

@@ -1,0 +1,65 @@
+"""What MLflow is told, and the memory of what it was told already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cl.metrics.records import Point
+from cl.reporting.mlflow_values import Delivered, Deliveries, final_metrics, numbered, point_metrics
+from tests.support.results import experiment
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [
+        (Point(0, 0, 0.0), {"seconds": 0.0}),
+        (
+            Point(2, 64, 1.5, loss=3.0, lr=0.1, grad_norm=2.0),
+            {"seconds": 1.5, "loss": 3.0, "lr": 0.1, "grad_norm": 2.0},
+        ),
+        (
+            Point(2, 64, 1.5, scores={"english": 3.5}, terms={"anchor": 0.5, "anchor/ratio": 0.1}),
+            {"seconds": 1.5, "validation/english/loss": 3.5, "term/anchor": 0.5, "term/anchor/ratio": 0.1},
+        ),
+        (
+            Point(2, 64, 1.5, seen={"german": 48, "replay:english?max_epochs=2": 16}),
+            {"seconds": 1.5, "share/german": 0.75, "share/replay_english_max_epochs_2": 0.25},
+        ),
+        (Point(0, 0, 0.0, seen={"german": 0}), {"seconds": 0.0}),  # a share of nothing is none
+    ],
+)
+def test_point_metrics(point: Point, expected: dict[str, float]) -> None:
+    assert point_metrics(point) == expected
+
+
+def test_a_method_that_is_listed_twice_keeps_both_its_settings() -> None:
+    first, later = {"tasks": "first"}, {"tasks": "later"}
+    listed = [{"rewarm": first}, {"replay": {"share": 0.1}}, {"rewarm": later}, {"rewarm": {}}]
+    assert numbered(listed) == {
+        "rewarm": {"tasks": "first"},
+        "replay": {"share": 0.1},
+        "rewarm.2": {"tasks": "later"},
+        "rewarm.3": {},
+    }
+
+
+def test_final_metrics_stand_where_their_row_ends_in_the_stream() -> None:
+    run = experiment().runs[0]
+    found = {name: (value, tokens) for name, value, tokens in final_metrics(run, [])}
+    ends = [0, *(stage.offset + stage.tokens for stage in run.stages)]
+    assert [tokens for name, _, tokens in final_metrics(run, []) if name == "R/english/loss"] == ends
+    assert found["R/german/loss"] == (run.matrix[len(ends) - 1]["german"].loss, ends[-1])
+    formulas = {name: tokens for name, (_, tokens) in found.items() if not name.startswith("R/")}
+    assert formulas
+    assert set(formulas.values()) == {ends[-1]}
+
+
+def test_deliveries_are_remembered(tmp_path: Path) -> None:
+    ledger = Deliveries(tmp_path / "tracking" / "mlflow.json")
+    assert ledger.runs == {}
+    ledger.runs["key"] = Delivered("run", {"node": 7})
+    ledger.save()
+    assert Deliveries(ledger.path).runs == {"key": Delivered("run", {"node": 7})}
+    assert [path.name for path in ledger.path.parent.iterdir()] == ["mlflow.json"]

@@ -1,0 +1,44 @@
+"""The base node: a model with its tokenizer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl.errors import UserError
+from cl.models import pretrained
+from cl.steps import base as base_
+from tests.support.training import dropout_model
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: Any) -> Path:
+    return dropout_model(tmp_path_factory.mktemp("model"))
+
+
+def base(folder: Path, directory: Path, sequence: int) -> dict[str, Any]:
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(directory).save_pretrained(folder / "tokenizer")
+    record = {"result": {"vocabulary": 300, "separator_id": 0}}
+    (folder / "tokenizer" / "node.json").write_text(json.dumps(record))
+    local = {"model": {"name": str(directory)}}
+    return base_.base({"seed": None, "sequence": sequence}, local, {"tokenizer": folder / "tokenizer"}, folder / "out")
+
+
+def test_a_base_node_is_a_model_with_its_tokenizer(directory: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    result = base(tmp_path, directory, sequence=32)
+    assert result["parameters"] == sum(p.numel() for p in pretrained.load(tmp_path / "out").parameters())
+    text = "Ein Wort, zwei Wörter."
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_rows_longer_than_the_model_s_context_are_an_error(directory: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.sequence: 513 is longer than the model's context of 512 tokens"):
+        base(tmp_path, directory, sequence=513)

@@ -1,0 +1,59 @@
+"""MAS: importance by hand, and what the output's common offset must not do."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from cl.data.batches import IGNORE, Batch
+from strategies.penalties.mas import MAS, output_norm
+from tests.support.methods import learned_of
+
+
+def test_output_norm_by_hand() -> None:
+    logits = torch.tensor([[1.0, 3.0], [0.0, 4.0]])
+    assert float(output_norm(logits)) == 5.0  # centred (-1, 1) and (-2, 2): (2 + 8) / 2
+    assert float(output_norm(logits + 100.0)) == 5.0  # an offset changes no probability
+
+
+class Scale(nn.Module):
+    """Logits (0, w * id) for each input id."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([2.0]))
+
+    def forward(self, input_ids: torch.Tensor, use_cache: bool) -> Any:
+        x = self.w * input_ids
+        return SimpleNamespace(logits=torch.stack([torch.zeros_like(x), x], -1))
+
+
+def omega(batches: list[Batch]) -> list[float]:
+    model = Scale()
+    return MAS().importance(learned_of(model, batches), dict(model.named_parameters()))["w"].tolist()
+
+
+def test_importance_by_hand() -> None:
+    # ||centred (0, w x)||^2 = w^2 x^2 / 2, derivative w x^2: 2 * 1 and 2 * 9, mean 10
+    rows = [Batch(torch.tensor([[1, 5]]), None), Batch(torch.tensor([[3, 5]]), None)]
+    assert omega(rows) == [10.0]
+
+
+def test_only_learned_tokens_count() -> None:
+    batch = Batch(torch.tensor([[1, 3, 5]]), torch.tensor([[IGNORE, 7]]))
+    assert omega([batch]) == [18.0]
+
+
+def test_labels_play_no_part() -> None:
+    one, other = (Batch(torch.tensor([[1, 3, 5]]), torch.tensor([targets])) for targets in ([4, 7], [9, 9]))
+    assert omega([one]) == omega([other])
+
+
+def test_neutral_is_not_there_at_all() -> None:
+    assert not MAS(weight=0.0).active(2)
+    assert MAS(weight=0.0).validate([])

@@ -1,0 +1,133 @@
+"""The recorder: points of the curve, and how often a stage is looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from cl import cli
+from cl.config.checkpoints import Checkpoints
+from cl.config.evaluation import Evaluation
+from cl.training.recorder import Recorder, next_look, summarise
+from tests.support.training import (
+    dropout_model,
+    eventful,
+    run,
+    stage_results,
+    write_toy,
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: Any) -> Path:
+    """A model directory with dropout, so that every random number counts."""
+    return dropout_model(tmp_path_factory.mktemp("model"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_in_one_line(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.chdir(write_toy(tmp_path))
+    assert cli.main(["run", "toyexp.yaml", "--tracking.uri=none", "--train.lr=1e30"]) == 2
+    assert "the loss is not finite at step" in capsys.readouterr().err
+
+
+class Clock:
+    """Time that passes only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def recorded(share: float, look: float, tokens: int, monkeypatch: Any, steps: int = 200) -> Any:
+    """The job after a stage of `steps` steps of a second and 100 tokens each, whose looks take `look` seconds."""
+    clock, one = Clock(), torch.tensor(1.0)
+    monkeypatch.setattr("cl.training.recorder.time", clock)
+
+    class Look:
+        def __init__(self) -> None:
+            self.tokens = tokens
+
+        def __call__(self, *args: Any) -> dict[str, float]:
+            clock.now += look
+            return {"english": 1.0}
+
+    learner = SimpleNamespace(step=0, last={}, token_loss=SimpleNamespace(root=None), methods=[])
+    counts = SimpleNamespace(batch_rows=10, row_tokens=10)
+    job = SimpleNamespace(
+        learner=learner, plan=counts, first=0, last=steps, probe=Look(), device="cpu", precision="fp32", work=Path(),
+        evaluation=Evaluation(share=share), checkpoints=Checkpoints(seconds=1e9), watcher=SimpleNamespace(
+            progress=lambda done, total: None, point=lambda point: None
+        ), points=[], seconds=0.0, eval_seconds=0.0, seen=lambda step: {"english": step * 100},
+    )  # fmt: skip
+    callback = Recorder(job, None)
+    monkeypatch.setattr(callback, "_restore", lambda learner, optimizer: None)
+    callback.begin(None)
+    for step in range(1, steps + 1):
+        clock.now += 1
+        learner.step, learner.last = step, {"loss": one, "terms": {}, "grad_norm": one, "lr": 0.1}
+        callback.on_train_batch_end(None, None, None, None, 0)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("share", "look", "tokens", "looks"),
+    [
+        (0.1, 0.5, 100, 21),  # all planned ones: 10.5 of 200 seconds
+        (0.1, 2.0, 100, 10),  # 20 of 200 seconds
+        (0.1, 30.0, 100, 1),  # dearer than forecast: once, and never again
+        (0.1, 1.0, 7000, 0),  # forecast as 7000 / 3 of 20000 tokens: more than the share, so never
+        (0.0, 1.0, 100, 0),
+    ],
+)
+def test_evaluation_keeps_within_its_share(
+    share: float, look: float, tokens: int, looks: int, monkeypatch: Any
+) -> None:
+    job = recorded(share, look, tokens, monkeypatch)
+    assert sum(bool(point.scores) for point in job.points) == looks
+    assert looks < 2 or job.points[-1].scores  # paced: some are left for the end
+    assert job.eval_seconds == pytest.approx(looks * look)
+    assert job.seconds == pytest.approx(200)  # looking is not training time
+
+
+@pytest.mark.parametrize(
+    ("points", "affordable", "expected"),
+    [
+        (4, 99, [12, 35, 65, 100]),  # 100 (i/4)^1.5 = 12.5, 35.4, 65.0, 100
+        (1, 99, [100]),
+        (99, 2, [35, 100]),  # two are left: 100 (1/2)^1.5 = 35.4, 100
+        (4, 0, []),
+    ],
+)
+def test_looks_by_hand(points: int, affordable: int, expected: list[int]) -> None:
+    steps, at = [], next_look(0, 100, points, affordable)
+    while at <= 100:
+        steps.append(at)
+        affordable -= 1
+        at = next_look(int(at), 100, points, affordable)
+    assert steps == expected
+
+
+def test_a_point_is_the_mean_over_its_steps() -> None:
+    steps = [
+        {"loss": torch.tensor(2.0), "grad_norm": torch.tensor(1.0), "lr": 0.1, "terms": {"anchor": torch.tensor(0.5)}},
+        {"loss": torch.tensor(4.0), "grad_norm": torch.tensor(3.0), "lr": 0.2, "terms": {"anchor": torch.tensor(1.0)}},
+    ]
+    expected = {"loss": 3.0, "lr": 0.2, "grad_norm": 2.0, "terms": {"anchor": 0.75, "anchor/ratio": 0.25}}
+    assert summarise(steps) == expected
+    assert summarise([]) == {}
+
+
+@pytest.mark.slow
+def test_terms_are_in_the_curve_with_their_ratio(tmp_path: Path, model: Path) -> None:
+    folder = eventful(tmp_path, model)
+    run(folder)
+    points = [point for stage in stage_results(folder, "anchored") for point in stage["points"] if point["step"]]
+    for point in points:
+        assert point["terms"]["anchor/ratio"] == pytest.approx(point["terms"]["anchor"] / point["loss"])
+    assert max(point["terms"]["anchor"] for point in points) > 0
