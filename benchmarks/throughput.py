@@ -76,7 +76,7 @@ def plain(graph: Any, store: Any) -> list[float]:
     rows = read_rows(store.path(graph.data["english"]), "english", "train", settings.sequence)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, fused=True)
     times = []
-    for step in range(node.spec["steps"]):
+    for step in range(node.spec.steps):
         ids = torch.stack([rows[step * settings.batch + i].ids for i in range(settings.batch)])
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
@@ -110,7 +110,7 @@ def ours(graph: Any, store: Any, folder: Path) -> tuple[list[float], float]:
         def point(self, node: Any, point: Any) -> None:
             super().point(node, point)
             tracker.point(node, point)
-            if point.step > node.spec["steps"] / 2:
+            if point.step > node.spec.steps / 2:
                 losses.append(point.loss)
 
     display = Listener(Console(stderr=True), [node], cost_estimate.estimate(graph, [node], store))

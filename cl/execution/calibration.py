@@ -9,7 +9,6 @@ import importlib.metadata
 import json
 import os
 import time
-from pathlib import Path
 
 from cl.execution import machine
 from cl.graph.specs import Compute
@@ -18,11 +17,6 @@ from cl.models import precision
 
 SIDE = 768  # of the matrices
 SECONDS = 0.3  # of the measurement
-
-
-def cache_folder() -> Path:
-    """The user's cache folder of `cl`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cl"
 
 
 def rate(compute: Compute) -> float:
@@ -36,7 +30,7 @@ def rate(compute: Compute) -> float:
     device = compute.device if compute.device == "cpu" or precision.has_cuda() else "cpu"
     threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
     known = [machine.processor(), threads, device, compute.precision, importlib.metadata.version("torch")]
-    file = cache_folder() / "calibration" / f"{digest(known)}.json"
+    file = machine.cache_folder() / "calibration" / f"{digest(known)}.json"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_suffix(f".{os.getpid()}")

@@ -42,3 +42,8 @@ def processor() -> str:
         else []
     )
     return f"{names[0] if names else platform.processor() or platform.machine()} x {len(names) or 1}"
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of `cl`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cl"

@@ -4,6 +4,8 @@
     ROOT/nodes/KEY/…             its artifacts: safetensors and JSON, nothing that needs unpickling
     ROOT/work/KEY/               scratch of a node in progress: `out/`, `checkpoint/`; `KEY.lock` beside it
     ROOT/roots/NAME.json         the keys that an experiment stands on: what `gc` keeps
+    ROOT/code/HASH.json          the hash of each definition behind a code version, to explain differences
+    ROOT/accepted/KEY.json       a key whose result is that of a node with other code: see `cl.execution.accept`
 
 ROOT is any fsspec URL; scratch is always on a local disk (beside the nodes when ROOT is local, in the user's
 cache folder otherwise), so a bucket can be shared by many machines. A node is published by one rename on a
@@ -14,10 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BufferedReader
@@ -28,6 +29,8 @@ import fsspec
 from filelock import FileLock, Timeout
 
 from cl.errors import UserError
+from cl.execution.machine import cache_folder
+from cl.graph.code_version import by_definition
 from cl.graph.node import Node
 
 RECORD = "node.json"
@@ -49,9 +52,56 @@ class Store:
         self.scratch = scratch or (Path(self.root) if self.is_local else _cache(str(url)))
         self.url = str(url)
 
+    def place(self, key: str) -> str:
+        """The key under which a node is stored: its own, or that of the accepted node in its place."""
+        if self.fs.exists(f"{self.root}/nodes/{key}/{RECORD}"):
+            return key
+        accepted = self.accepted_of(key)
+        return key if accepted is None else str(accepted["of"])
+
+    def accepted_of(self, key: str) -> dict[str, Any] | None:
+        """What was declared about a key whose result is that of another node. None: nothing."""
+        file = f"{self.root}/accepted/{key}.json"
+        if not self.fs.exists(file):
+            return None
+        found: dict[str, Any] = json.loads(self.fs.cat_file(file))
+        return found
+
+    def accepted(self) -> dict[str, dict[str, Any]]:
+        """All keys whose results are those of other nodes, with what was declared."""
+        base = f"{self.root}/accepted"
+        files = self.fs.ls(base, detail=False) if self.fs.exists(base) else []
+        return {Path(file).stem: json.loads(self.fs.cat_file(file)) for file in sorted(files)}
+
+    def accept(self, key: str, declaration: Mapping[str, Any]) -> None:
+        """Let a key stand for the node `declaration["of"]`."""
+        self.fs.makedirs(f"{self.root}/accepted", exist_ok=True)
+        self.fs.pipe_file(f"{self.root}/accepted/{key}.json", json.dumps(declaration, indent=1).encode())
+
+    def revoke(self, key: str) -> None:
+        """Undo `accept`."""
+        self.fs.rm_file(f"{self.root}/accepted/{key}.json")
+
+    def definitions(self, code: str) -> dict[str, str] | None:
+        """Hash of each definition behind a code version. None: not recorded."""
+        file = f"{self.root}/code/{code}.json"
+        if not self.fs.exists(file):
+            return None
+        found: dict[str, str] = json.loads(self.fs.cat_file(file))
+        return found
+
+    def _record_definitions(self, node: Node) -> None:
+        """Keep the hash of each definition behind the node's code version, once per version."""
+        code = str(node.identity["code"])
+        file = f"{self.root}/code/{code}.json"
+        if ":" in code or self.fs.exists(file):  # a release or an override names itself
+            return
+        self.fs.makedirs(f"{self.root}/code", exist_ok=True)
+        self.fs.pipe_file(file, json.dumps(by_definition(node.entries)).encode())
+
     def has(self, node: Node) -> bool:
         """Whether the node is stored with all the artifacts that its children need."""
-        if not self.fs.exists(f"{self.root}/nodes/{node.key}/{RECORD}"):
+        if not self.fs.exists(f"{self.root}/nodes/{self.place(node.key)}/{RECORD}"):
             return False
         return not node.needs or node.needs <= set(self.read(node.key)["artifacts"])
 
@@ -60,7 +110,7 @@ class Store:
 
         Raises UserError where the record is not whole, as after a full disk.
         """
-        place = f"{self.root}/nodes/{key}"
+        place = f"{self.root}/nodes/{self.place(key)}"
         try:
             record: dict[str, Any] = json.loads(self.fs.cat_file(f"{place}/{RECORD}"))
         except ValueError as error:
@@ -74,15 +124,16 @@ class Store:
 
     def path(self, node: Node) -> Path:
         """Local folder with the node's artifacts; fetched first where the store is not local."""
+        key = self.place(node.key)
         if self.is_local:
-            return Path(self.root) / "nodes" / node.key
-        local = self.scratch / "nodes" / node.key
+            return Path(self.root) / "nodes" / key
+        local = self.scratch / "nodes" / key
         local.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(local.with_suffix(".lock")):  # workers of one machine share what is fetched
             if not all((local / name).exists() for name in (RECORD, *node.needs)):
                 shutil.rmtree(local, ignore_errors=True)  # fetched when it had fewer artifacts
                 with tempfile.TemporaryDirectory(dir=local.parent) as new:  # renamed when whole
-                    self.fs.get(f"{self.root}/nodes/{node.key}/", f"{new}/node/", recursive=True)
+                    self.fs.get(f"{self.root}/nodes/{key}/", f"{new}/node/", recursive=True)
                     Path(new, "node").rename(local)
         return local
 
@@ -119,6 +170,7 @@ class Store:
     def publish(self, node: Node, work: Path, result: dict[str, Any]) -> None:
         """Make the content of `work/out` the stored node, then drop the scratch folder."""
         out = work / "out"
+        self._record_definitions(node)
         files = {str(path.relative_to(out)): _file_record(path) for path in sorted(out.rglob("*")) if path.is_file()}
         record = {
             "key": node.key,
@@ -176,6 +228,7 @@ class Store:
         if unknown := dropped - set(roots):
             raise UserError(f"drop: no experiment {sorted(unknown)} in this store; it has {sorted(roots) or 'none'}")
         kept = {key for name, keys in roots.items() if name not in dropped for key in keys}
+        kept |= {declared["of"] for key, declared in self.accepted().items() if key in kept}
         return [key for key in self._folders() if key not in kept]
 
     def collect(self, dropped: Iterable[str] = ()) -> int:
@@ -234,8 +287,7 @@ class Store:
 
 def _cache(url: str) -> Path:
     """Folder for scratch of a store that is not local."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "cl" / hashlib.sha256(url.encode()).hexdigest()[:8]
+    return cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:8]
 
 
 def _file_record(path: Path) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def test_a_node_is_executed_again_for_what_a_new_child_needs_of_it(toy: Path, mo
     both = wanted(planned("--strategies={rewarm: , rewarm_keep: }"))
     runner.run(runner.pending(both, store), store, Log())
     assert names(computed) == ["train english", "train german", "evaluate row 2 after german"]
-    assert computed[0].local["keep_optimizer"] is True
+    assert computed[0].local.keep_optimizer is True
     assert runner.pending(both, store) == []
 
 

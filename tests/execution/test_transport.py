@@ -14,6 +14,7 @@ from cl.errors import UserError
 from cl.execution import transport
 from cl.graph import planner
 from cl.graph.node import Node
+from cl.graph.roles import STATE
 
 
 @pytest.fixture
@@ -33,13 +34,13 @@ def sent(node: Node) -> dict[str, Any]:
 def test_a_node_arrives_with_its_key_its_needs_and_all_that_it_stands_on(last: Node) -> None:
     (found,) = transport.unpack(sent(last))
     assert found.key == last.key
-    assert found.parents["state"].needs == last.parents["state"].needs
-    train = found.parents["state"]
+    assert found.parents[STATE].needs == last.parents[STATE].needs
+    train = found.parents[STATE]
     assert {role: parent.key for role, parent in train.parents.items()} == {
-        role: parent.key for role, parent in last.parents["state"].parents.items()
+        role: parent.key for role, parent in last.parents[STATE].parents.items()
     }
-    assert set(train.uses) == set(last.parents["state"].uses) == {"english", "german"}
-    assert train.local == json.loads(json.dumps(last.parents["state"].local))
+    assert set(train.uses) == set(last.parents[STATE].uses) == {"english", "german"}
+    assert train.local == json.loads(json.dumps(last.parents[STATE].local))
 
 
 def test_each_node_is_sent_once(last: Node) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cl.errors import UserError
+from cl.graph.roles import STATE
 from tests.support.graph import keys, of_pretrained, planned, write_pretrained
 
 
@@ -34,8 +35,8 @@ def test_what_a_pretrained_model_knows_is_not_trained(pretrained: Path) -> None:
     plain, replay = of_pretrained().runs
     (stage,) = plain.stages
     assert (plain.known, stage.stage.name, stage.stage.t, list(plain.rows)) == (1, "german", 2, [1, 2])
-    assert stage.node.parents["state"].kind == "base"
-    assert replay.stages[0].node.spec["shares"] == {"german": 0.95, "replay:english": 0.05}
+    assert stage.node.parents[STATE].kind == "base"
+    assert replay.stages[0].node.spec.shares == {"german": 0.95, "replay:english": 0.05}
     assert replay.stages[0].before.accounts["english"].proxy
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cl.graph.roles import STATE
 from tests.support.graph import planned
 from tests.support.teaching import with_mode
 from tests.support.training import plan, write_strategy, write_toy
@@ -13,10 +14,10 @@ def memories(settings: str) -> dict[str, list[str]]:
     """By stage, the states that what is remembered there was taken of, newest first."""
     found = {}
     for stage in planned(settings).runs[0].stages:
-        node = next((parent for role, parent in stage.node.parents.items() if role.startswith("memory/")), None)
+        node = next((parent for role, parent in stage.node.parents.items() if role.kind == "memory"), None)
         chain = []
         while node is not None:
-            chain.append(node.parents["state"].name)
+            chain.append(node.parents[STATE].name)
             node = node.parents.get("memory")
         found[stage.stage.name] = chain
     return found

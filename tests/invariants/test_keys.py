@@ -25,7 +25,7 @@ def test_memory_is_in_the_key_by_what_can_change_it(stream: Path) -> None:
     def memory(setting: str) -> tuple[str, str]:
         planned, _ = plan(stream, f"--strategies={{reglora: {{reglora: {setting}}}}}")
         node = planned.runs[0].stages[1].node
-        return next(p.key for role, p in node.parents.items() if role.startswith("memory/")), node.key
+        return next(p.key for role, p in node.parents.items() if role.kind == "memory"), node.key
 
     plain, weighted, wider = memory("{}"), memory("{weight: 5}"), memory("{keep: 0.5}")
     assert plain[0] == weighted[0] != wider[0]
@@ -157,7 +157,7 @@ def test_rows_of_r_cover_what_is_measured(toy: Path) -> None:
     Path("kept.txt").write_text("Kept apart.\n\nAnother.", encoding="utf-8")
     append("languages.yaml", RETAIN)
     after = planned().runs[0].rows
-    assert after[0].spec["sets"] == ["english", "german", "kept"]
+    assert after[0].spec.sets == ["english", "german", "kept"]
     assert all(before[t].key != after[t].key for t in before)
 
 

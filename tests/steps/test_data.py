@@ -17,6 +17,7 @@ from cl.data.batches import (
 )
 from cl.data.tokenization import examples
 from cl.execution import runner
+from cl.graph.roles import TOKENIZER
 from cl.steps import data
 from cl.steps import tokenizer as tokenizer_
 from cl.training.validation import bytes_per_token
@@ -79,7 +80,7 @@ def test_a_view_has_no_chat_marker_and_keeps_to_the_split_of_the_questions(tmp_p
     assert view.key != chat.key
     arrays = load_file(store.path(view) / "tokens.safetensors")
     assert set(arrays) == {"train", "validation", "test"}
-    tokenizer = AutoTokenizer.from_pretrained(store.path(node.parents["tokenizer"]))
+    tokenizer = AutoTokenizer.from_pretrained(store.path(node.parents[TOKENIZER]))
     text = tokenizer.decode(arrays["train"].tolist())
     assert all(f"{one.question}\n{one.answer}" in text for one in examples(store.path(chat), "train"))
     assert not any(one.question + "\n" in text for one in examples(store.path(chat), "test"))

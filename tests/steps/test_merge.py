@@ -19,6 +19,7 @@ from cl.execution.store import Store
 from cl.graph import planner
 from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan
+from cl.graph.roles import BASE, STATE
 from cl.metrics.records import ExperimentResult
 from cl.metrics.run_metrics import forgetting, peak, scores
 from cl.models import adapters, pretrained
@@ -67,14 +68,14 @@ def result(done: Path) -> ExperimentResult:
 
 def weights(store: Store, node: Node) -> dict[str, Tensor]:
     """Parameters of a state, its adapters merged, or of a merged model."""
-    base = store.path(node.parents["base"])
+    base = store.path(node.parents[BASE])
     found = adapters.merged(adapters.load(store.path(node), base))
     return {name: value.detach() for name, value in found.named_parameters()}
 
 
 def shown(run: RunPlan, row: int) -> Node:
     """What a row of R is of."""
-    return run.rows[row].parents["state"]
+    return run.rows[row].parents[STATE]
 
 
 def test_training_is_that_of_the_plain_strategy(toy: Path) -> None:
@@ -202,7 +203,7 @@ def test_again_nothing_is_executed_and_older_results_still_open(done: Path, resu
 def test_a_merged_model_has_no_adapter_to_choose(tmp_path: Path) -> None:
     folder = write(tmp_path, apart="rewarm_cosine, {lora: {life: alone}}, ema")
     (run,) = plan(folder, "--strategies={apart: null}")[0].values()
-    assert [run.rows[t].spec.get("select") for t in (1, 2)] == [{"copy": "t1"}, None]
+    assert [run.rows[t].spec.select for t in (1, 2)] == [{"copy": "t1"}, None]
     assert [shown(run, t).kind for t in (1, 2)] == ["train", "merge"]
 
 

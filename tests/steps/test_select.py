@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from cl.data import tokenization
 from cl.data.batches import Row, collate
 from cl.errors import UserError
+from cl.graph.roles import STATE, TOKENIZER
+from cl.graph.roles import data as data_role
 from cl.models import adapters, losses
 from cl.models.forward import TokenLoss
 from tests.support.mixture import aligned
@@ -24,14 +26,14 @@ def test_the_least_surprising_answers_are_chosen(tmp_path: Path) -> None:
     stage = graph.runs[0].stages[1].node
     for parent in stage.parents.values():
         execute(folder, parent, store)
-    node = stage.parents["data/chat"]
+    node = stage.parents[data_role("chat")]
     result = store.result(node)
     (whole,) = (store.path(parent) for role, parent in node.parents.items() if role == "data/chat")
     found = tokenization.examples(whole, "train")
     assert result["of"] == len(found) > 5
     assert tokenization.examples(store.path(node), "train") == [found[row] for row in result["chosen"]]
-    loss = TokenLoss(adapters.load(store.path(node.parents["state"]), None).eval(), 0, boundaries=True)
-    loss.separator = store.result(node.parents["tokenizer"])["separator_id"]
+    loss = TokenLoss(adapters.load(store.path(node.parents[STATE]), None).eval(), 0, boundaries=True)
+    loss.separator = store.result(node.parents[TOKENIZER])["separator_id"]
     arrays = load_file(whole / "tokens.safetensors")
     starts, answers = arrays["train.starts"].tolist(), arrays["train.answers"].tolist()
     nll = []
@@ -54,7 +56,7 @@ def test_more_examples_than_there_are_is_an_error_with_their_number(tmp_path: Pa
 
 def test_all_examples_need_no_choice(tmp_path: Path) -> None:
     graph, _ = plan(aligned(tmp_path, {"sft": {"of": "chat", "count": None, "examples": 8}}))
-    assert graph.runs[0].stages[1].node.parents["data/chat"] is not None
+    assert graph.runs[0].stages[1].node.parents[data_role("chat")] is not None
     assert not [node for node in graph.nodes if node.kind == "select"]
 
 

@@ -1,7 +1,11 @@
-"""The named strategies: all are well formed, build, and share their first task."""
+"""The named strategies: all are well formed, build without torch, and share their first task."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from dataclasses import fields
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +15,18 @@ import pytest
 import yaml
 
 import strategies
-from cl.methods.method import Method, Progress, Stage
+from cl.methods.method import (
+    Merges,
+    Method,
+    PlansStages,
+    Progress,
+    Remembers,
+    Selects,
+    Stage,
+    TakesRows,
+    Trains,
+    TransformsData,
+)
 
 FILES = sorted(Path(strategies.__file__).parent.glob("*/*.yaml"))
 STREAM = [Stage(f"task{t}", {f"task{t}": 1.0}, t, 1000, None if t == 1 else t - 2, t) for t in (1, 2, 3)]
@@ -33,27 +48,103 @@ def load(path: Path) -> list[tuple[str, dict[str, Any], Method]]:
 def stages(path: Path) -> list[Stage]:
     out = STREAM
     for _, _, method in load(path):
-        out = method.stages(out)
+        out = method.stages(out) if isinstance(method, PlansStages) else out
     return out
 
 
 def rate(methods: list[Method], at: Progress) -> float:
     """The one factor that is offered at this step."""
-    offers = [f for m in methods if m.active(at.t) and (f := m.schedule(at)) is not None]
+    training = [method for method in methods if isinstance(method, Trains) and method.active(at.t)]
+    offers = [factor for method in training if (factor := method.schedule(at)) is not None]
     assert len(offers) == 1
     return offers[0]
 
 
-def test_every_method_can_be_imported() -> None:
-    for target in strategies.METHODS.values():
+def classes() -> dict[str, type[Method]]:
+    """The methods by name."""
+    found = {}
+    for name, target in strategies.METHODS.items():
         module, _, attribute = target.partition(":")
-        assert issubclass(getattr(import_module(module), attribute), Method)
+        found[name] = getattr(import_module(module), attribute)
+    return found
+
+
+def hooks(protocol: type[Method]) -> list[str]:
+    """Names that a protocol defines, without those of the protocols that it extends."""
+    return [name for name in vars(protocol) if not name.startswith("_") and callable(getattr(protocol, name))]
+
+
+def overridden(cls: type[Method], protocol: type[Method]) -> bool:
+    return any(getattr(cls, hook) is not getattr(protocol, hook) for hook in hooks(protocol))
+
+
+def test_every_method_can_be_imported() -> None:
+    assert all(issubclass(cls, Method) for cls in classes().values())
+
+
+@pytest.mark.parametrize("name", strategies.METHODS)
+def test_a_method_is_a_dataclass_compared_by_identity_whose_settings_have_defaults(name: str) -> None:
+    cls = classes()[name]
+    assert "__dataclass_fields__" in vars(cls)
+    assert cls.__eq__ is object.__eq__
+    assert not {each.name for each in fields(cls) if each.init} & {"memory_settings", "selection_settings", "phase"}
+
+
+PROTOCOLS = (PlansStages, TransformsData, Trains, TakesRows, Remembers, Selects, Merges)
+
+
+@pytest.mark.parametrize("name", strategies.METHODS)
+def test_a_method_derives_from_the_protocols_whose_hooks_it_overrides_and_from_no_other(name: str) -> None:
+    cls = classes()[name]
+    derived = {protocol for protocol in PROTOCOLS if issubclass(cls, protocol)}
+    assert derived
+    assert all(overridden(cls, protocol) for protocol in derived)
+    assert not [hook for other in {*PROTOCOLS} - derived for hook in hooks(other) if hasattr(cls, hook)]
+    assert Remembers not in derived or Trains in derived
+
+
+def test_settings_of_memories_and_selections_are_settings() -> None:
+    for cls in classes().values():
+        named = {*getattr(cls, "memory_settings", ()), *getattr(cls, "selection_settings", ())}
+        assert named <= {each.name for each in fields(cls) if each.init}
+
+
+def test_methods_that_may_train_sharded_models() -> None:
+    schedules = {"constant", "rewarm_cosine", "inf_cosine", "inf_invsqrt", "wsd"}
+    found = {name for name, cls in classes().items() if issubclass(cls, Trains) and cls.shardable}
+    assert found == {*schedules, "lora", "moe_lora", "sft"}
+
+
+PLAN = """
+import sys
+import strategies
+from cl import registry
+from cl.methods import strategy
+registry.names("strategies")
+for name in strategies.METHODS:
+    registry._find("methods", name, "test")
+for name in registry.names("strategies"):
+    strategy.build(name)
+print([module for module in ("torch", "peft", "transformers") if module in sys.modules])
+"""
+
+
+def test_planning_a_method_imports_no_torch() -> None:
+    """Torch takes seconds to import, and planning does not need it."""
+    root = Path(strategies.__file__).parents[1]
+    variables = os.environ | {"PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-c", PLAN], cwd=root, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_exactly_one_schedule_acts_everywhere_and_nothing_is_degenerate(path: Path) -> None:
     methods = [method for _, _, method in load(path)]
-    assert not [text for method in methods for text in method.validate([])]
+    for method in methods:
+        assert not method.validate([other for other in methods if other is not method])
     for stage in stages(path):
         acting = [method for method in methods if method.phase == stage.phase]
         rates = [rate(acting, Progress(step, 1000, stage.t)) for step in range(1000)]

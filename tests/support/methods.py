@@ -1,4 +1,4 @@
-"""What a hook of a method is shown, made by hand: for tests of one method without a learner or a node."""
+"""Contexts of a method's hooks, made by hand: for tests of one method without a learner or a node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from cl.data.batches import Batch
 from cl.data.sampling import Reading
-from cl.methods.method import Learned, Method, MicroBatch, Step
+from cl.methods.method import Learned, MicroBatch, Step, Trains
 from cl.models.losses import Outputs, fused
 
 
@@ -21,9 +21,9 @@ def step_of(
     outputs: Callable[[Batch], Any] | None = None,
     readings: tuple[str, ...] = ("new", "replay:old"),
 ) -> Step:
-    """A first optimizer step of a model; what is not given must not be asked for."""
+    """A first optimizer step of a model; arguments that are not given must not be used."""
     named = tuple(Reading.parse(key) for key in readings)
-    return Step(model, 0, taken, named, outputs or Mock(), loss or Mock())
+    return Step(model, 0, taken, named, outputs or Mock(), loss or Mock(), Mock())
 
 
 def learned_of(
@@ -37,7 +37,7 @@ def learned_of(
     outputs: Callable[[Any], Any] | None = None,
     tasks: tuple[str, ...] = ("task",),
 ) -> Learned:
-    """A stage whose data are these batches, whatever size is asked for."""
+    """A stage whose data are these batches, whatever batch size is asked for."""
 
     def batches(size: int) -> Iterator[Any]:
         yield from rows
@@ -45,8 +45,8 @@ def learned_of(
     return Learned(model, t, tensors or {}, memory or {}, loss or Mock(), outputs or Mock(), batches, tasks)
 
 
-def token_terms(method: Method, seen: MicroBatch, outputs: Outputs | None = None) -> dict[str, float]:
-    """What the method's terms of tokens come to in a micro-batch, as means."""
+def token_terms(method: Trains, seen: MicroBatch, outputs: Outputs | None = None) -> dict[str, float]:
+    """Means over tokens of the method's token terms in a micro-batch."""
     terms = method.token_terms(seen)
     values = fused(outputs or seen.outputs, list(terms.values()))[1][1:] / len(seen.outputs.targets)
     return dict(zip(terms, values.tolist(), strict=True))

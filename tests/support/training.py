@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ from cl.execution.store import Store
 from cl.graph import planner
 from cl.graph.node import Node
 from cl.graph.planner import Graph
-from cl.methods.method import Learned, Method, MicroBatch, Stage, Step, Tasks
+from cl.methods.method import InSomeTasks, Learned, Remembers, Stage, Step, Trains
 from cl.metrics.records import Point
 from cl.models import pretrained
 from cl.training.learner import Learner
@@ -57,17 +58,17 @@ EXPERIMENT: dict[str, Any] = {
 }
 
 
-class Anchor(Method):
+@dataclass(eq=False)
+class Anchor(InSomeTasks, Trains, Remembers):
     """An L2 anchor at the start of each stage, stronger where gradients were large: it has a state of its own."""
 
-    def __init__(self, weight: float = 1.0, tasks: Tasks = "all") -> None:
-        super().__init__(tasks)
-        self.weight = weight
-        self.start: dict[str, torch.Tensor] = {}
-        self.importance: dict[str, torch.Tensor] = {}
+    weight: float = 1.0
+
+    start: dict[str, torch.Tensor] = field(init=False, repr=False, default_factory=dict)
+    importance: dict[str, torch.Tensor] = field(init=False, repr=False, default_factory=dict)
 
     def remember(self, memory: Mapping[str, torch.Tensor]) -> None:
-        self.load(memory)
+        self.load_state_dict(memory)
 
     def prepare(self, model: Any, t: int) -> Any:
         self.start = {name: value.detach().clone() for name, value in model.named_parameters()}
@@ -77,9 +78,9 @@ class Anchor(Method):
     def consolidate(self, learned: Learned) -> dict[str, torch.Tensor]:
         return dict(learned.tensors)
 
-    def loss_terms(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+    def step_terms(self, at: Step) -> dict[str, torch.Tensor]:
         total = torch.zeros(())
-        for name, value in batch.model.named_parameters():
+        for name, value in at.model.named_parameters():
             total = total + ((1 + self.importance[name]) * (value - self.start[name]) ** 2).sum()
         return {"anchor": self.weight * total}
 
@@ -88,10 +89,10 @@ class Anchor(Method):
             assert value.grad is not None
             self.importance[name] += value.grad**2
 
-    def tensors(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         return dict(self.importance)
 
-    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def load_state_dict(self, tensors: Mapping[str, torch.Tensor]) -> None:
         self.importance = {name: value.clone() for name, value in tensors.items()}
 
 
@@ -102,7 +103,8 @@ class Whole(InfCosine):
         return stages
 
 
-class Surveyor(Method):
+@dataclass(eq=False)
+class Surveyor(Trains):
     """Looks at what each stage is about to learn, draws random numbers, and does nothing. seen: its rows, by stage."""
 
     seen: ClassVar[list[list[tuple[int, ...]]]] = []

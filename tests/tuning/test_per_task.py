@@ -117,8 +117,8 @@ def test_no_study_looks_beyond_the_task_that_comes_or_at_a_test_split(tmp_path: 
             (run,) = planner.build(loading.parse(plan.experiment({}))).runs
         assert [stage.stage.name for stage in run.stages] == plan.tasks
         for row in run.rows.values():
-            assert row.spec["split"] == "validation"
-            assert set(row.spec["sets"]) <= set(plan.tasks)
+            assert row.spec.split == "validation"
+            assert set(row.spec.sets) <= set(plan.tasks)
 
 
 @pytest.mark.parametrize(

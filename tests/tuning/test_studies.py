@@ -41,9 +41,9 @@ def test_first_k_looks_at_the_first_tasks_and_orders_that_begin_alike_share_a_st
     with contextlib.chdir(tmp_path):
         (run,) = planner.build(loading.parse(first.experiment({"train.lr": 2e-3}))).runs
     assert [plan.stage.name for plan in run.stages] == ["a"]
-    assert {tuple(row.spec["sets"]) for row in run.rows.values()} == {("a",)}
-    assert {row.spec["split"] for row in run.rows.values()} == {"validation"}
-    assert run.stages[0].node.spec["train"]["lr"] == 2e-3
+    assert {tuple(row.spec.sets) for row in run.rows.values()} == {("a",)}
+    assert {row.spec.split for row in run.rows.values()} == {"validation"}
+    assert run.stages[0].node.spec.train.lr == 2e-3
 
 
 def test_a_trial_shares_its_train_nodes_with_the_runs_that_follow(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_the_oracle_looks_at_the_whole_stream_and_is_called_cheating(tmp_path: P
         again = planner.build(loading.load("toyexp.yaml", ["--tuned=tuned.yaml"]))
     assert chosen["values"] == {"rewarm": {"a > b > c": {"train.lr": 2e-3}}}
     assert again.warnings[0].startswith("CHEATING: hyperparameters chosen by oracle: 20 trials of tpe each for rewarm")
-    assert {plan.node.spec["train"]["lr"] for plan in again.runs[0].stages} == {2e-3}
+    assert {plan.node.spec.train.lr for plan in again.runs[0].stages} == {2e-3}
 
 
 def test_values_are_of_one_strategy_and_one_order(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_values_are_of_one_strategy_and_one_order(tmp_path: Path) -> None:
             "not tuned, with the values of the file: finetune",
             "hyperparameters were chosen with tokens 512, and are used with 3072",
         ]
-        rates = {(run.strategy.label, run.order[0]): run.stages[0].node.spec["train"]["lr"] for run in runs}
+        rates = {(run.strategy.label, run.order[0]): run.stages[0].node.spec.train.lr for run in runs}
         assert rates == {("rewarm", "a"): 2e-3, ("rewarm", "b"): 4e-3, ("finetune", "a"): 3e-3, ("finetune", "b"): 3e-3}
         with pytest.raises(UserError, match="nothing was chosen for rewarm in the order c > a > b"):
             planner.build(loading.load("toyexp.yaml", ["--tuned=tuned.yaml", "--orders=[[c,a,b]]"]))

@@ -65,7 +65,7 @@ def test_every_answer_is_kept_and_means_are_theirs(done: Path) -> None:
 def test_a_task_is_tested_with_its_own_adapter_and_data_without_one_by_the_base_model(done: Path, label: str) -> None:
     planned, _ = plan(done, f"--strategies={{{label}: null}}")
     rows = planned.runs[0].rows
-    assert [rows[t].spec.get("select") for t in (0, 1, 2)] == [None, {"copy": "t1"}, {"copy": "t1", "which": "t2"}]
+    assert [rows[t].spec.select for t in (0, 1, 2)] == [None, {"copy": "t1"}, {"copy": "t1", "which": "t2"}]
     matrix = next(each["matrix"] for each in result(done)["runs"] if each["strategy"] == label)
     assert matrix["1"]["which"] == matrix["0"]["which"]
     assert matrix["2"]["copy"] == matrix["1"]["copy"] != matrix["0"]["copy"]

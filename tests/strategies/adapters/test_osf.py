@@ -1,4 +1,4 @@
-"""OSF: the projection by hand, what an update may touch, and a state that is a plain model."""
+"""OSF: what an update may touch, and a state that is a plain model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cl.models import adapters, pretrained
 from cl.models.forward import TokenLoss
 from cl.training.learner import Learner
 from strategies.adapters.lora import Lora
-from strategies.adapters.osf import OSF, outside, preserved
+from strategies.adapters.osf import OSF, preserved
 from tests.support.training import SEPARATOR, tiny, token_rows
 
 IDS = token_rows(4)
@@ -65,14 +65,6 @@ def leak(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], share:
 def test_the_share_grows_by_task() -> None:
     assert [preserved(0.5, 0.1, t) for t in (0, 1, 2, 4)] == [0.5, 0.5, 0.6, 0.8]
     assert [OSF(0.0, 0.25).active(t) for t in (1, 2)] == [False, True]
-
-
-def test_the_projection_by_hand() -> None:
-    factor, basis = torch.tensor([[3.0, 1.0], [4.0, 2.0]]), torch.tensor([[0.6], [0.8]])
-    found = outside(factor, basis, complement=False)  # (3, 4) lies in it; (1, 2) = 2.2 (.6, .8) + (-.32, .24)
-    torch.testing.assert_close(found, torch.tensor([[0.0, -0.32], [0.0, 0.24]]), atol=1e-6, rtol=0)
-    other = outside(factor, torch.tensor([[-0.8], [0.6]]), complement=True)
-    torch.testing.assert_close(other, found, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("project", ["gradients", "factors"])

@@ -10,7 +10,7 @@ from cl.data.batches import IGNORE, Batch
 from cl.errors import UserError
 from cl.models.losses import Outputs
 from strategies.alignment.dpo import DPO, margins
-from tests.support.methods import learned_of, step_of
+from tests.support.methods import learned_of
 
 
 def test_beta_0_is_refused() -> None:
@@ -42,13 +42,18 @@ def pair() -> Batch:
     return Batch(torch.zeros(2, 4, dtype=torch.int64), targets, torch.tensor([[0, 7], [0, 7]]))
 
 
+def loss(method: DPO, model: Words, batch: Batch) -> torch.Tensor:
+    """Mean loss of the pairs of a batch, as the learner computes it."""
+    objective = method.objective()
+    return objective.total(model, model.outputs(batch), batch) / objective.count(batch)
+
+
 def test_loss_and_gradient_at_the_reference_and_away_from_it() -> None:
     model, method = Words(), DPO("liked", beta=0.5)
     method.survey(learned_of(model, [pair()], outputs=model.outputs))
-    at = step_of(model, taken=pair(), outputs=model.outputs)
-    (loss,) = method.step_terms(at).values()
-    assert float(loss.detach()) == pytest.approx(0.6931471806)
-    (gradient,) = torch.autograd.grad(loss, model.z)
+    at_reference = loss(method, model, pair())
+    assert float(at_reference.detach()) == pytest.approx(0.6931471806)
+    (gradient,) = torch.autograd.grad(at_reference, model.z)
     log_p = model.z.log_softmax(0)
     (of_pair,) = torch.autograd.grad(log_p[1] + log_p[2] - log_p[3], model.z)
     torch.testing.assert_close(gradient, -0.25 * of_pair)  # -beta / 2
@@ -56,7 +61,27 @@ def test_loss_and_gradient_at_the_reference_and_away_from_it() -> None:
         model.z[3] -= 1.0
     moved = model.z.detach().log_softmax(0) - log_p.detach()
     margin = 0.5 * (moved[1] + moved[2] - moved[3])
-    (loss,) = method.step_terms(at).values()
-    assert float(loss.detach()) == pytest.approx(float(-torch.nn.functional.logsigmoid(margin)))
+    away = loss(method, model, pair())
+    assert float(away.detach()) == pytest.approx(float(-torch.nn.functional.logsigmoid(margin)))
     assert method.figures() == {"dpo/margin": pytest.approx(float(margin) / 2), "dpo/preferred": 0.5}
-    assert method.row_mask(pair(), []).all()
+    assert method.figures() == {}
+
+
+def test_the_loss_is_a_sum_over_pairs_which_stay_together() -> None:
+    model, method = Words(), DPO("liked")
+    other = pair()._replace(origin=torch.tensor([[0, 9], [0, 9]]))
+    both = Batch(*(torch.cat(parts) for parts in zip(pair(), other, strict=True)))
+    method.survey(learned_of(model, [both], outputs=model.outputs))
+    objective = method.objective()
+    assert (objective.rows, objective.name, objective.learns_from) == (2, "dpo", ("preference",))
+    assert [objective.count(batch) for batch in (pair(), both)] == [1, 2]
+    parts = sum(objective.total(model, model.outputs(part), part) for part in both.split(objective.rows))
+    whole = objective.total(model, model.outputs(both), both)
+    torch.testing.assert_close(whole, parts)
+
+
+def test_each_method_object_has_a_reference_of_its_own() -> None:
+    one, other = DPO("liked"), DPO("liked")
+    one.survey(learned_of(Words(), [pair()], outputs=Words().outputs))
+    assert list(one.preference.reference) == [7]
+    assert not other.preference.reference

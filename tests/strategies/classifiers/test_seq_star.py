@@ -29,7 +29,7 @@ from cl.training.learner import Learner, build_optimizer
 from strategies.adapters.lora import Lora
 from strategies.classifiers.seq_star import SeqStar
 from tests.support.classes import write_classes
-from tests.support.methods import learned_of, step_of
+from tests.support.methods import learned_of
 
 STREAM = [Stage(f"task{t}", {f"task{t}": 1.0}, t, 1000, None if t == 1 else t - 2, t) for t in (1, 2)]
 
@@ -74,11 +74,12 @@ def test_the_loss_by_hand() -> None:
     head = taught(method, model, (5, 6))
     head.blocks["t1"].data = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
     hidden = torch.tensor([[3.0, 4.0], [7.0, 7.0], [0.0, 8.0], [7.0, 7.0]])  # of the question's end, and of the answer
-    at = step_of(model, rows(6, 5), outputs=lambda batch: Outputs(hidden, model.output.weight, torch.zeros(4)))
+    outputs, objective = Outputs(hidden, model.output.weight, torch.zeros(4)), method.objective()
     # cosines (.6, .8) for the second class, (0, 1) for the first
-    expected = (math.log(1 + math.exp(0.6 - 0.8)) + math.log(1 + math.exp(1.0 - 0.0))) / 2
-    assert float(method.step_terms(at)["seq_star"].detach()) == pytest.approx(expected)
-    assert method.row_mask(rows(5, 6), ()).tolist() == [True, True]
+    expected = math.log(1 + math.exp(0.6 - 0.8)) + math.log(1 + math.exp(1.0 - 0.0))
+    assert float(objective.total(model, outputs, rows(6, 5)).detach()) == pytest.approx(expected)
+    assert objective.count(rows(6, 5)) == 2
+    assert (objective.rows, objective.name, objective.learns_from) == (1, "seq_star", ("instruction",))
 
 
 @pytest.mark.parametrize(
@@ -160,9 +161,9 @@ def test_nothing_is_remembered_of_a_warm_up(tmp_path: Path) -> None:
     lines = "methods: [rewarm_cosine, {lora: {life: continue}}, ewc, {seq_star: {fix_backbone: false}}]"
     (folder / "strategies" / "both.yaml").write_text(f"{{summary: s, paper: p, keeps: k, {lines}}}")
     stages = plan(folder, "--strategies={both: null}")[0].runs[0].stages
-    memory = [parent for role, parent in stages[2].node.parents.items() if role.startswith("memory/")]
+    memory = [parent for role, parent in stages[2].node.parents.items() if role.kind == "memory"]
     assert [stage.stage.t for stage in stages] == [0, 1, 2, 3]
-    assert not [role for stage in stages[:2] for role in stage.node.parents if role.startswith("memory/")]
+    assert not [role for stage in stages[:2] for role in stage.node.parents if role.kind == "memory"]
     assert ["memory" in node.parents for node in memory] == [False]
 
 
@@ -246,7 +247,7 @@ def test_probing_is_in_the_key_only_where_it_is_asked_for(tmp_path: Path) -> Non
         for settings in ((), ("--evaluation.probing=false",), ("--evaluation.probing=true",))
     )
     assert plain.key == off.key != on.key
-    assert on.spec["probing"] == ["first", "second", "third"]
+    assert on.spec.probing == ["first", "second", "third"]
     assert "probing" not in plain.spec
     with pytest.raises(UserError, match=r"evaluation\.probing: needs the answers that evaluation\.items counts"):
         plan(folder, "--evaluation.probing=true", "--evaluation.items=0")

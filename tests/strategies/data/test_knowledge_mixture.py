@@ -30,5 +30,5 @@ def test_replay_is_of_tasks_not_of_what_was_mixed_in(tmp_path: Path) -> None:
         tmp_path, {"replay": {"share": 0.5, "max_epochs": 9}}, {"knowledge_mixture": {"shares": {"chat": 0.5}}}
     )
     graph, _ = plan(folder)
-    shares = graph.runs[0].stages[1].node.spec["shares"]
+    shares = graph.runs[0].stages[1].node.spec.shares
     assert shares == {"german": 0.25, "plain:chat": 0.5, "replay:english?max_epochs=9": 0.25}

@@ -40,7 +40,7 @@ def test_by_hand() -> None:
     assert token_terms(method, seen(model))["lwf"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_teacher_goes_through_tensors_and_load() -> None:
+def test_the_teacher_goes_through_the_state() -> None:
     model, method, other = Logits(1.0, 0.0), LwF(), LwF()
     method.prepare(model, 2)
     model.z.data.zero_()

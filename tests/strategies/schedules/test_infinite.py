@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cl.errors import UserError
-from cl.methods.method import Method, Progress, Stage
+from cl.methods.method import Method, Progress, Stage, Trains
 from strategies.schedules.infinite import WSD, InfCosine, InfInvsqrt
 from tests.support.training import (
     BATCH,
@@ -49,7 +49,7 @@ def stream(first: int = 1, last: int = 3) -> list[Stage]:
         (WSD(decay="exponential", floor=0.01), 2, 950, 0.1),
     ],
 )
-def test_factor(method: Method, t: int, step: int, factor: float) -> None:
+def test_factor(method: Trains, t: int, step: int, factor: float) -> None:
     assert method.schedule(Progress(step, 1000, t)) == pytest.approx(factor, rel=1e-8)
 
 

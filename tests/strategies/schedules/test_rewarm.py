@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from cl.errors import UserError
-from cl.methods.method import Method, Progress
+from cl.methods.method import Method, Progress, Trains
 from strategies.schedules.rewarm import Constant, RewarmCosine
 
 
@@ -26,7 +26,7 @@ from strategies.schedules.rewarm import Constant, RewarmCosine
         (RewarmCosine(warmup=0.0, floor=0.0), 0, 1.0),
     ],
 )
-def test_factor(method: Method, step: int, factor: float) -> None:
+def test_factor(method: Trains, step: int, factor: float) -> None:
     for t in (1, 2):  # every stage starts anew
         assert method.schedule(Progress(step, 100, t)) == pytest.approx(factor)
 

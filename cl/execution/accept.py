@@ -1,0 +1,104 @@
+"""Accept that an edit of our code changed no result: stored nodes are found under their new keys.
+
+A node qualifies if a stored node has the same kind, settings and libraries, the same parents or parents that are
+accepted, and differs in code alone. The declaration is kept beside the store's nodes with who made it, when, and which
+definitions differ; reports show it, and `revoke` undoes it. No artifact is touched.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cl.execution.differences import code_differences
+from cl.execution.store import Store
+from cl.graph.node import Node
+from cl.hashing import digest
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A missing node and the stored node that may stand for it.
+
+    Args:
+        node: the missing node.
+        of: key of the stored node.
+        stored_code: code version of the stored node.
+        definitions: definitions that differ.
+    """
+
+    node: Node
+    of: str
+    stored_code: str
+    definitions: tuple[str, ...]
+
+
+def acceptable(nodes: Iterable[Node], store: Store) -> list[Accepted]:
+    """The missing nodes for which a stored node may stand.
+
+    Args:
+        nodes: all nodes of a graph, parents before children.
+        store: the store.
+    """
+    standing = {key: str(before["of"]) for key, before in store.accepted().items()}
+    records = sorted(store.records(), key=lambda record: str(record["created"]))
+    known = {_without_code(record["identity"], standing): record for record in records}
+    found: list[Accepted] = []
+    for node in nodes:
+        if store.has(node):
+            continue
+        record = known.get(_without_code(node.identity, standing))
+        if record is None or not node.needs <= set(record["artifacts"]):
+            continue
+        standing[node.key] = record["key"]
+        code = str(record["identity"]["code"])
+        names = [difference.name for difference in code_differences(code, node, store)]
+        found.append(Accepted(node, record["key"], code, tuple(names)))
+    return found
+
+
+def _without_code(identity: dict[str, Any], standing: dict[str, str]) -> str:
+    """What of an identity must be equal: everything but the code, with accepted parents under their stored keys."""
+    parents = {role: standing.get(key, key) for role, key in identity["parents"].items()}
+    return digest({**identity, "code": None, "parents": parents})
+
+
+def declare(found: Iterable[Accepted], store: Store) -> None:
+    """Let the stored nodes stand for the missing nodes from now on."""
+    who, when = f"{getpass.getuser()}@{socket.gethostname()}", datetime.now(UTC).isoformat(timespec="seconds")
+    for each in found:
+        declaration = {
+            "of": each.of,
+            "name": each.node.name,
+            "kind": each.node.kind,
+            "stored_code": each.stored_code,
+            "code": each.node.identity["code"],
+            "definitions": list(each.definitions),
+            "who": who,
+            "when": when,
+        }
+        store.accept(each.node.key, declaration)
+
+
+def declared(nodes: Iterable[Node], store: Store) -> dict[str, dict[str, Any]]:
+    """Declarations about nodes of a graph, by key."""
+    all_declared = store.accepted()
+    return {node.key: all_declared[node.key] for node in nodes if node.key in all_declared}
+
+
+def sentences(nodes: Iterable[Node], store: Store) -> list[str]:
+    """Notes for reports: which nodes were computed by other code than today's, and who says that it does not matter."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for each in declared(nodes, store).values():
+        group = (str(each["who"]), str(each["when"])[:10], tuple(each["definitions"]))
+        groups.setdefault(group, []).append(f"{each['kind']} {each['name']}")
+    return [
+        f"{len(names)} nodes were computed by other code ({', '.join(definitions[:4])}"
+        f"{' …' if len(definitions) > 4 else ''}); accepted as equal by {who} on {when}: {', '.join(names[:3])}"
+        f"{' …' if len(names) > 3 else ''}"
+        for (who, when, definitions), names in groups.items()
+    ]
