@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": "execute an experiment, or what is missing of it, and report",
     "plan": "show an experiment's graph: what is stored, what will be trained, tokens and time",
+    "explain": "say why nodes of an experiment are not stored: what differs from the nearest stored ones",
     "compare": "run what is missing of an experiment, then test its strategies against each other",
     "tune": "choose hyperparameters by a protocol: Optuna studies on the ranges that stand in the experiment",
     "order": "estimate what another order of the batches, or of the tasks, would have come to",
     "report": "draw the report of an experiment again from its results.json",
     "scenario": "show a scenario: tasks, sizes, overlap, one example each",
     "list": "list strategies, scenarios, models, metrics or experiments",
-    "store": "manage the node store: ls, gc (delete what no experiment stands on), verify (checksums)",
+    "store": "manage the node store: ls, gc (delete unused nodes), verify (checksums), accept (edits without effect)",
 }
-EXPERIMENTAL = ("run", "plan", "compare", "tune", "order")
-"""Commands that take an experiment and its settings."""
+EXPERIMENTAL = ("run", "plan", "explain", "compare", "tune", "order")
+"""Commands that take an experiment and its settings; so does `store accept`."""
+FLAGS = ("-h", "--help", "--all", "--dry-run", "--undo")
+"""Options without a value."""
 EPILOG = """
 examples:
   cl plan quickstart
@@ -34,6 +37,7 @@ examples:
   cl compare comparison_small --compare.pairs=all
   cl tune tune_small --tune.trials=20 --tune.workers=2
   cl order validate sample_order_small
+  cl explain quickstart         (why would something be computed again?)
   cl store gc --drop old_experiment --dry-run
 
 exit codes: 0 done; 2 bad input, told in one line; 130 interrupted; 1 a defect, with its traceback
@@ -49,8 +53,8 @@ def main(argv: list[str] | None = None) -> int:
 
     arguments = sys.argv[1:] if argv is None else argv
     settings: list[str] = []
-    if arguments and arguments[0] in EXPERIMENTAL:
-        settings = [a for a in arguments if a.startswith("--") and a != "--help" and not a.startswith("--help=")]
+    if arguments and (arguments[0] in EXPERIMENTAL or arguments[:2] == ["store", "accept"]):
+        settings = [a for a in arguments if a.startswith("--") and a not in FLAGS and not a.startswith("--help=")]
         arguments = [a for a in arguments if a not in settings]
     try:
         if bare := [setting for setting in settings if "=" not in setting]:
@@ -101,9 +105,13 @@ def describe_settings(width: int = 80) -> str:
 
 
 def _add_arguments(parser: ArgumentParser, command: str) -> None:
-    if command in ("run", "plan", "compare", "tune"):
+    if command in ("run", "plan", "explain", "compare", "tune"):
         text = "name or YAML path; any setting: --train.lr=1e-3, --strategy.replay.share=0.1"
         parser.add_argument("experiment", type=str, help=text)
+        if command == "explain":
+            parser.add_argument("node", type=str, nargs="?", default=None, help="beginning of a key, or part of a name")
+        if command in ("plan", "explain"):
+            parser.add_argument("--all", action="store_true", help="a line for each node, however many there are")
     elif command == "order":
         text = (
             "record: reference runs and gradients only; validate: against real retrainings; tasks: every order of tasks"
@@ -121,10 +129,13 @@ def _add_arguments(parser: ArgumentParser, command: str) -> None:
     elif command == "list":
         parser.add_argument("kind", choices=["strategies", "scenarios", "models", "metrics", "experiments"])
     else:
-        parser.add_argument("action", choices=["ls", "gc", "verify"])
+        parser.add_argument("action", choices=["ls", "gc", "verify", "accept"])
+        text = "accept: whose stored nodes are equal in spite of edited code; settings as for run"
+        parser.add_argument("experiment", type=str, nargs="?", default=None, help=text)
         parser.add_argument("--store", type=str, default="store", help="folder or fsspec URL")
         parser.add_argument("--drop", type=str, nargs="+", default=[], help="gc: experiments whose nodes may go too")
-        parser.add_argument("--dry-run", action="store_true", help="gc: only say what would go")
+        parser.add_argument("--dry-run", action="store_true", help="gc, accept: only say what would be done")
+        parser.add_argument("--undo", action="store_true", help="accept: take it back")
 
 
 def _dispatch(chosen: Any, settings: list[str]) -> None:
@@ -134,7 +145,11 @@ def _dispatch(chosen: Any, settings: list[str]) -> None:
     if chosen.subcommand == "run":
         run.run(options.experiment, settings)
     elif chosen.subcommand == "plan":
-        plan.plan(options.experiment, settings)
+        plan.plan(options.experiment, settings, options.all)
+    elif chosen.subcommand == "explain":
+        from cl.commands import explain
+
+        explain.explain(options.experiment, settings, options.node, options.all)
     elif chosen.subcommand == "compare":
         from cl.commands import compare
 
@@ -153,6 +168,10 @@ def _dispatch(chosen: Any, settings: list[str]) -> None:
         scenario.scenario_show(options.name, options.model)
     elif chosen.subcommand == "list":
         list.list_names(options.kind)
+    elif options.action == "accept":
+        from cl.commands import accept
+
+        accept.accept(options.experiment, settings, options.dry_run, options.undo)
     else:
         store.store(options.action, options.store, options.drop, options.dry_run)
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from cl.commands import run as runs
-from cl.commands import shared
-from cl.commands.shared import console, quiet
+from cl.commands import run
+from cl.commands.shared import build_graph, compare_with_store, console, deliver
 from cl.errors import UserError
 
 if TYPE_CHECKING:
+    from cl.commands.shared import Planned
     from cl.config.compare import Compare
-    from cl.config.experiment import Experiment
     from cl.execution.store import Store
     from cl.graph.planner import Graph
     from cl.metrics.answer_tests import ItemContrast
@@ -27,19 +26,18 @@ if TYPE_CHECKING:
 
 def compare(name: str, settings: list[str]) -> None:
     """Do all that `cl run` does, then test what the experiment declares; print, write page, JSON, record; log."""
-    from cl.config import loading, nested
+    from cl.config import nested
     from cl.metrics import comparison, disclosure
     from cl.reporting.html import comparison as report
 
-    with quiet():
-        wanted = loading.load(name, settings)
-        asked = checked(wanted)
-    ran = runs.run(name, settings, "compare")
-    if ran is None:  # submitted as jobs, the last of which compares
+    graph = build_graph(name, settings)
+    wanted, asked = graph.experiment, checked(graph)
+    planned = compare_with_store(graph, protect=True)
+    result = run.execute(planned, ["compare", name, *settings])
+    if result is None:  # submitted as jobs, the last of which compares
         return
-    graph, store, result = ran
     found = comparison.compare(result, asked)
-    single = _single(result, store, asked)
+    single = _single(result, planned.store, asked)
     folder = Path(wanted.output) / wanted.name
     page, file, record = (folder / f"comparison.{end}" for end in ("html", "json", "yaml"))
     disclosed = disclosure.text(disclosure.record(result, found, "; ".join(result.notes) or None, single))
@@ -48,7 +46,7 @@ def compare(name: str, settings: list[str]) -> None:
     file.write_text(json.dumps(plain, indent=1, allow_nan=False), encoding="utf-8")
     report.write(result.question or result.name, found, disclosed, result.notes, page, single)
     _show(found, single, [page, file, record])
-    _track(graph, store, result, found, [page, file, record])
+    _track(planned, result, found, [page, file, record])
 
 
 def _single(result: ExperimentResult, store: Store, asked: Compare) -> list[ItemContrast]:
@@ -62,12 +60,16 @@ def _single(result: ExperimentResult, store: Store, asked: Compare) -> list[Item
     return answer_tests.contrasts(collect.answers(result.runs, store, asked.items, asked.skip), pairs, asked)
 
 
-def checked(wanted: Experiment) -> Compare:
-    """What is compared: without the tasks that values were chosen on. Raises UserError for what cannot be."""
-    from cl.metrics import comparison, continual
-    from cl.tasks import scenario
+def checked(graph: Graph) -> Compare:
+    """The comparison that an experiment declares, without the tasks that values were chosen on.
 
-    asked, tuned, defined = wanted.compare, wanted.tuned, scenario.load(wanted.scenario)
+    Raises:
+        UserError: for a comparison that cannot be made.
+    """
+    from cl.metrics import comparison, continual
+
+    wanted, defined = graph.experiment, graph.scenario
+    asked, tuned = wanted.compare, wanted.tuned
     if tuned and tuned.skip > asked.skip:  # what values were chosen on is no evidence for them
         asked = dataclasses.replace(asked, skip=tuned.skip)
     tasks = min(len(defined.tasks), wanted.upto or len(defined.tasks))
@@ -105,7 +107,7 @@ def _show(found: Comparison, single: list[ItemContrast], files: list[Path]) -> N
         console.print(f"{label:8} {escape(str(file))}")
 
 
-def _track(graph: Graph, store: Store, result: ExperimentResult, found: Comparison, files: list[Path]) -> None:
+def _track(planned: Planned, result: ExperimentResult, found: Comparison, files: list[Path]) -> None:
     """One MLflow run beside those that are compared; its key is theirs and what was asked."""
     from cl.hashing import digest
 
@@ -122,4 +124,4 @@ def _track(graph: Graph, store: Store, result: ExperimentResult, found: Comparis
         "power": found.power,
     }
     params["notes"] = "; ".join(result.notes)
-    shared.deliver(graph, store, "comparison", key, params, figures, files)
+    deliver(planned.graph.experiment, planned.store, "comparison", key, params, figures, files)

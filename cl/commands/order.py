@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from cl.commands.shared import console, deliver, quiet
+from cl.commands.shared import build_graph, console, deliver, quiet
 from cl.errors import UserError
 from cl.execution.store import Store
 
@@ -31,12 +31,10 @@ Answer = dict[str, Any]
 
 def order(action: str, name: str, settings: list[str]) -> None:
     """Do one action for every run of the chosen strategy; print, and write a page and JSON beside the report."""
-    from cl.config import loading
-    from cl.graph import planner
     from cl.sample_order import plan
 
+    planned = build_graph(name, settings)
     with quiet():
-        planned = planner.build(loading.load(name, settings))
         orderings = plan.build(planned)
         store = Store(planned.experiment.store)
     _show(action, planned, orderings)
@@ -252,4 +250,4 @@ def _track(planned: Graph, store: Store, action: str, answers: dict[str, Answer]
             "readout": answer["readout"],
             "verdict": answer["fidelity"]["verdict"],
         }
-        deliver(planned, store, f"order {action}: {label}", answer["node"], params, figures, files)
+        deliver(planned.experiment, store, f"order {action}: {label}", answer["node"], params, figures, files)

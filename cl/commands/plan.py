@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-from cl.commands.shared import _planned
+from cl.commands.shared import build_graph, compare_with_store
 
 
-def plan(name: str, settings: list[str]) -> None:
-    """Print the graph of an experiment and what executing it would cost."""
-    _planned(name, settings, protect=False)
+def plan(name: str, settings: list[str], all_lines: bool = False) -> None:
+    """Print the graph of an experiment and what executing it would cost; `all_lines`: every train node."""
+    compare_with_store(build_graph(name, settings), protect=False, all_lines=all_lines)

@@ -4,47 +4,55 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from cl.execution.store import Store
+from cl.commands.shared import build_graph, compare_with_store, console, quiet, tracker_of
 
 if TYPE_CHECKING:
-    from cl.graph.node import Node
-    from cl.graph.planner import Graph
+    from cl.commands.shared import Planned
     from cl.metrics.records import ExperimentResult
     from cl.reporting.mlflow import Tracker
-from cl.commands.shared import _planned, console, quiet, tracker_of
-
-Ran = tuple["Graph", Store, "ExperimentResult"]
 
 
-def run(name: str, settings: list[str], command: str = "run") -> Ran | None:
-    """Execute what is missing of an experiment, then report: terminal table, HTML, results.json, MLflow.
+def run(name: str, settings: list[str]) -> ExperimentResult | None:
+    """Execute the missing nodes of an experiment, then report: terminal table, HTML, results.json, MLflow.
 
-    None where it was submitted as jobs, the last of which reports.
+    Returns:
+        The result; None where the nodes were submitted as jobs, the last of which reports.
+    """
+    return execute(compare_with_store(build_graph(name, settings), protect=True), ["run", name, *settings])
+
+
+def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
+    """Execute the missing nodes of a planned experiment, then report.
+
+    Args:
+        planned: the experiment.
+        command: arguments of `cl` that were typed.
     """
     from cl.execution import collect
     from cl.execution.launchers import launcher
     from cl.reporting.html import page
     from cl.reporting.terminal import ProgressListener
 
-    graph, store, todo, cost = _planned(name, settings, protect=True)
-    if todo and graph.experiment.launcher == "slurm":
-        _submitted(graph, store, todo, [command, name, *settings])
-        return None
+    graph, store, todo = planned.graph, planned.store, planned.todo
     started = time.monotonic()
-    with tracker_of(graph, store) as tracker:
-        listener = ProgressListener(console, todo, cost, tracker.point if tracker else None)
-        with quiet(), listener.bars if todo else contextlib.nullcontext():
-            launcher.execute(todo, store, listener, graph.experiment)
+    with tracker_of(graph.experiment, store, graph.runs) as tracker:
+        listener = ProgressListener(console, todo, planned.cost, tracker.point if tracker else None)
+        where = launcher.of(graph.experiment)
+        with quiet(), listener.bars if todo and where.waits else contextlib.nullcontext():
+            again = [*command, *graph.resolved_settings]  # not resolved anew, on another machine
+            submitted = where.launch(todo, store, listener, again) if todo else None
+        if submitted is not None:
+            console.print(escape(submitted))
+            return None
         if tracker is not None:
             tracker.close()  # plotly looks into modules that its thread may have half imported
-        typed = " ".join([f"cl {command}", shlex.quote(name), *map(shlex.quote, settings)])
+        typed = " ".join(["cl", command[0], *map(shlex.quote, command[1:])])
         result = collect.collect(graph, store, listener.executed, time.monotonic() - started, typed)
         folder = collect.results_folder(graph)
         collect.save(result, folder)
@@ -52,21 +60,7 @@ def run(name: str, settings: list[str], command: str = "run") -> Ran | None:
         page.write_figures(result, folder / "plots")
         _finish_tracking(tracker, result, folder)
     _show_outcome(result, folder, tracker)
-    return graph, store, result
-
-
-def _submitted(graph: Graph, store: Store, todo: list[Node], typed: list[str]) -> None:
-    """Submit what is missing as Slurm jobs, and a last one that runs the command again to report."""
-    from cl.execution.launchers import slurm
-
-    resolved = [f"--train.{name}={value}" for name, value in graph.resolved.items()]  # not anew, on another machine
-    report = [sys.executable, "-P", "-m", "cl.cli", *typed, *resolved, "--launcher=local"]
-    with quiet():
-        ids, folder = slurm.submit(todo, store, graph.experiment.cluster, graph.experiment.name, report)
-    console.print(
-        f"submitted {len(ids)} jobs, {ids[0]} to {ids[-1]}; the last one reports. Where a job fails, its log says why, "
-        f"and the same command submits what is left.\nlogs     {escape(str(folder))}"
-    )
+    return result
 
 
 def _finish_tracking(tracker: Tracker | None, result: ExperimentResult, folder: Path) -> None:

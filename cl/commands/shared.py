@@ -1,11 +1,12 @@
-"""The commands behind the command line: each one plans, executes, or looks."""
+"""Parts that several commands share: the console, planning, tracking."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,40 +16,72 @@ from rich.markup import escape
 from cl.execution.store import Store
 
 if TYPE_CHECKING:
+    from cl.config.experiment import Experiment
     from cl.execution.cost_estimate import Estimate
     from cl.graph.node import Node
     from cl.graph.planner import Graph
+    from cl.graph.run_plan import RunPlan
     from cl.reporting.mlflow import Tracker
-
 
 console = Console()
 
 
-def _planned(name: str, settings: list[str], protect: bool) -> tuple[Graph, Store, list[Node], Estimate]:
-    """Plan an experiment and print it. protect: before looking at what is stored, so that no `gc` deletes it."""
+@dataclass(frozen=True)
+class Planned:
+    """An experiment that is planned and compared with its store.
+
+    Args:
+        graph: all nodes.
+        store: the experiment's store.
+        todo: nodes that are not stored, parents first.
+        cost: estimated seconds of these nodes.
+    """
+
+    graph: Graph
+    store: Store
+    todo: list[Node]
+    cost: Estimate
+
+
+def build_graph(name: str, settings: list[str]) -> Graph:
+    """Load and plan an experiment."""
     from cl.config import loading
-    from cl.execution import cost_estimate, runner
     from cl.graph import planner
+
+    with quiet():
+        return planner.build(loading.load(name, settings))
+
+
+def compare_with_store(graph: Graph, protect: bool, all_lines: bool = False) -> Planned:
+    """Find the missing nodes of a graph and print the plan.
+
+    Args:
+        graph: the planned experiment.
+        protect: keep the graph's nodes from `cl store gc`, before the store is read.
+        all_lines: print a line per train node, however many there are.
+    """
+    from cl.execution import cost_estimate, runner
+    from cl.execution.launchers import launcher
     from cl.reporting.terminal import show_plan
 
     with quiet():
-        planned = planner.build(loading.load(name, settings))
-        store = Store(planned.experiment.store)
+        store = Store(graph.experiment.store)
         if protect:
-            store.protect(planned.experiment.name, [node.key for node in planned.nodes])
-        wanted = [node for r in planned.runs for node in (*(s.node for s in r.stages), *r.rows.values())]
-        todo = runner.pending([planned.base, *planned.data.values(), *wanted], store)
-        cost = cost_estimate.estimate(planned, todo, store)
-    show_plan(console, planned, store, todo, cost)
-    return planned, store, todo, cost
+            store.protect(graph.experiment.name, [node.key for node in graph.nodes])
+        todo = runner.pending(graph.wanted, store)
+        cost = cost_estimate.estimate(graph, todo, store)
+        jobs = launcher.of(graph.experiment).jobs(todo) if todo else []
+    planned = Planned(graph, store, todo, cost)
+    show_plan(console, graph, store, todo, cost, jobs, all_lines)
+    return planned
 
 
 @contextlib.contextmanager
-def tracker_of(graph: Graph, store: Store) -> Iterator[Tracker | None]:
-    """The tracker of a graph's runs, or None where tracking is switched off."""
+def tracker_of(experiment: Experiment, store: Store, runs: Sequence[RunPlan] = ()) -> Iterator[Tracker | None]:
+    """The tracker of an experiment's runs. None where tracking is switched off."""
     from cl.reporting.mlflow import Tracker
 
-    uri = graph.experiment.tracking.uri
+    uri = experiment.tracking.uri
     if uri == "none":
         yield None
         return
@@ -57,7 +90,7 @@ def tracker_of(graph: Graph, store: Store) -> Iterator[Tracker | None]:
         home = store.scratch.resolve()
         home.mkdir(parents=True, exist_ok=True)
         uri, artifacts = f"sqlite:///{home}/mlflow.db", (home / "mlflow-artifacts").as_uri()
-    tracker = Tracker(uri, store.scratch / "tracking", graph, store, artifacts)
+    tracker = Tracker(uri, store.scratch / "tracking", experiment.name, runs, store, artifacts)
     try:
         yield tracker
     finally:
@@ -65,7 +98,7 @@ def tracker_of(graph: Graph, store: Store) -> Iterator[Tracker | None]:
 
 
 def deliver(
-    graph: Graph,
+    experiment: Experiment,
     store: Store,
     name: str,
     key: str,
@@ -73,8 +106,8 @@ def deliver(
     figures: dict[str, float],
     files: list[Path],
 ) -> None:
-    """Deliver what was found beside the runs to MLflow, and say so; or say loudly that it failed."""
-    with tracker_of(graph, store) as tracker:
+    """Deliver figures that belong to no single run to MLflow, and print where; or print that it failed."""
+    with tracker_of(experiment, store) as tracker:
         if tracker is None:
             return
         try:

@@ -35,12 +35,13 @@ def tune(name: str, settings: list[str]) -> None:
 
     with quiet():
         raw, ranges = loading.read(name, settings)
-        store = Store(loading.parse(raw).store)
-    choose = _each_task if loading.parse(raw).tune.protocol == "per_task" else _before
+        experiment = loading.parse(raw)
+        store = Store(experiment.store)
+    choose = _each_task if experiment.tune.protocol == "per_task" else _before
     whole, done, chosen = choose(raw, ranges, store)
     folder = Path(whole.output) / whole.name
     folder.mkdir(parents=True, exist_ok=True)
-    values, page, file = folder / "tuned.yaml", folder / "search.html", folder / "search.json"
+    values, page, file = folder / "tuned.yaml", folder / "tuning.html", folder / "tuning.json"
     values.write_text(yaml.safe_dump(chosen, sort_keys=False), encoding="utf-8")
     file.write_text(json.dumps([search.record(each) for each in done], indent=1), encoding="utf-8")
     report.write(whole, chosen, done, page)
@@ -49,7 +50,7 @@ def tune(name: str, settings: list[str]) -> None:
     again = " ".join(["cl compare", shlex.quote(name), *map(shlex.quote, settings), f"--tuned={values}"])
     console.print(f"chosen   {escape(str(values))}\npage     {escape(str(page))}\nresults  {escape(str(file))}")
     console.print(f"studies  optuna-dashboard {escape(url)}\nnext     {escape(again)}", soft_wrap=True)
-    _track(name, settings, store, done, [values, page, file])
+    _track(whole, store, done, [values, page, file])
 
 
 Found = tuple["Experiment", list["Done"], dict[str, Any]]
@@ -160,18 +161,14 @@ def _outcome(done: list[Done], chosen: Mapping[str, Any]) -> None:
         console.print("[yellow]CHEATING: chosen on the stream that is scored[/]")
 
 
-def _track(name: str, settings: list[str], store: Store, done: list[Done], files: list[Path]) -> None:
+def _track(whole: Experiment, store: Store, done: list[Done], files: list[Path]) -> None:
     """One MLflow run for each study."""
-    from cl.config import loading
-    from cl.graph import planner
     from cl.hashing import digest
     from cl.tuning import search
 
-    with quiet():
-        planned = planner.build(loading.load(name, settings))
     for each in done:
         values = dict(zip(each.plan.objectives, each.chosen.values, strict=True))
         figures = {f"tune/{k}": float(v) for k, v in (values | search.counts(each)).items()}
-        params = {"protocol": planned.experiment.tune.protocol, "study": each.plan.name, **each.chosen.params}
+        params = {"protocol": whole.tune.protocol, "study": each.plan.name, **each.chosen.params}
         key = digest([each.plan.name, search.counts(each), values])
-        deliver(planned, store, f"tune {each.plan.label}", key, params, figures, files)
+        deliver(whole, store, f"tune {each.plan.label}", key, params, figures, files)

@@ -78,7 +78,7 @@ class Experiment:
     tuned: Tuned | None = None
     upto: int | None = None
     tracking: Tracking = field(default_factory=Tracking)
-    launcher: Literal["local", "ray", "slurm"] = "local"
+    launcher: str = "local"
     cluster: Cluster = field(default_factory=Cluster)
     store: str = "store"
     output: str = "results"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cl.config.experiment import notes
-from cl.execution import machine
+from cl.execution import accept, machine
 from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan, StagePlan
@@ -44,7 +44,7 @@ def collect(graph: Graph, store: Store, executed: set[str], seconds: float, comm
         seconds=seconds,
         environment=environment(graph),
         config=dataclasses.asdict(experiment),
-        notes=notes(experiment),
+        notes=[*notes(experiment), *accept.sentences(graph.nodes, store)],
     )
 
 

@@ -50,10 +50,11 @@ class Graph:
         return [self.base, *self.data.values(), *found]
 
     @property
-    def resolved(self) -> dict[str, str]:
-        """What `auto` came to: device, precision, compile."""
+    def resolved_settings(self) -> list[str]:
+        """Settings that say what `auto` came to: device, precision, compile."""
         compute = self.compute
-        return {"device": compute.device, "precision": compute.precision, "compile": str(compute.compile).lower()}
+        found = {"device": compute.device, "precision": compute.precision, "compile": str(compute.compile).lower()}
+        return [f"--train.{name}={value}" for name, value in found.items()]
 
     @property
     def compute(self) -> Compute:

@@ -23,7 +23,7 @@ from cl.config.nested import flat
 from cl.execution import collect
 from cl.execution.store import Store
 from cl.graph.node import Node
-from cl.graph.planner import Graph, RunPlan
+from cl.graph.run_plan import RunPlan
 from cl.metrics.records import ExperimentResult, Point, RunResult
 from cl.reporting.mlflow_values import (
     Delivered,
@@ -60,16 +60,19 @@ class Tracker:
     Args:
         uri: MLflow tracking URI.
         folder: folder of the file that remembers deliveries.
-        graph: the planned experiment.
+        experiment: name of the experiment.
+        runs: its planned runs; none where only figures that belong to no run are sent.
         store: the store.
         artifacts: location of artifacts for a new MLflow experiment; None for the server's default.
     """
 
-    def __init__(self, uri: str, folder: Path, graph: Graph, store: Store, artifacts: str | None) -> None:
-        self.uri, self.graph, self.store, self.artifacts = uri, graph, store, artifacts
+    def __init__(
+        self, uri: str, folder: Path, experiment: str, runs: Sequence[RunPlan], store: Store, artifacts: str | None
+    ) -> None:
+        self.uri, self.experiment, self.runs, self.store, self.artifacts = uri, experiment, runs, store, artifacts
         self.ledger = Deliveries(folder / f"mlflow-{re.sub(r'[^a-zA-Z0-9]+', '-', uri)}.json")
         self.problem = ""
-        self.runs_of = {plan.node.key: (run, plan) for run in reversed(graph.runs) for plan in reversed(run.stages)}
+        self.runs_of = {plan.node.key: (run, plan) for run in reversed(runs) for plan in reversed(run.stages)}
         self.rows: queue.Queue[tuple[Node, Point]] = queue.Queue()
         self.waiting: dict[str, list[Point]] = {}  # points not delivered yet, by node key
         self.checked: set[str] = set()  # keys of runs whose MLflow run was found to exist
@@ -154,9 +157,9 @@ class Tracker:
 
     def _parent(self) -> str:
         """The MLflow run of the whole experiment, which holds the report."""
-        key = f"experiment:{self.graph.experiment.name}"
+        key = f"experiment:{self.experiment}"
         if not self._known(key):
-            tags = {"mlflow.runName": f"{self.graph.experiment.name}: all runs"}
+            tags = {"mlflow.runName": f"{self.experiment}: all runs"}
             self.ledger.runs[key] = Delivered(self.client.create_run(self._experiment(), tags=tags).info.run_id)
             self.ledger.save()
         return self.ledger.runs[key].run_id
@@ -178,11 +181,11 @@ class Tracker:
 
     def _experiment(self) -> str:
         """Id of the MLflow experiment; created on first use."""
-        found = self.client.get_experiment_by_name(self.graph.experiment.name)
+        found = self.client.get_experiment_by_name(self.experiment)
         if found is not None:
             return str(found.experiment_id)
         kind = {"mlflow.experimentKind": "custom_model_development"}  # its page opens on the runs, not on chat traces
-        name = self.graph.experiment.name
+        name = self.experiment
         return str(self.client.create_experiment(name, artifact_location=self.artifacts, tags=kind))
 
     def close(self) -> None:
@@ -194,7 +197,7 @@ class Tracker:
         """Send everything that is missing: histories, R, metrics, tags, data sets and the report."""
         self.close()
         self.problem = ""
-        for plan, run in zip(self.graph.runs, result.runs, strict=True):
+        for plan, run in zip(self.runs, result.runs, strict=True):
             self._finish_run(plan, run, result)
         self.client.log_artifacts(self._parent(), str(folder))
         self.client.set_terminated(self._parent())

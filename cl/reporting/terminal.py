@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cl.config.runtime import Cluster
 from cl.execution.cost_estimate import Estimate
+from cl.execution.launchers.jobs import Job
 from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan
@@ -19,9 +20,21 @@ from cl.graph.specs import TrainSpec
 from cl.metrics.records import Point
 from cl.reporting.formatting import abbreviated, duration
 
+SCREEN = 40  # train nodes that are listed one by one
 
-def show_plan(console: Console, graph: Graph, store: Store, todo: list[Node], cost: Estimate) -> None:
+
+def show_plan(
+    console: Console,
+    graph: Graph,
+    store: Store,
+    todo: list[Node],
+    cost: Estimate,
+    jobs: Sequence[Job] = (),
+    all_lines: bool = False,
+) -> None:
     """Print every run with its train nodes, their state (stored, shared with an earlier run) and the cost of the rest.
+
+    Where that is more than fits a screen, print one line per strategy instead.
 
     Args:
         console: where to print.
@@ -29,6 +42,8 @@ def show_plan(console: Console, graph: Graph, store: Store, todo: list[Node], co
         store: the store.
         todo: nodes that are not stored.
         cost: estimated seconds of these nodes.
+        jobs: jobs that would be submitted.
+        all_lines: print a line per train node, however many there are.
     """
     experiment = graph.experiment
     console.print(f"[bold]{escape(experiment.name)}[/]  {escape(experiment.question)}")
@@ -38,28 +53,56 @@ def show_plan(console: Console, graph: Graph, store: Store, todo: list[Node], co
         f"{compute.device}, {compute.precision}, {'compiled' if compute.compile else 'eager'}, "
         f"store {escape(store.url)}"
     )
-    waiting, listed = {node.key for node in todo}, set[str]()
+    waiting = {node.key for node in todo}
+    if graph.asked > SCREEN and not all_lines:
+        console.print(_by_strategy(graph, waiting, cost))
+        again = f"cl plan {experiment.name} --all"
+        console.print(f"[dim]grouped: {graph.asked} train nodes are more than a screen; all of them: {again}[/]")
+    else:
+        _print_runs(console, graph, waiting, cost)
+    for text in graph.warnings:
+        console.print(f"[yellow]warning[/] {escape(text)}")
+    console.print(totals(graph, todo, cost))
+    if jobs:
+        console.print(_jobs(jobs, cost, experiment.cluster))
+
+
+def _by_strategy(graph: Graph, waiting: set[str], cost: Estimate) -> Table:
+    """A table with one line per strategy. A shared train node counts where it comes first."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("strategy", no_wrap=True)
+    for name in ("runs", "train nodes", "shared", "stored", "to train", "tokens to train", "takes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    listed: set[str] = set()
+    for label in graph.experiment.strategies:
+        runs = [run for run in graph.runs if run.strategy.label == label]
+        asked = [plan.node for run in runs for plan in run.stages]
+        new = {node.key: node for node in asked if node.key not in listed}
+        listed |= new.keys()
+        missing = [node for key, node in new.items() if key in waiting]
+        figures = (len(runs), len(asked), len(asked) - len(new), len(new) - len(missing), len(missing))
+        tokens, seconds = sum(node.cost for node in missing), sum(cost.seconds[node.key] for node in missing)
+        table.add_row(escape(label), *map(str, figures), abbreviated(tokens), duration(seconds))
+    return table
+
+
+def _print_runs(console: Console, graph: Graph, waiting: set[str], cost: Estimate) -> None:
+    """Print a table with a line per train node for each order and seed."""
+    experiment, listed = graph.experiment, set[str]()
     for (order, seed), runs in groupby(graph.runs, key=lambda run: (run.order, run.seed)):
         parts = [" > ".join(order)] if len({tuple(run.order) for run in graph.runs}) > 1 else []
         parts += [f"seed {seed}"] if len(experiment.seeds) > 1 else []
         if parts:
             console.print(f"\n[bold]{', '.join(parts)}[/]")
         console.print(_stages(runs, waiting, listed, cost))
-    for text in graph.warnings:
-        console.print(f"[yellow]warning[/] {escape(text)}")
-    console.print(totals(graph, todo, cost))
-    if todo and experiment.launcher == "slurm":
-        console.print(_jobs(todo, cost, experiment.cluster))
 
 
-def _jobs(todo: list[Node], cost: Estimate, cluster: Cluster) -> Table:
-    """A table with one line per Slurm job."""
-    from cl.execution.launchers import slurm
-
+def _jobs(jobs: Sequence[Job], cost: Estimate, cluster: Cluster) -> Table:
+    """A table with one line per job."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("job", "nodes", "waits for", "GPUs", "takes"):
         table.add_column(column, justify="left" if column in ("job", "waits for") else "right")
-    for number, job in enumerate(slurm.jobs(todo), 1):
+    for number, job in enumerate(jobs, 1):
         seconds = sum(cost.seconds[node.key] for node in job.nodes)
         took = duration(seconds) + (f" [red]of {cluster.minutes} min[/]" if seconds > 60 * cluster.minutes else "")
         waits = ", ".join(str(at + 1) for at in sorted(job.after))

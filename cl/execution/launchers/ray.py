@@ -13,11 +13,13 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cl.config.experiment import Experiment
 from cl.config.runtime import Cluster
 from cl.errors import UserError
 from cl.execution import listener as listeners
 from cl.execution import transport
 from cl.execution.launchers import worker
+from cl.execution.launchers.jobs import Job
 from cl.execution.store import Store
 from cl.graph.node import Node
 
@@ -33,6 +35,23 @@ except ImportError as error:
 PATIENCE = 10  # seconds for a cluster to answer
 LOOK = 0.2  # seconds between two looks at what workers say
 OBJECTS = 100 * 2**20  # bytes of shared memory: nothing but messages passes through it
+
+
+class Ray:
+    """The launcher of a Ray cluster."""
+
+    waits = True
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.cluster = experiment.cluster
+
+    def launch(self, todo: Sequence[Node], store: Store, listener: listeners.Listener, command: Sequence[str]) -> None:
+        """Compute the nodes as tasks of the cluster: see `execute`."""
+        execute(todo, store, listener, self.cluster)
+
+    def jobs(self, todo: Sequence[Node]) -> list[Job]:
+        """None: a task for each node."""
+        return []
 
 
 def execute(todo: Sequence[Node], store: Store, listener: listeners.Listener, cluster: Cluster) -> None:

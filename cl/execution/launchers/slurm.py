@@ -10,14 +10,16 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cl.config.experiment import Experiment
 from cl.config.runtime import Cluster
 from cl.errors import UserError
 from cl.execution import transport
 from cl.execution.launchers import worker
+from cl.execution.launchers.jobs import Job, jobs
+from cl.execution.listener import Listener
 from cl.execution.store import Store
 from cl.graph.node import Node
 
@@ -29,53 +31,26 @@ except ImportError as error:
 NOWHERE = "launcher: there is no Slurm here (srun, sbatch and squeue are not found); use local or ray"
 
 
-@dataclass
-class Job:
-    """Nodes that one job computes in this order; after: places of the jobs that it waits for."""
+class Slurm:
+    """The launcher that submits jobs. It does not wait: the last job runs the command again, which then reports."""
 
-    nodes: list[Node] = field(default_factory=list)
-    after: set[int] = field(default_factory=set)
+    waits = False
 
-    @property
-    def gpus(self) -> int:
-        """That it asks for."""
-        return max(node.gpus for node in self.nodes)
+    def __init__(self, experiment: Experiment) -> None:
+        self.name, self.cluster = experiment.name, experiment.cluster
 
-    @property
-    def processes(self) -> int:
-        """That compute its largest node together."""
-        return max(node.processes for node in self.nodes)
+    def launch(self, todo: Sequence[Node], store: Store, listener: Listener, command: Sequence[str]) -> str:
+        """Submit the nodes as jobs, and a last job that runs the command with the local launcher."""
+        report = [sys.executable, "-P", "-m", "cl.cli", *command, "--launcher=local"]
+        ids, folder = submit(todo, store, self.cluster, self.name, report)
+        return (
+            f"submitted {len(ids)} jobs, {ids[0]} to {ids[-1]}; the last one reports. Where a job fails, its log says "
+            f"why, and the same command submits what is left.\nlogs     {folder}"
+        )
 
-    @property
-    def name(self) -> str:
-        """For people."""
-        first = self.nodes[0]
-        return ", ".join(dict.fromkeys(n.kind for n in self.nodes)) if first.how.light else f"{first.kind} {first.name}"
-
-
-def jobs(todo: Sequence[Node]) -> list[Job]:
-    """Nodes, parents first, as jobs: a heavy node is a job, a light one joins the last job that it stands on.
-
-    Light nodes that stand on nothing share a job; so does one whose parents are all in it or in jobs before it.
-    """
-    found: list[Job] = []
-    behind: list[set[int]] = []  # of each job, all that it waits for, directly or not
-    place: dict[str, int] = {}
-    for node in todo:
-        before = {place[p.key] for p in (*node.parents.values(), *node.uses.values()) if p.key in place}
-        home = max(before, default=_of_light_roots(found))
-        if not node.how.light or home is None or not before - {home} <= behind[home]:
-            home = len(found)
-            found.append(Job(after=before))
-            behind.append(before.union(*(behind[at] for at in before)))
-        found[home].nodes.append(node)
-        place[node.key] = home
-    return found
-
-
-def _of_light_roots(found: Sequence[Job]) -> int | None:
-    """The job of light nodes that wait for nothing, if there is one."""
-    return next((at for at, job in enumerate(found) if not job.after and job.nodes[0].how.light), None)
+    def jobs(self, todo: Sequence[Node]) -> list[Job]:
+        """The jobs that would be submitted."""
+        return jobs(todo)
 
 
 class Work(submitit.helpers.Checkpointable):

@@ -104,3 +104,18 @@ def test_the_rate_is_a_share_of_the_peak() -> None:
     rates = [SFT("chat", rate=0.5).schedule(Progress(step, 10, 1)) for step in range(10)]
     assert max(rates) == 0.5
     assert rates[-1] < 0.1
+
+
+def test_sft_minimises_the_cross_entropy_of_answers_to_instructions() -> None:
+    objective = SFT("chat").objective()
+    assert (objective.rows, objective.name, objective.learns_from) == (1, "", ("instruction",))
+
+
+def test_a_setting_keeps_its_value_beside_what_is_derived_from_it() -> None:
+    found = [SFT("chat", 8), SFT("chat", None, examples=32), SFT("chat", 8, examples=32)]
+    assert [(method.count, method.examples, method.trained) for method in found] == [
+        (8, None, 8),
+        (None, 32, 32),
+        (8, 32, 32),
+    ]
+    assert [method.selected() for method in found] == [8, None, 8]

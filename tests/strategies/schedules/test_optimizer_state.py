@@ -24,9 +24,8 @@ def test_optimizer_state_is_kept_or_reset(strategy: str, updates: int, tmp_path:
     folder = write_toy(tmp_path, strategies={strategy: None})
     graph, store = plan(folder)
     node = graph.runs[0].stages[1].node
-    kept = dataclasses.replace(
-        node, local={**node.local, "keep_optimizer": True}, needs=frozenset({"optimizer.safetensors"})
-    )
+    local = dataclasses.replace(node.local, keep_optimizer=True)
+    kept = dataclasses.replace(node, local=local, needs=frozenset({"optimizer.safetensors"}))
     execute(folder, kept, store)
     state = load_file(store.path(kept) / "optimizer.safetensors")
     assert {float(value) for name, value in state.items() if name.endswith("/step")} == {updates}
