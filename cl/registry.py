@@ -7,16 +7,14 @@ that ships beside `cl/` and in `./KIND/` of the working directory.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import importlib
 import pkgutil
-import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
 import yaml
 
@@ -80,40 +78,6 @@ def read(kind: Definitions, name: str) -> dict[str, Any]:
     return content
 
 
-def build(kind: Classes, name: str, settings: Mapping[str, Any], where: str, **offers: Any) -> Any:
-    """Construct the class that `name` stands for from its settings, with types checked.
-
-    name: a key of the kind's table, or the dotted path "package.module:Class" of a class of the user's own;
-    where: the place in the configuration that errors name, e.g. "tasks.german.sources[0]"; offers: values
-    handed to a constructor that has a parameter of that name and is not given it in `settings`.
-    Raises UserError for an unknown name, and for an unknown, missing or mistyped setting.
-    """
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    cls = _find(kind, name, where)
-    parser = ArgumentParser(exit_on_error=False)
-    known = [key.split(".")[0] for key in parser.add_class_arguments(cls, fail_untyped=False)]
-    for key in settings:
-        if key not in known:
-            raise UserError(unknown(f"{where}: setting of {name}", key, known))
-    given = {key: value for key, value in offers.items() if key in known} | dict(settings)
-    for key in [key for key, value in given.items() if value is None and not _admits_none(cls, key)]:
-        raise UserError(f"{where}: {key}: is empty; give a value or leave the setting out")
-    try:
-        values = parser.parse_object(given)
-    except ArgumentError as error:
-        raise UserError(f"{where}: {_explain(cls, given, str(error))}") from error
-    try:
-        return cls(**values.as_dict())
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-
-
-def settings_of(built: Any) -> dict[str, Any]:
-    """Return the settings of an object that is a dataclass: the fields of its constructor, defaults included."""
-    return {each.name: getattr(built, each.name) for each in dataclasses.fields(built) if each.init}
-
-
 def members(package: str) -> tuple[str, ...]:
     """Return the sorted names of a package's modules, for packages in which each file adds one thing."""
     return tuple(sorted(found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__)))
@@ -160,7 +124,11 @@ def _folders(kind: Definitions) -> list[Path]:
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
 
-def _find(kind: Classes, name: str, where: str) -> type:
+def find(kind: Classes, name: str, where: str) -> type:
+    """Return the class that a name stands for: a key of the kind's table, or "package.module:Class".
+
+    Raises UserError for an unknown name and for an object that is no class; `where` begins the message.
+    """
     # All of ours first: once the working directory is on the path, a folder of the same name there would be taken.
     known: dict[str, str] = {k: getattr(importlib.import_module(m), table) for k, (m, table) in TABLES.items()}[kind]
     if ":" not in name and name not in known:
@@ -169,23 +137,6 @@ def _find(kind: Classes, name: str, where: str) -> type:
     if not isinstance(found, type):
         raise UserError(f"{where}: {name!r} is not a class")
     return found
-
-
-def _admits_none(cls: type, key: str) -> bool:
-    """Whether None is a value of the constructor's setting; jsonargparse lets it pass for every type."""
-    hint = get_type_hints(cls.__init__).get(key)  # type: ignore[misc]  # the constructor of this very class
-    return hint is None or type(None) in get_args(hint)
-
-
-def _explain(cls: type, given: Mapping[str, Any], message: str) -> str:
-    """Turn jsonargparse's message of several lines into one that names the setting, its value and its type."""
-    match = re.search(r'key "(\w+)', message)
-    if match is None or match[1] not in given:
-        return " ".join(message.split())
-    key = match[1]
-    hint = get_type_hints(cls.__init__)[key]  # type: ignore[misc]  # the constructor of this very class
-    wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-    return f"{key}: {given[key]!r} is not of type {wanted}"
 
 
 class _UniqueKeys(yaml.SafeLoader):

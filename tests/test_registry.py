@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cl import registry
+from cl import construction, registry
 from cl.errors import UserError
 
 
@@ -95,7 +95,7 @@ not_a_class = 3
 )
 def test_build_a_class_of_the_users_own(workplace: Path, settings: dict[str, object], built: object) -> None:
     write(workplace / "own_class.py", OWN_CLASS)
-    found = registry.build("sources", "own_class:Own", settings, "here", folder="here", colour="not asked for")
+    found = construction.build("sources", "own_class:Own", settings, "here", folder="here", colour="not asked for")
     assert found.settings == built
 
 
@@ -117,12 +117,12 @@ def test_build_a_class_of_the_users_own(workplace: Path, settings: dict[str, obj
 def test_build_errors_are_one_line(workplace: Path, name: str, settings: dict[str, object], message: str) -> None:
     write(workplace / "own_class.py", OWN_CLASS)
     with pytest.raises(UserError, match=message) as caught:
-        registry.build("sources", name, settings, "tasks.a")
+        construction.build("sources", name, settings, "tasks.a")
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("tasks.a")
 
 
 def test_build_by_the_name_in_the_table(workplace: Path) -> None:
     write(workplace / "a.txt", "text")
-    built = registry.build("sources", "files", {"path": "a.txt"}, "here", folder=str(workplace))
+    built = construction.build("sources", "files", {"path": "a.txt"}, "here", folder=str(workplace))
     assert list(built.documents()) == ["text"]

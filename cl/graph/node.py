@@ -65,7 +65,7 @@ class Node:
         """The definitions that computing the node starts from."""
         return (f"{self.how.step}:run", *self.code)
 
-    @cached_property
+    @property
     def identity(self) -> dict[str, Any]:
         """The data that is hashed. It is stored with the result, so that a difference of keys can be explained."""
         return {

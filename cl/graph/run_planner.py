@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from cl.data.mixture import Account, Ledger
 from cl.data.sampling import Reading, blend
@@ -116,7 +117,8 @@ class RunPlanner:
             optimizer="keep" if self._keeps(stage) else "reset",
         )
         after = _forecast(shares, before, last * train.batch, train.sequence)
-        whole = _forecast(shares, before, steps * train.batch, train.sequence)  # of trunk and fork together
+        # Of trunk and fork together, which differs only where the stage ends early.
+        whole = after if last == steps else _forecast(shares, before, steps * train.batch, train.sequence)
         parents = self.side.parents(self.side.base if parent is None else parent.node, sources)
         parents |= self.side.memories(active, stage, parent)
         parents |= self.side.selections(active, stage, parent)
@@ -224,10 +226,19 @@ def _spans(shares: Mapping[str, float], before: Ledger, after: Ledger) -> dict[s
 def _forecast(shares: Mapping[str, float], before: Ledger, rows: int, sequence: int) -> Ledger:
     """Rows trained on and tokens consumed by source after a stage of so many rows."""
     accounts = dict(before.accounts)
-    drawn = blend(list(shares.values()), rows)
-    for index, key in enumerate(shares):
-        reading, count = Reading.parse(key), int((drawn == index).sum())
+    counts = _rows_of(tuple(shares.values()), rows)
+    for key, count in zip(shares, counts, strict=True):
+        reading = Reading.parse(key)
         old = accounts.get(reading.source, Account(0, 0))
         trained = old.trained + (0 if reading.replay else count)
         accounts[reading.source] = replace(old, trained=trained, tokens=old.tokens + count * sequence)
     return Ledger(accounts)
+
+
+@lru_cache(maxsize=4096)
+def _rows_of(shares: tuple[float, ...], rows: int) -> tuple[int, ...]:
+    """How many of a stage's rows come from each reading."""
+    if len(shares) == 1:
+        return (rows,)
+    drawn = blend(list(shares), rows)
+    return tuple(int((drawn == index).sum()) for index in range(len(shares)))

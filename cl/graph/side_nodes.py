@@ -41,7 +41,7 @@ class SideNodes:
         if len(adapted) > 1:
             raise UserError(f"strategies.{strategy.label}: {' and '.join(adapted)} both add adapters; keep one")
         self.adapted = bool(adapted)
-        self._memories: dict[tuple[int, str], Node] = {}
+        self._data: dict[tuple[str, ...], dict[Role, Node]] = {}
 
     def of(self, stage: Stage) -> tuple[SharedNodes, Strategy]:
         """Settings of a stage: the experiment's, or the own ones of the single task that the stage learns."""
@@ -51,7 +51,10 @@ class SideNodes:
     def parents(self, state: Node, sets: Iterable[str]) -> dict[Role, Node]:
         """Parents of a node that opens a state and reads some sets."""
         common = {STATE: state, TOKENIZER: self.shared.tokenizer, **({BASE: self.base} if self.adapted else {})}
-        return common | {data(name): self.set(name) for name in sets}
+        names = tuple(sets)
+        if names not in self._data:
+            self._data[names] = {data(name): self.set(name) for name in names}
+        return common | self._data[names]
 
     def set(self, name: str) -> Node:
         """The data node of a set, measured or not."""

@@ -10,6 +10,7 @@ import dataclasses
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cl.config.checkpoints import Checkpoints
@@ -312,28 +313,45 @@ class GateSpec(Spec):
     margin: float = 0.0
 
 
+SHARED = (Optimization, Packing, Compute)
+"""Parts that are equal in most specifications of an experiment."""
+
+
 def to_json(spec: Any) -> dict[str, Any]:
     """The JSON form of a dataclass, without fields that are absent by default.
 
     Any other default stays: if it changed, two specifications with different values would have one form.
     """
     return {
-        each.name: _plain(value)
-        for each in dataclasses.fields(spec)
-        if (value := getattr(spec, each.name)) or value != _default(each)
+        name: _plain(value)
+        for name, default in _fields(type(spec))
+        if (value := getattr(spec, name)) or value != default
     }
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return to_json(value)
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, SHARED):
+        return _shared(value)
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else to_json(value)
 
 
-def _default(each: dataclasses.Field[Any]) -> Any:
-    return each.default_factory() if callable(each.default_factory) else each.default
+@cache
+def _shared(value: Any) -> dict[str, Any]:
+    """The JSON form of an object that many specifications share."""
+    return to_json(value)
+
+
+@cache
+def _fields(cls: Any) -> tuple[tuple[str, Any], ...]:
+    """Names and defaults of a dataclass's fields."""
+    return tuple(
+        (each.name, each.default_factory() if callable(each.default_factory) else each.default)
+        for each in dataclasses.fields(cls)
+    )
 
 
 def from_json(cls: type[T], raw: Mapping[str, Any]) -> T:

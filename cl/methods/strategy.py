@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
-from cl import registry
+from cl import construction, registry
 from cl.errors import UserError
 from cl.methods.method import Method, Stage, Trains, TransformsData
 from cl.registry import Named
@@ -75,12 +75,12 @@ def build_part(name: str, settings: Mapping[str, Any] | None, where: str) -> Par
     Raises UserError for an unknown name, setting or type.
     """
     given = dict(settings or {})
-    method = registry.build("methods", name, given, where)
+    method = construction.build("methods", name, given, where)
     if not isinstance(method, Method):
         raise UserError(f"{where}: {name} is not a cl.methods.method.Method")
     if not is_dataclass(type(method)):
         raise UserError(f"{where}: {name} is not a dataclass, whose fields are its settings; add @dataclass(eq=False)")
-    return Part(name, registry.settings_of(method), method)
+    return Part(name, construction.settings_of(method), method)
 
 
 def build_method(named: Named, where: str) -> Method:

@@ -20,7 +20,7 @@ from functools import cached_property
 from http.client import HTTPException
 from typing import Any, Literal
 
-from cl import registry
+from cl import construction
 from cl.config.model import Model
 from cl.errors import UserError
 from cl.models import pretrained
@@ -34,7 +34,7 @@ def build(settings: str | Mapping[str, Any]) -> Writer:
     """The writer of a model's name or of settings; with `url` it is behind an endpoint. Nothing is loaded or called."""
     given = {"model": settings} if isinstance(settings, str) else dict(settings)
     kind = "EndpointWriter" if "url" in given else "LocalWriter"
-    writer: Writer = registry.build("methods", f"cl.models.chat_writers:{kind}", given, "writer")
+    writer: Writer = construction.build("methods", f"cl.models.chat_writers:{kind}", given, "writer")
     return writer
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from cl import registry
+from cl import construction
 from cl.errors import UserError
 from cl.registry import Named
 
@@ -114,7 +114,7 @@ def build(name: str, settings: Mapping[str, Any] | None) -> tuple[Named, Probe]:
         UserError: for an unknown name or setting, and for a class that is no probe.
     """
     where = f"probes.{name}"
-    found = registry.build("probes", name, dict(settings or {}), where)
+    found = construction.build("probes", name, dict(settings or {}), where)
     if not isinstance(found, Probe) or not is_dataclass(type(found)):
         raise UserError(f"{where}: {name} is no cl.probes.probe.Probe in the form of a dataclass; name another class")
-    return Named(name, registry.settings_of(found)), found
+    return Named(name, construction.settings_of(found)), found

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cl import registry
+from cl import construction, registry
 from cl.errors import UserError
 from cl.tasks import task_orders
 from cl.tasks.splitting import Document, Report, Shares, Splits, split_texts
@@ -188,7 +188,7 @@ def _part(entry: object, where: str, folder: Path) -> Part:
     reader = settings.pop("source", None)
     if not isinstance(reader, str):
         raise UserError(f"{where}: names no source; write for example {{source: files, path: my_text/*.txt}}")
-    source = registry.build("sources", reader, settings, where, folder=str(folder))
+    source = construction.build("sources", reader, settings, where, folder=str(folder))
     return Part(source, limit, reader.rpartition(":")[2])
 
 

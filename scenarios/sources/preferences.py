@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
-from cl import registry
+from cl import construction
 from cl.errors import UserError
 from cl.tasks.example import Example
 
@@ -32,7 +32,7 @@ class Preferences:
         name = settings.pop("source", None)
         if not isinstance(name, str):
             raise UserError("of: names no source; write for example {source: examples, path: my.jsonl}")
-        self.of = registry.build("sources", name, settings, "of", folder=folder)
+        self.of = construction.build("sources", name, settings, "of", folder=folder)
         self.rejected = rejected
         self.licence, self.about = self.of.licence, f"preferences ({rejected}) of: {self.of.about}"
 

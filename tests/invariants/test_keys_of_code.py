@@ -58,7 +58,7 @@ EDITS: dict[str, tuple[tuple[str, str, str], set[str]]] = {
                  "PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 21)"), {"evaluate", "probe", "data"}),
     "probe": (("cl/probes/linear.py", "RIDGE = 0.01", "RIDGE = 0.02"), {"probe"}),
     "probe protocol": (("cl/probes/probe.py", "chance: float | None = None", "chance: float | None = 0.0"), {"probe"}),
-    "report": (("cl/reporting/html/page.py", "HERE = Path(__file__).parent", "HERE = Path(__file__).parent / '.'"), set()),
+    "report": (("cl/reporting/html/page.py", "HERE = Path(__file__).parent", "HERE = Path('.')"), set()),
     "terminal": (("cl/reporting/terminal.py", "self.executed", "self.done_here"), set()),
     "tracking": (("cl/reporting/mlflow.py", "FLUSH_SECONDS = 2.0", "FLUSH_SECONDS = 3.0"), set()),
     "tracking default": (("cl/config/runtime.py", "uri: str | None = None", "uri: str | None = 'none'"), set()),
@@ -131,7 +131,8 @@ def test_a_file_that_moves_moves_no_key(tmp_path: Path) -> None:
             new = new.replace("from cl.models import losses", "from cl.models import cross_entropy as losses")
             for others in ("adapters, decoding", "adapters", "adapters, classifier_head"):
                 plain = f"from cl.models import {others}, losses"
-                new = new.replace(plain, f"from cl.models import {others}\nfrom cl.models import cross_entropy as losses")
+                two = f"from cl.models import {others}\nfrom cl.models import cross_entropy as losses"
+                new = new.replace(plain, two)
         if new != text:
             path.write_text(new, encoding="utf-8")
     assert versions() == before

@@ -21,7 +21,11 @@ class Free(Spec):
 
 
 def node(
-    kind: str, name: str, values: Mapping[str, Any] | None = None, parents: Mapping[str, Node] | None = None, **more: Any
+    kind: str,
+    name: str,
+    values: Mapping[str, Any] | None = None,
+    parents: Mapping[str, Node] | None = None,
+    **more: Any,
 ) -> Node:
     """A node whose specification holds `values`; roles of parents in their text form."""
     assert kind in kinds.KINDS
