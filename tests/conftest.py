@@ -1,9 +1,10 @@
-"""What all tests stand on: no network, no report home, and a toy experiment of two languages."""
+"""What all tests stand on: no network, no report home, a cache of their own, and a toy experiment of two languages."""
 
 from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ tracking: {uri: none}
 strategies:
   finetune:
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Leave the user's cache alone. One folder for all processes of the session: the machine is measured once."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+        yield
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-NEUTRAL = ("cl.construction", "cl.errors", "cl.registry", "cl.methods.strategy", "cl.metrics.records")
+NEUTRAL = ("cl.construction", "cl.errors", "cl.graph.roles", "cl.registry", "cl.methods.strategy", "cl.metrics.records")
 """Look-up by name, messages and plain records: their content is part of a node's specification or of its result."""
 
 Place = tuple[str, str]

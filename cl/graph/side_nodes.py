@@ -103,7 +103,7 @@ class SideNodes:
         state = self.base if parent is None else parent.node
         found: dict[Role, Node] = {}
         for part in active:
-            if isinstance(part.method, Selects) and part.method.count() is not None:
+            if isinstance(part.method, Selects) and part.method.selection_size() is not None:
                 (name,) = stage.tasks
                 found[data(name)] = self._selection(part, state, name)
         return found
@@ -137,7 +137,7 @@ class SideNodes:
             stage, parent = parent.stage, parent.parent
         found: dict[Role, Node] = {}
         for place, part in enumerate(active):
-            teaching = part.method.teacher(stage.t) if isinstance(part.method, PlansStages) else None
+            teaching = part.method.teaching(stage.t) if isinstance(part.method, PlansStages) else None
             if teaching is None or teaching.mode == "adapter_off":
                 continue
             model = self.base if parent is None or teaching.of == "base" else parent.node

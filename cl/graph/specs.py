@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -299,7 +299,7 @@ class ProbeSpec(Spec):
 
 @dataclass(frozen=True)
 class GateSpec(Spec):
-    """Of a gate node: keep the candidate state where it scores at least as well as the incumbent.
+    """Of a gate node: keep the candidate state where it scores better than the incumbent.
 
     Args:
         metric: `loss`, or the name of a score of answers.
@@ -346,11 +346,11 @@ def _shared(value: Any) -> dict[str, Any]:
 
 
 @cache
-def _fields(cls: Any) -> tuple[tuple[str, Any], ...]:
+def _fields(cls: Hashable) -> tuple[tuple[str, Any], ...]:
     """Names and defaults of a dataclass's fields."""
     return tuple(
         (each.name, each.default_factory() if callable(each.default_factory) else each.default)
-        for each in dataclasses.fields(cls)
+        for each in dataclasses.fields(cls)  # type: ignore[arg-type]  # of dataclasses only
     )
 
 

@@ -6,14 +6,14 @@ settings. It derives from `Method`, and from each protocol whose hooks it overri
 | protocol         | called                           | hooks                                                        |
 |------------------|----------------------------------|--------------------------------------------------------------|
 | `Method`         | when a strategy is read, planned | `active`, `inactive_settings`, `validate`                    |
-| `PlansStages`    | while planning, no torch         | `stages`, `mixture`, `teacher`, `carries_optimizer`          |
+| `PlansStages`    | while planning, no torch         | `stages`, `mixture`, `teaching`, `carries_optimizer`         |
 | `TransformsData` | when a task's data are made      | `transform`, `data_key`, `notes`                             |
 | `Trains`         | inside a train node              | `prepare`, `objective`, `survey`, `schedule`, `token_terms`, |
 |                  |                                  | `step_terms`, `after_backward`, `after_step`, `figures`,     |
 |                  |                                  | `state_dict`, `load_state_dict`                              |
 | `TakesRows`      | inside a train node              | `row_mask`                                                   |
 | `Remembers`      | between stages, in its own node  | `consolidate`, `remember`                                    |
-| `Selects`        | before a stage, in its own node  | `count`, `select`                                            |
+| `Selects`        | before a stage, in its own node  | `selection_size`, `select`                                   |
 | `Merges`         | before a row of R, in its node   | `merges`, `merge`                                            |
 
 Every hook has a neutral default: a method that overrides none is plain fine-tuning, bit for bit. A method that derives
@@ -71,7 +71,7 @@ LEARN = "learn"
 class Method:
     """One idea that changes learning. Derive a dataclass with `eq=False`; its fields are the settings.
 
-    Class attributes:
+    Attributes:
         phase: the phase of the stages in which the method acts.
         adapter: None: states are whole models; "shared": states hold adapters on the base model, and all sets are
             answered with all of them; "per_task": each task is answered with its own stage's adapter `t1`, `t2`, …
@@ -140,7 +140,7 @@ class PlansStages(Method):
         """
         return shares
 
-    def teacher(self, t: int) -> Teaching | None:
+    def teaching(self, t: int) -> Teaching | None:
         """Return the teacher of stage t and how its predictions are obtained. None: no teacher."""
         return None
 
@@ -171,7 +171,7 @@ class TransformsData(Method):
 class Trains(Method):
     """Acts inside a train node.
 
-    Class attributes:
+    Attributes:
         shardable: the hooks neither see whole parameters nor gradients, and modules that `prepare` adds compute inside
             the model's layers alone; so the model may be sharded (FSDP).
     """
@@ -249,7 +249,7 @@ class Remembers(Method):
 
     A method that only remembers is not in the key of the first task.
 
-    Class attributes:
+    Attributes:
         memory_settings: names of the settings that change what `consolidate` returns, and so are in its key.
     """
 
@@ -266,19 +266,19 @@ class Remembers(Method):
 class Selects(Method):
     """Selects the rows of a set that a stage learns from, in a select node before the stage.
 
-    Class attributes:
+    Attributes:
         selection_settings: names of the settings that change the selection, and so are in its key.
     """
 
     selection_settings: ClassVar[tuple[str, ...]] = ()
 
-    def count(self) -> int | None:
+    def selection_size(self) -> int | None:
         """How many rows of the set are selected. None: all of them, without a select node."""
         return None
 
     def select(self, of: Candidates) -> Sequence[int]:
-        """Return the numbers of the selected rows, `count()` of them. By default the first ones."""
-        return range(self.count() or 0)
+        """Return the numbers of the selected rows, `selection_size()` of them. By default the first ones."""
+        return range(self.selection_size() or 0)
 
 
 class Merges(Method):

@@ -94,7 +94,7 @@ class Data:
 class Probe:
     """A measurement of a state. Derive a frozen dataclass; its fields are the settings.
 
-    Class attributes:
+    Attributes:
         kinds: kinds of tasks that the probe reads.
         measures: the figures that it measures.
     """

@@ -68,7 +68,7 @@ class Stream:
         for method in (method for learner, _ in legs for method in learner.methods):
             acts = [hook.__name__ for hook in PLAIN if overrides(method, hook)]
             acts += ["row_mask"] if isinstance(method, TakesRows) else []
-            acts += ["teacher"] if overrides(method, PlansStages.teacher) else []
+            acts += ["teaching"] if overrides(method, PlansStages.teaching) else []
             if acts:
                 raise UserError(
                     f"order: {type(method).__name__} acts on more than a step's own batch ({acts[0]}); "

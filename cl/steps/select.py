@@ -85,7 +85,7 @@ def run(spec: SelectSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     assert isinstance(method, Selects)
     folder = inputs[data(spec.set)]
     found = tokenization.examples(folder, "train")
-    wanted = method.count()
+    wanted = method.selection_size()
     if wanted is None or wanted > len(found):
         raise UserError(f"count: {wanted} is more than the {len(found)} training examples of {spec.set}; lower it")
     chosen = sorted(method.select(_scored(spec, inputs, found, context.watcher.progress)))

@@ -128,7 +128,7 @@ def _learner(spec: TrainSpec, inputs: Inputs, local: Local, readings: Sequence[R
     )
     stage = teachers.Setting(spec.t, spec.compute.device, spec.compute.precision, readings)
     for place, method in enumerate(training):
-        teaching = method.teacher(spec.t) if isinstance(method, PlansStages) else None
+        teaching = method.teaching(spec.t) if isinstance(method, PlansStages) else None
         if teaching is not None:
             learner.teachers[place] = teachers.opening(teaching, place, inputs, learner.token_loss, stage)
     return learner

@@ -91,7 +91,7 @@ class Alignment(PlansStages, Selects, Trains, ABC):
         phases = Phases.cumulative(at.total, warmup=0.1)
         return lr_schedules.rewarm_cosine(at.step, phases, eta_max=self.rate, eta_min=self.rate / 10)
 
-    def selected(self) -> int | None:
+    def selection_size(self) -> int | None:
         """Select `count` examples."""
         return self.count
 

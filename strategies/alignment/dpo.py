@@ -74,7 +74,7 @@ class DPO(Alignment):
         score: how candidates are scored: `ppl`, `fas_sample`, `fas_response` or `random`.
         keep: keep the candidates with the `lowest` or the `highest` score.
         rate: factor on the peak learning rate.
-        beta: factor of the margin: the smaller, the further the model may leave the reference.
+        beta: factor of the margin; it decides how far the model may leave the reference.
 
     See `Alignment` for the selection and its sources. The log-probabilities of the reference are computed once, before
     the first step, in evaluation mode; so no second model is held beside the learner.

@@ -60,7 +60,7 @@ class SeqStar(PlansStages, Trains):
         fix_old: FixC: freeze the weights of old classes.
         cosine: cosines without a temperature; otherwise dot products.
         preallocate: P: number of classes of the whole stream. None: the softmax is over the classes so far.
-        rate: factor on the learning rate of the classifier. The paper's is 100, to 1e-5 of the language model.
+        rate: factor on the learning rate of the classifier. The paper's is 100, to the language model's 1e-5.
 
     The warm-up is added to the budget. It is a stage of its own, t = 0, in which the other methods of the strategy act:
     plain training on tokens. With P the softmax is over all classes from the start; classes to come are random weights

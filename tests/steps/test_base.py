@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cl.config.model import Model
 from cl.errors import UserError
+from cl.graph.roles import TOKENIZER, Inputs
+from cl.graph.specs import BaseSpec, Local
 from cl.models import pretrained
 from cl.steps import base as base_
+from tests.support.steps import context, stored
 from tests.support.training import dropout_model
 
 
@@ -23,10 +26,9 @@ def base(folder: Path, directory: Path, sequence: int) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     AutoTokenizer.from_pretrained(directory).save_pretrained(folder / "tokenizer")
-    record = {"result": {"vocabulary": 300, "separator_id": 0}}
-    (folder / "tokenizer" / "node.json").write_text(json.dumps(record))
-    local = {"model": {"name": str(directory)}}
-    return base_.base({"seed": None, "sequence": sequence}, local, {"tokenizer": folder / "tokenizer"}, folder / "out")
+    inputs = Inputs({TOKENIZER: stored(folder / "tokenizer", {"vocabulary": 300, "separator_id": 0})})
+    local = Local("no scenario", Model(name=str(directory)))
+    return base_.run(BaseSpec({}, None, sequence), inputs, context(folder, local))
 
 
 def test_a_base_node_is_a_model_with_its_tokenizer(directory: Path, tmp_path: Path) -> None:

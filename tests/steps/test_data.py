@@ -12,17 +12,19 @@ import pytest
 from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
-from cl.data.batches import (
-    rows,
-)
+from cl.config.model import Model
+from cl.data.batches import rows
 from cl.data.tokenization import examples
 from cl.execution import runner
-from cl.graph.roles import TOKENIZER
+from cl.graph.roles import TOKENIZER, Inputs
+from cl.graph.roles import data as data_role
+from cl.graph.specs import DataSpec, Local
 from cl.steps import data
 from cl.steps import tokenizer as tokenizer_
 from cl.training.validation import bytes_per_token
 from tests.support.instruction import write_stream
 from tests.support.mixture import mixed
+from tests.support.steps import context
 from tests.support.training import TEXTS, Quiet, execute, plan
 
 
@@ -43,13 +45,11 @@ def test_data_node_accounts_for_every_byte_and_token(tmp_path: Path, tokenizer: 
         ' tasks: {english: {sources: [{source: files, path: english.txt, separator: "\\n\\n"}]}}}'
     )
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    out = tmp_path / "out"
-    out.mkdir()
-    local = {"scenario": str(tmp_path / "one.yaml"), "transforms": []}
-    result = data.data({"task": "english", "transforms": []}, local, {"tokenizer": tmp_path / "tokenizer"}, out)
+    step = context(tmp_path, Local(str(tmp_path / "one.yaml"), Model(name="any")))
+    result = data.run(DataSpec("english", "content"), Inputs({TOKENIZER: tmp_path / "tokenizer"}), step)
     assert sum(result["report"]["bytes"].values()) == len("".join(documents("english")).encode())
     for split in data.SPLITS:
-        packed: Any = rows(out, "english", split, 8)
+        packed: Any = rows(step.out, "english", split, 8)
         assert packed.tokens.size == result["tokens"][split]
         assert int((packed.tokens == 0).sum()) == result["report"]["documents"][split] + 1
         inside = tokenizer.decode([token for token in packed.tokens.tolist() if token != 0])
@@ -74,7 +74,7 @@ def test_a_view_has_no_chat_marker_and_keeps_to_the_split_of_the_questions(tmp_p
     folder = mixed(tmp_path)
     graph, store = plan(folder)
     node = graph.runs[0].stages[0].node
-    view, chat = node.parents["data/plain:chat"], graph.data["chat"]
+    view, chat = node.parents[data_role("plain:chat")], graph.data["chat"]
     for wanted in (view, chat):
         execute(folder, wanted, store)
     assert view.key != chat.key

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cl.graph.roles import STATE, TOKENIZER, Inputs, data
+from cl.graph.specs import Compute, EvaluateSpec, Packing
 from cl.models import pretrained
-from cl.steps.evaluate import evaluate
+from cl.steps.evaluate import run
 from tests.support.data_node import SEQUENCE, data_folder
+from tests.support.steps import context, stored
 from tests.support.training import SEPARATOR, tiny
 
 
 def evaluated(folder: Path, batch: int, tokens: int) -> dict[str, Any]:
-    spec: dict[str, Any] = {
-        "train": {"sequence": SEQUENCE, "boundaries": True},
-        "sets": ["english", "german"],
-        "tokens": tokens,
-        "batch": batch,
-        "items": 0,
-        "device": "cpu",
-        "precision": "fp32",
-    }
-    inputs = {"state": folder / "state", "tokenizer": folder / "tokenizer"}
-    return evaluate(spec, inputs | {f"data/{name}": folder / name for name in spec["sets"]}, folder / "out")
+    sets = ("english", "german")
+    spec = EvaluateSpec(sets, tokens, batch, 0, Packing(SEQUENCE, True), Compute("cpu", "fp32"))
+    own = {STATE: folder / "state", TOKENIZER: folder / "tokenizer"}
+    return run(spec, Inputs(own | {data(name): folder / name for name in sets}), context(folder))
 
 
 def test_a_row_of_r(tmp_path: Path) -> None:
     pretrained.save(tiny(), tmp_path / "state")
-    (tmp_path / "tokenizer").mkdir()
-    (tmp_path / "tokenizer" / "node.json").write_text(json.dumps({"result": {"separator_id": SEPARATOR}}))
+    stored(tmp_path / "tokenizer", {"separator_id": SEPARATOR})
     data_folder(tmp_path / "english"), data_folder(tmp_path / "german", rows=3, seed=1)
     cells = evaluated(tmp_path, batch=4, tokens=5 * SEQUENCE)["cells"]
     assert list(cells) == ["english", "german"]

@@ -19,16 +19,18 @@ from cl.execution.store import Store
 from cl.graph import planner
 from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan
-from cl.graph.roles import BASE, STATE
+from cl.graph.roles import BASE, STATE, Inputs, Role
+from cl.graph.specs import MergeSpec
 from cl.metrics.records import ExperimentResult
 from cl.metrics.run_metrics import forgetting, peak, scores
 from cl.models import adapters, pretrained
+from cl.registry import Named
 from cl.reporting.html.figures import figures
 from cl.reporting.html.groups import groups, is_reference
-from cl.steps.merge import merge
-from strategies.merging.ema import EMA
-from strategies.merging.task_arithmetic import TaskArithmetic
+from cl.steps import merge
 from tests.support.instruction import write_stream
+from tests.support.nodes import evaluated
+from tests.support.steps import context
 
 MERGING = ["lora_arithmetic", "lora_ties", "lora_magmax", "lora_ema"]
 PLAIN = ["lora_sequential", "lora_apart"]
@@ -92,7 +94,7 @@ def test_merge_nodes_are_named_and_stand_on_all_states(toy: Path) -> None:
     runs, *_ = plan(toy)
     node, run = shown(runs["lora_ties"], 2), runs["lora_ties"]
     assert (node.kind, node.name, run.rows[2].name) == ("merge", "ties up to which", "row 2 after ties up to which")
-    assert [node.parents[f"state/{t}"].key for t in (1, 2)] == [stage.node.key for stage in run.stages]
+    assert [node.parents[Role("state", t)].key for t in (1, 2)] == [stage.node.key for stage in run.stages]
     assert node.key != shown(plan(toy, "--strategies={lora_ties: {ties: {keep: 0.5}}}")[0]["lora_ties"], 2).key
 
 
@@ -141,14 +143,17 @@ def test_the_average_of_a_stream_is_between_its_states(done: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [TaskArithmetic(scale=1.0), EMA(beta=0.9)], ids=["task_arithmetic", "ema"])
-def test_one_state_at_full_scale_is_that_state(method: Any, done: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "settings"), [("task_arithmetic", {"scale": 1.0}), ("ema", {"beta": 0.9})])
+def test_one_state_at_full_scale_is_that_state(
+    method: str, settings: dict[str, Any], done: Path, tmp_path: Path
+) -> None:
     runs, planned, store = plan(done)
     node = runs["lora_apart"].stages[1].node
-    inputs = {"base": store.path(planned.base), "state/1": store.path(node)}
-    assert merge({"states": 1}, inputs, method, tmp_path)["largest"] > 0
+    inputs = Inputs({BASE: store.path(planned.base), Role("state", 1): store.path(node)})
+    step = context(tmp_path)
+    assert merge.run(MergeSpec(Named(method, settings), 1), inputs, step)["largest"] > 0
     expected = weights(store, node)
-    for name, value in pretrained.load(tmp_path).named_parameters():
+    for name, value in pretrained.load(step.out).named_parameters():
         torch.testing.assert_close(value.detach(), expected[name], rtol=0, atol=1e-6)
 
 
@@ -203,7 +208,7 @@ def test_again_nothing_is_executed_and_older_results_still_open(done: Path, resu
 def test_a_merged_model_has_no_adapter_to_choose(tmp_path: Path) -> None:
     folder = write(tmp_path, apart="rewarm_cosine, {lora: {life: alone}}, ema")
     (run,) = plan(folder, "--strategies={apart: null}")[0].values()
-    assert [run.rows[t].spec.select for t in (1, 2)] == [{"copy": "t1"}, None]
+    assert [evaluated(run.rows[t]).select for t in (1, 2)] == [{"copy": "t1"}, None]
     assert [shown(run, t).kind for t in (1, 2)] == ["train", "merge"]
 
 

@@ -28,7 +28,7 @@ def test_the_least_surprising_answers_are_chosen(tmp_path: Path) -> None:
         execute(folder, parent, store)
     node = stage.parents[data_role("chat")]
     result = store.result(node)
-    (whole,) = (store.path(parent) for role, parent in node.parents.items() if role == "data/chat")
+    (whole,) = (store.path(parent) for role, parent in node.parents.items() if role == data_role("chat"))
     found = tokenization.examples(whole, "train")
     assert result["of"] == len(found) > 5
     assert tokenization.examples(store.path(node), "train") == [found[row] for row in result["chosen"]]

@@ -10,14 +10,15 @@ import torch
 
 from cl.data.batches import rows
 from cl.errors import UserError
+from cl.graph.roles import STATE, TOKENIZER, Inputs, data
 from cl.graph.stored import result_of
 from cl.methods.method import Teaching
 from cl.models import pretrained
 from cl.models.distillation import Dense, Sampled
 from cl.models.forward import TokenLoss
-from cl.steps import train
 from cl.training import stage_rows
 from cl.training.teachers import Setting, opening
+from tests.support.nodes import trained
 from tests.support.teaching import with_mode
 from tests.support.training import execute, plan
 
@@ -30,12 +31,13 @@ def test_what_is_kept_is_what_the_model_says(tmp_path: Path) -> None:
         node = first[label].node
         for parent in node.parents.values():
             execute(folder, parent, store)
-        inputs = {role: store.path(parent) for role, parent in node.parents.items()}
-        sources = {"english": rows(inputs["data/english"], "english", "train", 32)}
-        staged = train._plan(node.spec, inputs, sources)
-        model = pretrained.load(inputs["state"]).eval()
+        inputs = Inputs({role: store.path(parent) for role, parent in node.parents.items()})
+        sources = {"english": rows(inputs[data("english")], "english", "train", 32)}
+        spec = trained(node)
+        staged = stage_rows.stage_plan(spec, stage_rows.starting_ledger(spec, inputs, sources), sources)
+        model = pretrained.load(inputs[STATE]).eval()
         loss = TokenLoss(model, 0, boundaries=True)
-        loss.separator = result_of(inputs["tokenizer"])["separator_id"]
+        loss.separator = result_of(inputs[TOKENIZER])["separator_id"]
         batch = stage_rows.Batches(staged, sources, loss.separator)[3]
         mode: Any = label
         says = opening(Teaching("base", mode, 7), 1, inputs, loss, Setting(1, "cpu", "fp32", staged.readings))

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from cl.config.model import Model
 from cl.data.tokenization import SEPARATOR
+from cl.graph.specs import Local
 from cl.steps import tokenizer as tokenizer_
 from tests.support.training import TEXTS
 
@@ -28,4 +30,6 @@ def test_tokenizer_training_reads_no_more_than_its_share_of_a_task(monkeypatch: 
     monkeypatch.setattr("cl.tasks.scenario.load", lambda name: defined)
     monkeypatch.setattr("cl.tasks.scenario.split", lambda task, scenario: splits)
     monkeypatch.setattr(tokenizer_, "TRAINING_BYTES", 9)
-    assert list(tokenizer_._training_text({"one": "", "two": ""}, {"scenario": "any"})) == ["aaaa", "bbbb"] * 2
+    assert (
+        list(tokenizer_._training_text({"one": "", "two": ""}, Local("any", Model(name="any")))) == ["aaaa", "bbbb"] * 2
+    )

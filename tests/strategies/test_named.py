@@ -120,9 +120,8 @@ import sys
 import strategies
 from cl import registry
 from cl.methods import strategy
-registry.names("strategies")
 for name in strategies.METHODS:
-    registry._find("methods", name, "test")
+    registry.find("methods", name, "test")
 for name in registry.names("strategies"):
     strategy.build(name)
 print([module for module in ("torch", "peft", "transformers") if module in sys.modules])

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from cl.config.train import Train
 from cl.data.batches import Batch
-from cl.methods.method import Method
+from cl.methods.method import Trains
 from cl.training.learner import Learner
 from tests.support.training import SEPARATOR, Anchor, tiny
 
@@ -32,7 +32,7 @@ class Journal(pl.Callback):
         return [float(step[name]) for step in self.steps]
 
 
-def learner(methods: Sequence[Method] = (), total: int = 8, model: Any = None, **settings: Any) -> Learner:
+def learner(methods: Sequence[Trains] = (), total: int = 8, model: Any = None, **settings: Any) -> Learner:
     train = Train(**{"lr": 1e-2, "batch": 8, **settings})
     return Learner(model or tiny(), train, methods, separator=SEPARATOR, total=total)
 
@@ -54,6 +54,8 @@ def gradients(module: Learner, rows: torch.Tensor) -> tuple[torch.Tensor, torch.
     module.zero_grad()
     module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign]
     loss, _ = module._accumulate(Batch(rows, None))
+    assert loss is not None
+    module._per_step(None)
     return loss, torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
 
 

@@ -74,6 +74,7 @@ def test_two_methods_of_one_class_keep_their_states_apart() -> None:
     for value, method in enumerate(methods):
         method.importance = {"x": torch.tensor([float(value)])}
     stored = checkpoint.method_tensors(methods)
+    assert set(stored) == {"0/x", "1/x"}
     loaded = [Anchor(), Anchor()]
     checkpoint.load_methods(loaded, stored)
     assert [float(method.importance["x"]) for method in loaded] == [0.0, 1.0]

@@ -15,8 +15,9 @@ from cl.config.train import Train
 from cl.data.batches import Batch
 from cl.data.sampling import Reading
 from cl.errors import UserError
-from cl.methods.method import Method, MicroBatch, Progress, Step
+from cl.methods.method import MicroBatch, Progress, Step, TakesRows, Trains
 from cl.models import losses
+from cl.models.losses import Criterion
 from cl.training.learner import Learner, build_optimizer
 from tests.support.learner import anchored, assert_close_without_drift, fit, gradients, learner, state
 from tests.support.training import SEPARATOR, VOCABULARY, Anchor, tiny, token_rows
@@ -102,13 +103,13 @@ def test_counts_one_step_per_batch() -> None:
     assert module.step == len(journal.steps) == 3
 
 
-class Ramp(Method):
+class Ramp(Trains):
     def schedule(self, at: Progress) -> float:
         assert at.t == 1
         return (at.step + 1) / at.total
 
 
-class Never(Method):
+class Never(Trains):
     def schedule(self, at: Progress) -> None:
         return None
 
@@ -117,7 +118,7 @@ class Never(Method):
     ("methods", "factors"),
     [([], [1, 1, 1, 1]), ([Ramp()], [0.25, 0.5, 0.75, 1]), ([Never(), Ramp()], [0.25, 0.5, 0.75, 1])],
 )
-def test_learning_rates_as_scheduled(methods: list[Method], factors: list[float]) -> None:
+def test_learning_rates_as_scheduled(methods: list[Trains], factors: list[float]) -> None:
     module = learner(methods, total=4)
     module.configure_optimizers = lambda: optimizer  # type: ignore[method-assign]
     optimizer = build_optimizer(module.model, module.settings)
@@ -176,26 +177,27 @@ def test_frozen_parameters_are_neither_optimized_nor_clipped() -> None:
     assert all(frozen is not parameter for group in groups for parameter in group["params"])
 
 
-class Constant(Method):
-    """A term of a fixed value."""
+class Constant(Trains):
+    """A term of a fixed value for each token."""
 
     def __init__(self, name: str, value: float) -> None:
-        super().__init__()
         self.name, self.value = name, value
 
-    def loss_terms(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
-        return {self.name: torch.tensor(self.value)}
+    def token_terms(self, batch: MicroBatch) -> dict[str, Criterion]:
+        def fixed(log_q: torch.Tensor, q: torch.Tensor, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+            return log_q.new_tensor(self.value * len(log_q)), torch.zeros_like(q)
+
+        return {self.name: fixed}
 
 
-class Norm(Method):
+class Norm(Trains):
     """weight times the sum of squares of the output matrix, whose gradient is 2 * weight * W."""
 
     def __init__(self, weight: float) -> None:
-        super().__init__()
         self.weight = weight
 
-    def loss_terms(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
-        matrix: Any = batch.model.get_output_embeddings().weight
+    def step_terms(self, at: Step) -> dict[str, torch.Tensor]:
+        matrix: Any = at.model.get_output_embeddings().weight
         return {"norm": self.weight * (matrix**2).sum()}
 
 
@@ -216,9 +218,11 @@ def test_a_term_is_added_with_its_weight(micro_batch: int) -> None:
 def test_terms_of_all_methods_are_reported_apart_from_the_loss() -> None:
     journal = fit(learner([Constant("one", 1.0), Norm(0.25), Constant("two", 2.0)]), token_rows(8))
     terms = journal.steps[0]["terms"]
-    assert list(terms) == ["one", "norm", "two"]
+    assert list(terms) == ["one", "two", "norm"]
     assert (float(terms["one"]), float(terms["two"])) == (1.0, 2.0)
-    assert journal.of("loss") == fit(learner(), token_rows(8)).of("loss")
+    plain = fit(learner(), token_rows(8)).of("loss")
+    assert journal.of("loss") == pytest.approx(plain, rel=1e-6)  # computed in one pass with the terms of tokens
+    assert fit(learner([Norm(0.25)]), token_rows(8)).of("loss") == plain
 
 
 def test_one_name_for_two_terms_is_an_error() -> None:
@@ -226,33 +230,45 @@ def test_one_name_for_two_terms_is_an_error() -> None:
         fit(learner([Constant("one", 1.0), Constant("one", 2.0)]), token_rows(8))
 
 
-class Spy(Method):
+class Spy(Trains):
     """Writes down which hook is called when."""
 
     def __init__(self, name: str, calls: list[str]) -> None:
-        super().__init__()
         self.name, self.calls = name, calls
 
     def schedule(self, at: Progress) -> None:
         self.calls.append(f"{self.name} schedule {at.step}")
 
-    def loss_terms(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
-        self.calls.append(f"{self.name} loss_terms {len(batch.batch.ids)}")
+    def token_terms(self, batch: MicroBatch) -> dict[str, Criterion]:
+        self.calls.append(f"{self.name} token_terms {len(batch.batch.ids)}")
+        return {}
+
+    def step_terms(self, at: Step) -> dict[str, torch.Tensor]:
+        self.calls.append(f"{self.name} step_terms")
         return {}
 
     def after_backward(self, at: Step) -> None:
         assert all(p.grad is not None for p in at.model.parameters())
         self.calls.append(f"{self.name} after_backward")
 
+    def after_step(self, at: Step) -> None:
+        self.calls.append(f"{self.name} after_step {at.step}")
+
 
 def test_hooks_are_called_in_order() -> None:
     calls: list[str] = []
     fit(learner([Spy("a", calls), Spy("b", calls)], micro_batch=4), token_rows(8))
-    forward = ["a loss_terms 4", "b loss_terms 4"]
-    assert calls == ["a schedule 0", "b schedule 0", *forward, *forward, "a after_backward", "b after_backward"]
+    forward = ["a token_terms 4", "b token_terms 4"]
+    once = ["step_terms", "after_backward", "after_step 0"]
+    assert calls == [
+        *("a schedule 0", "b schedule 0"),
+        *forward,
+        *forward,
+        *(f"{name} {hook}" for hook in once for name in ("a", "b")),
+    ]
 
 
-class Halve(Method):
+class Halve(Trains):
     def after_backward(self, at: Step) -> None:
         for parameter in at.model.parameters():
             assert parameter.grad is not None
@@ -265,6 +281,109 @@ def test_gradients_are_changed_before_they_are_clipped() -> None:
     assert halved.clipped == pytest.approx([0.5 * norm for norm in plain.clipped])
 
 
+class Updated(Trains):
+    """Compares parameters behind the update with those before it, and changes them."""
+
+    def __init__(self) -> None:
+        self.before: list[torch.Tensor] = []
+        self.norms: list[float] = []
+
+    def after_backward(self, at: Step) -> None:
+        self.before = [p.detach().clone() for p in at.model.parameters()]
+
+    def after_step(self, at: Step) -> None:
+        assert not torch.is_grad_enabled()
+        moved = [float((p - old).norm()) for p, old in zip(at.model.parameters(), self.before, strict=True)]
+        assert all(distance > 0 for distance in moved)
+        for parameter in at.model.parameters():
+            parameter.zero_()
+        self.norms.append(max(moved))
+
+
+def test_a_method_may_change_parameters_behind_the_update() -> None:
+    updated = Updated()
+    module = learner([updated])
+    fit(module, token_rows(8))
+    assert len(updated.norms) == 1
+    assert not any(p.any() for p in module.parameters())
+
+
+class Asks(Trains):
+    """Lets the model answer between two steps."""
+
+    def __init__(self, questions: Sequence[torch.Tensor]) -> None:
+        self.questions = questions
+        self.answers: list[list[list[int]]] = []
+
+    def step_terms(self, at: Step) -> dict[str, torch.Tensor]:
+        training = at.model.training
+        self.answers.append(at.rollouts(self.questions, 5, SEPARATOR))
+        assert at.model.training == training
+        return {}
+
+
+def greedy(model: Any, question: torch.Tensor, limit: int) -> list[int]:
+    """The likeliest tokens behind a question, one by one, up to the separator."""
+    ids = question.tolist()
+    for _ in range(limit):
+        with torch.no_grad():
+            token = int(model(torch.tensor([ids])).logits[0, -1].argmax())
+        if token == SEPARATOR:
+            break
+        ids.append(token)
+    return ids[len(question) :]
+
+
+def test_rollouts_are_the_likeliest_tokens_and_leave_no_trace() -> None:
+    questions = [torch.tensor([3, 7, 9]), torch.tensor([11, 4])]
+    asks = Asks(questions)
+    module = learner([asks])
+    expected = [greedy(module.model, question, 5) for question in questions]
+    journal = fit(module, token_rows(16))
+    assert asks.answers[0] == expected
+    assert len(asks.answers) == 2
+    assert journal.of("loss") == fit(learner(), token_rows(16)).of("loss")
+
+
+class PerRow:
+    """An objective of rows: half the squared norm of the output matrix for each row."""
+
+    learns_from, rows, name = ("text",), 2, "norm"
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def count(self, batch: Batch) -> int:
+        return len(batch.ids)
+
+    def total(self, model: Any, outputs: losses.Outputs, batch: Batch) -> torch.Tensor:
+        assert len(outputs.targets) == int(batch.learned())
+        self.sizes.append(len(batch.ids))
+        value: torch.Tensor = len(batch.ids) * 0.5 * model.get_output_embeddings().weight.square().sum()
+        return value
+
+
+class Replaces(Trains):
+    def __init__(self) -> None:
+        self.own = PerRow()
+
+    def objective(self) -> PerRow:
+        return self.own
+
+
+@pytest.mark.parametrize("micro_batch", [None, 1, 2])
+def test_a_method_may_replace_the_loss(micro_batch: int | None) -> None:
+    method = Replaces()
+    module = learner([method], micro_batch=micro_batch)
+    module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign]
+    task, terms = module._accumulate(Batch(token_rows(8), None))
+    weight: Any = module.model.get_output_embeddings().weight
+    assert task is None  # the cross-entropy is not what is learned
+    assert float(terms["norm"]) == pytest.approx(0.5 * float(weight.detach().square().sum()), rel=1e-6)
+    torch.testing.assert_close(weight.grad, weight.detach(), rtol=1e-5, atol=1e-7)
+    assert method.own.sizes == {None: [8], 1: [2] * 4, 2: [4, 4]}[micro_batch]  # rows that belong together stay so
+
+
 def test_an_anchor_holds_the_model_near_its_start() -> None:
     rows, start = token_rows(64), state(learner())
 
@@ -275,23 +394,23 @@ def test_an_anchor_holds_the_model_near_its_start() -> None:
     assert distance(10.0) < 0.2 * distance(0.0)
 
 
-def test_state_of_a_method_goes_through_tensors_and_load() -> None:
+def test_state_of_a_method_goes_through_its_state_dict() -> None:
     _, method, _ = anchored(1.0, token_rows(16))
     other = Anchor(1.0)
-    other.load(method.tensors())
-    assert other.tensors().keys() == dict(tiny().named_parameters()).keys()
-    assert all(torch.equal(value, method.importance[name]) for name, value in other.tensors().items())
-    assert max(float(value.max()) for value in other.tensors().values()) > 0
+    other.load_state_dict(method.state_dict())
+    assert other.state_dict().keys() == dict(tiny().named_parameters()).keys()
+    assert all(torch.equal(value, method.importance[name]) for name, value in other.state_dict().items())
+    assert max(float(value.max()) for value in other.state_dict().values()) > 0
 
 
 def with_origin(rows: torch.Tensor, replayed: list[bool]) -> Batch:
     return Batch(rows, None, torch.tensor([[int(old), row] for row, old in enumerate(replayed)]))
 
 
-class Taker(Method):
+class Taker(TakesRows):
     """Takes the replayed rows and adds their mean loss to that of the others."""
 
-    def takes(self, batch: Batch, readings: Sequence[Reading]) -> torch.Tensor | None:
+    def row_mask(self, batch: Batch, readings: Sequence[Reading]) -> torch.Tensor | None:
         assert batch.origin is not None
         return torch.tensor([reading.replay for reading in readings])[batch.origin[:, 0]]
 
@@ -299,7 +418,7 @@ class Taker(Method):
         return {} if at.taken is None else {"old": at.loss(at.taken) / at.taken.learned()}
 
 
-def one_step(batch: Batch, methods: Sequence[Method] = (), **settings: Any) -> Learner:
+def one_step(batch: Batch, methods: Sequence[Trains] = (), **settings: Any) -> Learner:
     readings = [Reading("new"), Reading("old", replay=True)]
     module = Learner(
         tiny(), Train(lr=1e-2, batch=4, **settings), methods, separator=SEPARATOR, total=8, readings=readings
@@ -333,18 +452,17 @@ def test_only_one_method_may_take_rows() -> None:
         one_step(with_origin(token_rows(4), [True] * 4), [Taker(), Taker()])
 
 
-class Look(Method):
+class Look(Trains):
     """Compares what it is shown of the model with the model itself."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.seen = 0
 
     def prepare(self, model: Any, t: int) -> Any:
         self.start = {name: value.detach().clone() for name, value in model.named_parameters()}
         return model
 
-    def loss_terms(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+    def token_terms(self, batch: MicroBatch) -> dict[str, Criterion]:
         self.seen += 1
         before = batch.under(self.start)
         assert not before.values.requires_grad
@@ -366,7 +484,7 @@ def test_a_term_sees_the_outputs_of_the_task_loss_and_those_of_an_earlier_model(
     assert plain.of("loss") == shown.of("loss")
 
 
-class Product(Method):
+class Product(Trains):
     """A penalty made of a matrix product, which autocast would round."""
 
     def step_terms(self, at: Step) -> dict[str, torch.Tensor]:

@@ -60,8 +60,8 @@ def recorded(share: float, look: float, tokens: int, monkeypatch: Any, steps: in
     learner = SimpleNamespace(step=0, last={}, token_loss=SimpleNamespace(root=None), methods=[])
     counts = SimpleNamespace(batch_rows=10, row_tokens=10)
     job = SimpleNamespace(
-        learner=learner, plan=counts, first=0, last=steps, probe=Look(), device="cpu", precision="fp32", work=Path(),
-        evaluation=Evaluation(share=share), checkpoints=Checkpoints(seconds=1e9), watcher=SimpleNamespace(
+        learner=learner, plan=counts, first=0, last=steps, validator=Look(), device="cpu", precision="fp32",
+        work=Path(), evaluation=Evaluation(share=share), checkpoints=Checkpoints(seconds=1e9), watcher=SimpleNamespace(
             progress=lambda done, total: None, point=lambda point: None
         ), points=[], seconds=0.0, eval_seconds=0.0, seen=lambda step: {"english": step * 100},
     )  # fmt: skip

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from cl.config.train import Train
 from cl.data.batches import Batch, PackedRows
 from cl.errors import UserError
 from cl.models import pretrained
 from cl.models.forward import TokenLoss
-from cl.training.validation import Probe, bytes_per_token, score, window
+from cl.training.validation import Validator, bytes_per_token, score, window
 from tests.support.data_node import SEQUENCE, data_folder, ids
 from tests.support.training import SEPARATOR, VOCABULARY, dropout_model, tiny
 
@@ -86,12 +85,12 @@ class Restless(torch.nn.Module):
 def test_a_look_leaves_no_trace(tmp_path: Path) -> None:
     model = pretrained.load(dropout_model(tmp_path / "model")).train()
     loss = TokenLoss(Restless(model).train(), SEPARATOR, boundaries=True)
-    probe = Probe({"english": data_folder(tmp_path / "english")}, Train(sequence=SEQUENCE), 64, batch=2)
-    assert probe.tokens == 64
+    validator = Validator({"english": data_folder(tmp_path / "english")}, SEQUENCE, 64, batch=2)
+    assert validator.tokens == 64
     loss.total(Batch(torch.from_numpy(ids(17).astype(np.int64))[None], None)).backward()
     gradients = {name: value.grad.clone() for name, value in model.named_parameters()}
     random = torch.get_rng_state()
-    first, second = probe(loss, "cpu", "fp32"), probe(loss, "cpu", "fp32")
+    first, second = validator(loss, "cpu", "fp32"), validator(loss, "cpu", "fp32")
     assert first == second  # without dropout
     assert first["english"] == pytest.approx(math.log(model.config.vocab_size), rel=0.05)
     assert torch.equal(torch.get_rng_state(), random)
@@ -102,5 +101,5 @@ def test_a_look_leaves_no_trace(tmp_path: Path) -> None:
 
 def test_a_look_at_a_model_in_evaluation_mode_leaves_it_there(tmp_path: Path) -> None:
     loss = TokenLoss(tiny().eval(), SEPARATOR, boundaries=True)
-    Probe({"english": data_folder(tmp_path / "english")}, Train(sequence=SEQUENCE), 64, batch=2)(loss, "cpu", "fp32")
+    Validator({"english": data_folder(tmp_path / "english")}, SEQUENCE, 64, batch=2)(loss, "cpu", "fp32")
     assert not loss.model.training

@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from cl.errors import UserError
+from cl.graph.specs import EvaluateSpec
 from tests.support.instruction import write_stream
+from tests.support.nodes import spec_of
 from tests.support.training import learn, plan, run
 from tests.support.training import results as result
 
@@ -65,7 +67,11 @@ def test_every_answer_is_kept_and_means_are_theirs(done: Path) -> None:
 def test_a_task_is_tested_with_its_own_adapter_and_data_without_one_by_the_base_model(done: Path, label: str) -> None:
     planned, _ = plan(done, f"--strategies={{{label}: null}}")
     rows = planned.runs[0].rows
-    assert [rows[t].spec.select for t in (0, 1, 2)] == [None, {"copy": "t1"}, {"copy": "t1", "which": "t2"}]
+    assert [spec_of(rows[t], EvaluateSpec).select for t in (0, 1, 2)] == [
+        None,
+        {"copy": "t1"},
+        {"copy": "t1", "which": "t2"},
+    ]
     matrix = next(each["matrix"] for each in result(done)["runs"] if each["strategy"] == label)
     assert matrix["1"]["which"] == matrix["0"]["which"]
     assert matrix["2"]["copy"] == matrix["1"]["copy"] != matrix["0"]["copy"]
@@ -104,7 +110,7 @@ def test_adapters_alone_are_stored(done: Path) -> None:
     planned, store = plan(done, "--strategies={reglora: null}")
     state = store.path(planned.runs[0].stages[1].node)
     assert json.loads((state / "adapters.json").read_text()) == {"t1": "merged", "t2": "trained"}
-    memory = store.path(next(p for r, p in planned.runs[0].stages[1].node.parents.items() if r.startswith("memory/")))
+    memory = store.path(next(p for r, p in planned.runs[0].stages[1].node.parents.items() if r.kind == "memory"))
     assert all(value.dtype == torch.uint8 for value in load_file(memory / "memory.safetensors").values())
 
 

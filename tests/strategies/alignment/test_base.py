@@ -118,4 +118,4 @@ def test_a_setting_keeps_its_value_beside_what_is_derived_from_it() -> None:
         (None, 32, 32),
         (8, 32, 32),
     ]
-    assert [method.selected() for method in found] == [8, None, 8]
+    assert [method.selection_size() for method in found] == [8, None, 8]

@@ -11,6 +11,7 @@ from cl.errors import UserError
 from cl.graph.roles import STATE
 from cl.graph.roles import data as data_role
 from tests.support.mixture import DPO, SFT, aligned, write_mixture
+from tests.support.nodes import trained
 from tests.support.training import plan, run, write_strategy
 
 
@@ -25,7 +26,7 @@ def test_the_stages_of_a_run_and_what_they_stand_on(tmp_path: Path) -> None:
     assert {chosen.kind, pairs.kind} == {"select"}
     assert chosen.parents[STATE] is pairs.parents[STATE] is nodes["english"]  # what was learned, not yet aligned
     assert chain.rows[1].parents[STATE] is nodes["english sft dpo"]
-    assert [method.name for method in nodes["english sft"].spec.methods] == ["sft"]
+    assert [method.name for method in trained(nodes["english sft"]).methods] == ["sft"]
     plain, _ = plan(aligned(tmp_path, SFT), "--strategies={aligned: {sft: {rate: 0.1}}}")
     again = {stage.stage.name: stage.node for stage in plain.runs[0].stages}
     assert again["english"].key == nodes["english"].key

@@ -8,6 +8,7 @@ import pytest
 
 from cl.errors import UserError
 from tests.support.mixture import mixed
+from tests.support.nodes import trained
 from tests.support.training import plan
 
 
@@ -30,5 +31,8 @@ def test_replay_is_of_tasks_not_of_what_was_mixed_in(tmp_path: Path) -> None:
         tmp_path, {"replay": {"share": 0.5, "max_epochs": 9}}, {"knowledge_mixture": {"shares": {"chat": 0.5}}}
     )
     graph, _ = plan(folder)
-    shares = graph.runs[0].stages[1].node.spec.shares
-    assert shares == {"german": 0.25, "plain:chat": 0.5, "replay:english?max_epochs=9": 0.25}
+    assert trained(graph.runs[0].stages[1].node).shares == {
+        "german": 0.25,
+        "plain:chat": 0.5,
+        "replay:english?max_epochs=9": 0.25,
+    }

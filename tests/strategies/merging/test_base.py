@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 
@@ -28,7 +31,7 @@ def test_what_a_vector_lacks_is_zero_in_it() -> None:
 
 
 @pytest.mark.parametrize("kind", [TaskArithmetic, MagMax, TIES])
-def test_scales(kind: type[Scaled]) -> None:
+def test_scales(kind: Callable[..., Scaled]) -> None:
     with pytest.raises(UserError, match=r"scale: -0.5 must be at least 0"):
         kind(scale=-0.5)
     assert kind(scale=0.0).validate([]) == ["scale 0 evaluates the base model in every row"]
@@ -36,13 +39,14 @@ def test_scales(kind: type[Scaled]) -> None:
     assert all(bool((value == 0).all()) for value in kind(scale=0.0).merge([ONE, TWO]).values())
 
 
-@pytest.mark.parametrize("method", [TaskArithmetic(scale=1.0), MagMax(scale=1.0), TIES(keep=1.0, scale=1.0)])
-def test_one_state_at_full_scale_is_not_merged_and_would_be_the_same(method: Scaled) -> None:
+@pytest.mark.parametrize("kind", [TaskArithmetic, MagMax, partial(TIES, keep=1.0)])
+def test_one_state_at_full_scale_is_not_merged_and_would_be_the_same(kind: Callable[..., Scaled]) -> None:
+    method = kind(scale=1.0)
     assert [method.merges(states) for states in (1, 2)] == [False, True]
     assert {name: value.tolist() for name, value in method.merge([ONE]).items()} == {
         name: value.tolist() for name, value in ONE.items()
     }
-    assert type(method)(scale=0.5).merges(1)
+    assert kind(scale=0.5).merges(1)
 
 
 def test_methods_that_merge_are_in_no_key_of_training() -> None:

@@ -24,6 +24,7 @@ def test_optimizer_state_is_kept_or_reset(strategy: str, updates: int, tmp_path:
     folder = write_toy(tmp_path, strategies={strategy: None})
     graph, store = plan(folder)
     node = graph.runs[0].stages[1].node
+    assert node.local is not None
     local = dataclasses.replace(node.local, keep_optimizer=True)
     kept = dataclasses.replace(node, local=local, needs=frozenset({"optimizer.safetensors"}))
     execute(folder, kept, store)

@@ -1,0 +1,80 @@
+"""The probe node: what a probe measures on a stored state, with the adapter that answers each set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+
+from cl.data.batches import collate, rows
+from cl.graph.roles import STATE, TOKENIZER, Inputs, data
+from cl.graph.specs import Compute, Packing, ProbeSpec
+from cl.models import pretrained
+from cl.models.forward import TokenLoss
+from cl.registry import Named
+from cl.steps import probe
+from tests.support.data_node import SEQUENCE, data_folder
+from tests.support.steps import context, stored
+from tests.support.training import SEPARATOR, tiny
+
+SETS = ("english", "german")
+
+
+def spec(split: Literal["test", "validation"] = "test", sets: tuple[str, ...] = SETS) -> ProbeSpec:
+    named = Named("tests.support.probes:FirstRow", {"factor": 2.0})
+    return ProbeSpec(named, sets, 4, Packing(SEQUENCE, True), Compute("cpu", "fp32"), split=split)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Inputs:
+    pretrained.save(tiny(), tmp_path / "state")
+    own = {STATE: tmp_path / "state", TOKENIZER: stored(tmp_path / "tokenizer", {"separator_id": SEPARATOR})}
+    return Inputs(own | {data(name): data_folder(tmp_path / name, 3, seed) for seed, name in enumerate(SETS)})
+
+
+def loss(model: Any) -> TokenLoss:
+    return TokenLoss(model.eval(), SEPARATOR, boundaries=True)
+
+
+def first(of: TokenLoss, folder: Path, name: str) -> float:
+    """Twice the loss of the first row."""
+    batch = collate([rows(folder, name, "test", SEQUENCE)[0]], SEPARATOR)
+    with torch.no_grad():
+        return 2.0 * float(of.total(batch))
+
+
+def test_a_probe_measures_the_stored_state(inputs: Inputs, tmp_path: Path) -> None:
+    found = probe.run(spec(), inputs, context(tmp_path))
+    model = loss(tiny())
+    expected = {name: {"nll": pytest.approx(first(model, inputs[data(name)], name), rel=1e-6)} for name in SETS}
+    assert found == {"measures": expected}
+    assert list(found["measures"]) == list(SETS)
+    assert probe.run(spec(), inputs, context(tmp_path)) == found  # bit for bit
+
+
+def test_only_the_sets_in_question_and_their_split_are_measured(inputs: Inputs, tmp_path: Path) -> None:
+    found = probe.run(spec(sets=("german",)), inputs, context(tmp_path))
+    assert list(found["measures"]) == ["german"]
+    (inputs[data("german")] / "tokens.safetensors").unlink()
+    with pytest.raises(FileNotFoundError):
+        probe.run(spec("validation", sets=("german",)), inputs, context(tmp_path))
+
+
+def test_a_set_with_an_adapter_of_its_own_is_measured_with_it(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {name: loss(tiny(seed=seed)) for seed, name in enumerate(SETS, 1)}
+
+    def opened(spec: ProbeSpec, inputs: Inputs) -> Iterator[tuple[TokenLoss, list[str]]]:
+        yield models["german"], ["german"]
+        yield models["english"], ["english"]
+
+    monkeypatch.setattr(probe, "opened", opened)
+    found = probe.run(spec(), inputs, context(tmp_path))["measures"]
+    assert list(found) == list(SETS)
+    for name in SETS:
+        assert found[name]["nll"] == pytest.approx(first(models[name], inputs[data(name)], name), rel=1e-6)
+    assert found["english"] != found["german"]

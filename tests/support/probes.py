@@ -1,0 +1,44 @@
+"""Probes of a user's own, named in tests as `tests.support.probes:NAME`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from cl.data.batches import collate
+from cl.errors import UserError
+from cl.probes.probe import Data, Measure, Probe, State
+
+
+@dataclass(frozen=True)
+class FirstRow(Probe):
+    """Loss of the first row of each set in nats, times a factor."""
+
+    factor: float = 1.0
+
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
+    measures: ClassVar[tuple[Measure, ...]] = (Measure("nll", "lower", "nats", "Loss of the first row."),)
+
+    def __post_init__(self) -> None:
+        if self.factor < 0:
+            raise UserError(f"factor: {self.factor} must be at least 0")
+
+    def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
+        assert not state.loss.model.training
+        found = {}
+        for name in data.folders:
+            batch = collate([data.rows(name, data.split)[0]], state.loss.separator).to(state.device)
+            with torch.no_grad():
+                found[name] = {"nll": self.factor * float(state.loss.total(batch))}
+        return found
+
+
+class Plain(Probe):
+    """A probe that is no dataclass, so its settings cannot be seen."""
+
+
+@dataclass(frozen=True)
+class Other:
+    """A dataclass that is no probe."""
