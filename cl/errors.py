@@ -1,9 +1,9 @@
-"""The one exception that a user's mistake raises."""
+"""The exception for users' mistakes."""
 
 
 class UserError(Exception):
-    """Bad input: one line that names the key, the value and the remedy.
+    """Invalid input. The message is one line that names the key, the value and the remedy.
 
-    The command line prints it without a traceback and exits with code 2. Everything else that is
-    raised is a defect of ours and keeps its traceback.
+    The command line prints the message without a traceback and exits with code 2. Any other exception is a defect of
+    `cl` and keeps its traceback.
     """

@@ -1,8 +1,7 @@
-"""Look-up by name: definitions in YAML, and the classes that their settings build.
+"""Find definitions (YAML files) and classes by name.
 
-This is the one place where the orchestrator meets the rooms that it does not know: strategies and scenarios
-are found here by name, at run time, and nowhere imported. Definitions are looked for in the folder `KIND/`
-that ships beside `cl/` and in `./KIND/` of the working directory.
+`cl` never imports strategies and scenarios directly: this module finds them by name at run time. Definitions are
+searched in the shipped folder `KIND/` next to `cl/`, and in `./KIND/` of the working directory.
 """
 
 from __future__ import annotations
@@ -28,12 +27,17 @@ TABLES: dict[Classes, tuple[str, str]] = {
     "sources": ("scenarios", "SOURCES"),
     "probes": ("cl.probes.probe", "PROBES"),
 }
-"""Which module holds the table NAME -> "module:Class" of a kind, and the table's name there."""
+"""For each kind of class, the module and the name of its table NAME -> "module:Class"."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """An object that is built from its name and settings: a method or a probe."""
+    """Name and settings of an object that is built from them: a method or a probe.
+
+    Args:
+        name: name in the table of its kind, or "package.module:Class".
+        settings: all settings, defaults included.
+    """
 
     name: str
     settings: dict[str, Any]
@@ -45,9 +49,14 @@ def names(kind: Definitions) -> list[str]:
 
 
 def path_of(kind: Definitions, name: str) -> Path:
-    """Return the YAML file of a definition, given by name or as a path that ends in .yaml.
+    """Return the YAML file of a definition.
 
-    Raises UserError for an unknown name, a missing file, or a name that two different files claim.
+    Args:
+        kind: kind of the definition.
+        name: name of the definition, or a path that ends in .yaml.
+
+    Raises:
+        UserError: for an unknown name, a missing file, and a name of two different files.
     """
     if name.endswith(".yaml"):
         if not Path(name).is_file():
@@ -62,7 +71,15 @@ def path_of(kind: Definitions, name: str) -> Path:
 
 
 def read(kind: Definitions, name: str) -> dict[str, Any]:
-    """Return a definition as a dict; raises UserError as `path_of` does, and with file and line for bad YAML."""
+    """Return a definition as a dict.
+
+    Args:
+        kind: kind of the definition.
+        name: name of the definition, or a path that ends in .yaml.
+
+    Raises:
+        UserError: if `path_of` does, and for invalid YAML, with file and line.
+    """
     path = path_of(kind, name)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
@@ -79,23 +96,28 @@ def read(kind: Definitions, name: str) -> dict[str, Any]:
 
 
 def members(package: str) -> tuple[str, ...]:
-    """Return the sorted names of a package's modules, for packages in which each file adds one thing."""
+    """Return the sorted names of a package's modules, for packages with one member per module."""
     return tuple(sorted(found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__)))
 
 
 def member(package: str, name: str, attribute: str) -> Any:
-    """Return an attribute of a module of such a package."""
+    """Return an attribute of the module `package.name`."""
     return getattr(importlib.import_module(f"{package}.{name}"), attribute)
 
 
 def imported(path: str, where: str) -> Any:
-    """Return the object at "package.module:NAME"; modules of the working directory are found.
+    """Import the object at "package.module:NAME"; modules of the working directory are found.
 
-    Raises UserError for a module that cannot be imported, or that has no such name; `where` begins the message.
+    Args:
+        path: dotted path of the module, a colon, and the name of the object.
+        where: place in the configuration, with which an error message begins.
+
+    Raises:
+        UserError: for a module that cannot be imported or lacks the name.
     """
     target, _, attribute = path.partition(":")
     if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # an installed command does not see the user's own modules otherwise
+        sys.path.append(str(Path.cwd()))  # the path of an installed command lacks the user's modules
     try:
         return getattr(importlib.import_module(target), attribute)
     except ModuleNotFoundError as error:
@@ -105,7 +127,13 @@ def imported(path: str, where: str) -> Any:
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
-    """Return one line that says that `name` is unknown, with the closest known name and all known names."""
+    """Return the message that `name` is unknown, with the closest known name and all known names.
+
+    Args:
+        what: subject of the message, such as a configuration key.
+        name: unknown name.
+        known: all known names.
+    """
     known = sorted(known)
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -113,23 +141,30 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
 
 
 def _files(kind: Definitions) -> list[Path]:
-    """All YAML files of a kind; strategies stand in folders by family."""
+    """All YAML files of a kind; strategies are in one folder per family."""
     pattern = "**/*.yaml" if kind == "strategies" else "*.yaml"
     return sorted(path for folder in _folders(kind) for path in folder.glob(pattern))
 
 
 def _folders(kind: Definitions) -> list[Path]:
-    """The shipped folder and the user's; once where both are the same or one is missing."""
+    """The shipped folder and the folder of the working directory, if they exist and differ."""
     folders = [Path(__file__).resolve().parent.parent / kind, Path.cwd().resolve() / kind]
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
 
 def find(kind: Classes, name: str, where: str) -> type:
-    """Return the class that a name stands for: a key of the kind's table, or "package.module:Class".
+    """Return the class of a name.
 
-    Raises UserError for an unknown name and for an object that is no class; `where` begins the message.
+    Args:
+        kind: kind of the class.
+        name: key of the kind's table, or "package.module:Class".
+        where: place in the configuration, with which an error message begins.
+
+    Raises:
+        UserError: for an unknown name, and for an object that is not a class.
     """
-    # All of ours first: once the working directory is on the path, a folder of the same name there would be taken.
+    # Import all tables first: `imported` puts the working directory on the path, and a folder there may have the
+    # name of one of our packages.
     known: dict[str, str] = {k: getattr(importlib.import_module(m), table) for k, (m, table) in TABLES.items()}[kind]
     if ":" not in name and name not in known:
         raise UserError(unknown(f"{where}: {kind}", name, [*known, "package.module:Class"]))
@@ -140,7 +175,7 @@ def find(kind: Classes, name: str, where: str) -> type:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, of which YAML readers silently keep the last."""
+    """SafeLoader that refuses a key given twice; YAML readers silently keep the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

@@ -9,11 +9,11 @@ from cl.errors import UserError
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """When the state of an unfinished node is saved. Only the newest is kept, and none once it is finished.
+    """When an unfinished node saves its state. Only the newest checkpoint is kept; a finished node keeps none.
 
     Args:
-        seconds: at most this long between checkpoints; several devices look at the clock a hundred times a stage only.
-        steps: also every so many optimizer steps.
+        seconds: longest time between two checkpoints; with several devices it is checked only 100 times per stage.
+        steps: also save a checkpoint every `steps` optimizer steps; by default only `seconds` counts.
     """
 
     seconds: float = 60.0

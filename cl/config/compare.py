@@ -10,20 +10,20 @@ from cl.errors import UserError
 
 @dataclass(frozen=True)
 class Compare:
-    """What `cl compare` tests. Declared in the experiment, before its results are known; `cl run` does not read it.
+    """Tests of `cl compare`, declared in the experiment before results are known; `cl run` ignores these settings.
 
     Args:
-        metrics: keys of metrics that are tested; by default the mean over tasks after the last one (`op_final` of
-            strict scores, `op_final_nll` of losses). Every pair times every metric is one test of the family.
-        pairs: `baseline` (each strategy against `baseline`), `all`, or a list of pairs of labels.
-        baseline: label of the strategy that the others are held against; by default the first.
-        unit: what is paired: `run` (one seed in one task order), `seed` (mean over orders) or `order` (over seeds).
-        alpha: largest adjusted p that is called a difference.
-        level: of the bootstrap intervals.
-        resamples: of the bootstrap.
-        skip: leading tasks that no metric counts, because hyperparameters were chosen on them.
-        items: score of single answers by which the pairs are tested as well (`strict`, `normalised` or `format_ok`): a
-            claim about these checkpoints alone, where runs are too few for one about runs.
+        metrics: keys of the tested metrics; by default the mean over tasks after the last stage (`op_final` for strict
+            scores, `op_final_nll` for losses). Each pair of strategies with each metric is one test of the family.
+        pairs: pairs of strategies: `baseline` (each strategy against `baseline`), `all`, or a list of pairs of labels.
+        baseline: label of the strategy that all other strategies are compared with; by default the first strategy.
+        unit: paired unit: `run` (one seed in one task order), `seed` (mean over orders) or `order` (mean over seeds).
+        alpha: largest adjusted p-value that counts as a difference.
+        level: confidence level of the bootstrap intervals.
+        resamples: number of bootstrap resamples.
+        skip: number of leading tasks that all metrics leave out, because hyperparameters were chosen on them.
+        items: also test pairs on this score of single answers (`strict`, `normalised` or `format_ok`). Such a test
+            supports a claim about these checkpoints only; use it if there are too few runs for a claim about runs.
     """
 
     metrics: list[str] | None = None
@@ -43,4 +43,4 @@ class Compare:
         if self.resamples < 100 or self.skip < 0:
             raise UserError(f"compare: resamples {self.resamples} must be at least 100, skip {self.skip} at least 0")
         if self.metrics == [] or self.pairs == []:
-            raise UserError("compare: metrics and pairs must name something; leave them out for the defaults")
+            raise UserError("compare: metrics and pairs must not be empty lists; leave them out for the defaults")

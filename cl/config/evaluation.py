@@ -14,13 +14,13 @@ class Evaluation:
 
     Args:
         tokens: largest number of test tokens per data set in a full evaluation (a row of R).
-        items: test examples per instruction task that the model answers, at most; 0 = loss only.
-        batch: rows per forward pass; fixed, so that scores cannot move with it.
-        probe_tokens: validation tokens per data set of an in-task evaluation.
-        points: in-task evaluations per stage, if they fit into `share`.
+        items: largest number of test examples per instruction task that the model answers; 0 = loss only.
+        batch: rows per forward pass. It is the same for all nodes, so that scores do not depend on it.
+        probe_tokens: validation tokens per data set in an in-task evaluation.
+        points: in-task evaluations per stage; fewer if they exceed `share`.
         share: largest share of a stage's time that in-task evaluation may take.
-        split: that rows of R are measured on: `validation` is what hyperparameters are chosen on (`cl tune`): of the
-            tasks of the stream alone, without retain sets.
+        split: split that rows of R are measured on. `cl tune` chooses hyperparameters on `validation`, which measures
+            only the tasks of the stream, without retain sets.
     """
 
     tokens: int = 65536

@@ -1,4 +1,4 @@
-"""The experiment file: what is compared, on which scenario, with which model and budget.
+"""The experiment file: the strategies to compare, the scenario, the model and the budgets.
 
 An experiment is YAML; every value can be replaced on the command line (`--train.lr=1e-3`,
 `--tokens.german=200000`). Types are checked by jsonargparse; unknown keys are errors.
@@ -24,37 +24,39 @@ from cl.errors import UserError
 
 @dataclass(frozen=True)
 class Experiment:
-    """Runs that are compared: strategies x seeds x orders.
+    """An experiment: one run for each strategy, seed and task order.
 
     Args:
-        name: of the experiment, in MLflow and in the store; by default that of the file.
-        question: what it asks; the title of the report.
-        scenario: name or YAML path.
-        model: which model.
-        strategies: by label: settings on top of a named strategy. `from: NAME` names it where the label does
-            not; a method's name holds settings that replace its own.
-        tokens: training tokens of each task of text: one number, or one by task.
-        examples: training examples of each instruction task, repetitions counted: one number, or one by task.
-        strategy: by method name: settings for every strategy above that has the method, whatever its entry says.
-        by_task: settings that hold while one task is learned, as `german: {train: {lr: 1.0e-4}}`: of `train` the rates
-            and bounds, of `strategy` and `strategies` what acts inside training or mixes data.
-        seeds: each makes its own runs; a seed sets initial weights and reading order.
-        orders: task orders: each one's name in the scenario, or a list of its tasks; or `all`, `latin_square`, or
-            `{sample: N, seed: S}`, N drawn at random; by default the scenario's own.
-        train: how stages are trained.
+        name: name of the experiment in MLflow and in the store; by default the name of the file.
+        question: question that the experiment asks; the title of the report.
+        scenario: scenario by name or YAML path.
+        model: model that learns.
+        strategies: strategies by label; each entry replaces settings of a named strategy. The label is that name,
+            unless `from: NAME` states another one; each key is a method's name and holds settings of the method.
+        tokens: training tokens of each text task: one number for all tasks, or a number per task.
+        examples: training examples of each instruction task, counted with repetitions: one number for all tasks, or a
+            number per task.
+        strategy: settings by method name, for every strategy that has the method; they override `strategies`.
+        by_task: settings for single tasks, such as `german: {train: {lr: 1.0e-4}}`. Allowed are `train.lr`,
+            `weight_decay`, `betas`, `eps` and `clip`, and in `strategy` and `strategies` the settings of methods that
+            act inside training or mix data.
+        seeds: random seeds; each seed makes its own runs and sets the initial weights and the reading order.
+        orders: task orders, each a name in the scenario or a list of tasks; or `all`, `latin_square`, or
+            `{sample: N, seed: S}` for N random orders; by default the order in the scenario.
+        train: how each stage is trained.
         evaluation: what is measured.
-        probes: by name: what else is measured on the state of each row of R, with settings (`cl.probes`).
+        probes: further measurements of the state at each row of R: settings by name of the probe (`cl.probes`).
         checkpoints: when unfinished work is saved.
         order: what `cl order` estimates, and how.
         compare: what `cl compare` tests.
         tune: how `cl tune` chooses hyperparameters.
-        tuned: what it chose: path of its tuned.yaml; each strategy and order then has its own values.
-        upto: run only so many leading tasks of each order.
-        tracking: where it is logged.
-        launcher: where nodes are executed: `local`, in this process; `ray`, on a cluster; `slurm`, as jobs.
-        cluster: what `ray` and `slurm` run on.
+        tuned: path of a tuned.yaml that `cl tune` wrote; its values are set for each strategy and task order.
+        upto: run only this many leading tasks of each order; by default all.
+        tracking: where runs are logged.
+        launcher: where nodes are executed: `local` in this process, `ray` on a Ray cluster, `slurm` as Slurm jobs.
+        cluster: resources for the launchers `ray` and `slurm`.
         store: folder or fsspec URL of the node store.
-        output: folder of reports; each experiment has its own folder there.
+        output: folder of reports; each experiment has its own folder in it.
     """
 
     name: str
@@ -86,7 +88,7 @@ class Experiment:
     def __post_init__(self) -> None:
         for key, name in (("name", self.name), *(("strategies", label) for label in self.strategies)):
             if not re.fullmatch(r"\w[\w.\-]*", name):
-                raise UserError(f"{key}: {name!r} names files and may hold letters, digits, _ - and . only")
+                raise UserError(f"{key}: {name!r} is used in file names; use only letters, digits, _ - and .")
         if not self.strategies:
             raise UserError("strategies: is empty; list at least one (`cl list strategies` names them)")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
@@ -94,7 +96,7 @@ class Experiment:
         if self.upto is not None and self.upto < 1:
             raise UserError(f"upto: {self.upto} must be at least 1; leave it out for the whole stream")
         if self.upto is not None and self.tuned is not None:
-            raise UserError("upto: values were chosen for whole orders; leave upto or tuned out")
+            raise UserError("upto: tuned values were chosen for whole orders; leave upto or tuned out")
         if self.orders == []:
             raise UserError("orders: is empty; leave it out for the scenario's own order")
         if isinstance(self.orders, dict) and ("sample" not in self.orders or self.orders.keys() - {"sample", "seed"}):
@@ -104,12 +106,12 @@ class Experiment:
 
 
 def made_for(experiment: Experiment) -> dict[str, Any]:
-    """Scenario, model and budgets: what hyperparameters are chosen for."""
+    """Scenario, model and budgets, which chosen hyperparameters are valid for."""
     given = {"tokens": experiment.tokens, "examples": experiment.examples}
     return {"scenario": Path(experiment.scenario).stem, "model": experiment.model.name, **given}
 
 
 def notes(experiment: Experiment) -> list[str]:
-    """Sentences that every output says: how hyperparameters were chosen, and for what."""
+    """Sentences for every output: how hyperparameters were chosen, and for which scenario, model and budgets."""
     tuned = experiment.tuned
     return tuned.notes(list(experiment.strategies), made_for(experiment)) if tuned else []

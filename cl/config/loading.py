@@ -25,14 +25,16 @@ from cl.errors import UserError
 def load(name: str, overrides: list[str] | None = None) -> Experiment:
     """Read an experiment by name or path and apply `--key=value` overrides.
 
-    `--strategy.METHOD.SETTING=V` sets it in every strategy that has the method; `--strategies.LABEL.…` in one.
-    Raises UserError for anything unknown or of the wrong type.
+    `--strategy.METHOD.SETTING=V` changes every strategy that has the method; `--strategies.LABEL.…` one strategy.
+
+    Raises:
+        UserError: for an unknown key and for a value of the wrong type.
     """
     return parse(read(name, overrides)[0])
 
 
 def read(name: str, overrides: list[str] | None = None) -> tuple[dict[str, Any], dict[str, Range]]:
-    """An experiment as plain data, and the ranges that stand in it next to their values, by dotted key."""
+    """Return an experiment as plain data, and its search ranges by dotted key; arguments as in `load`."""
     raw = registry.read("experiments", name)
     raw.setdefault("name", Path(name).stem)
     folder = registry.path_of("experiments", name).parent
@@ -47,7 +49,7 @@ def read(name: str, overrides: list[str] | None = None) -> tuple[dict[str, Any],
 
 
 def _tuned(path: str, given: list[str]) -> Any:
-    """What `cl tune` wrote. Raises UserError where it is none, or where a chosen value is given on the command line."""
+    """Read a tuned.yaml; refuse another file, and chosen values that are also set on the command line (`given`)."""
     try:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
@@ -56,18 +58,26 @@ def _tuned(path: str, given: list[str]) -> Any:
         raise UserError(f"tuned: {path!r} holds no values; `cl tune` writes a tuned.yaml")
     chosen = {key for orders in found["values"].values() for values in orders.values() for key in _keys(values)}
     if both := sorted(chosen & set(given)):
-        raise UserError(f"--{both[0]}: was chosen in {path} as well, which would win; leave one of the two out")
+        raise UserError(f"--{both[0]}: is also set by tuned: {path}, which would override it; remove one of the two")
     return found
 
 
 def _keys(values: Mapping[str, Any]) -> set[str]:
-    """Dotted keys of chosen values, also of those for single tasks."""
+    """Dotted keys of chosen values, values for single tasks included."""
     alone = {key for own in values.get("by_task", {}).values() for key in flat(own)}
     return (values.keys() - {"by_task"}) | alone
 
 
 def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
-    """The experiment with other values at some dotted keys. Raises UserError as `load` does."""
+    """Return the experiment with other values at some dotted keys.
+
+    Args:
+        experiment: experiment to change.
+        values: new values by dotted key.
+
+    Raises:
+        UserError: for an unknown key and for a value of the wrong type.
+    """
     raw = dataclasses.asdict(experiment)
     for key, value in values.items():
         put(raw, key, value)
@@ -75,7 +85,11 @@ def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
 
 
 def parse(raw: dict[str, Any]) -> Experiment:
-    """Build an experiment from plain data, with types checked. Raises UserError in one line."""
+    """Build an experiment from plain data and check keys and types.
+
+    Raises:
+        UserError: for an unknown key and for a value of the wrong type, in one line.
+    """
     from jsonargparse import ArgumentError, ArgumentParser
 
     _check_keys(raw, Experiment, "")
@@ -89,12 +103,19 @@ def parse(raw: dict[str, Any]) -> Experiment:
 
 
 MOVED = {"evaluation.probing": "is a probe of its own now; write `probes: {linear: }` at the top of the experiment"}
-"""Settings of earlier versions, and where they are now."""
+"""Settings of earlier versions, with the setting that replaced each."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One value of an experiment: its dotted key, its type in words, its default (None: has none), what it does."""
+    """One setting of an experiment.
+
+    Args:
+        key: dotted key.
+        type: type in words.
+        default: default as text; None if the setting is required.
+        about: description, from the docstring of the settings class.
+    """
 
     key: str
     type: str
@@ -103,7 +124,12 @@ class Setting:
 
 
 def settings(group: type = Experiment, prefix: str = "") -> list[Setting]:
-    """All settings of an experiment, as their dataclasses and docstrings say."""
+    """List all settings of an experiment, read from the fields and docstrings of the settings classes.
+
+    Args:
+        group: settings class.
+        prefix: dotted key of the group, with a final dot.
+    """
     from docstring_parser import parse as parse_docstring
 
     types = get_type_hints(group)
@@ -121,7 +147,7 @@ def settings(group: type = Experiment, prefix: str = "") -> list[Setting]:
 
 
 def _words(hint: Any) -> str:
-    """A type as a person says it: `int or none`, `list of str`, `auto or fp32 or bf16`."""
+    """Describe a type in words: `int or none`, `list of str`, `auto or fp32 or bf16`."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType, Literal):
         return " or ".join(str(part) if origin is Literal else _words(part) for part in parts)
@@ -141,14 +167,14 @@ def _check_keys(raw: Mapping[str, Any], group: type, prefix: str) -> None:
             close = [k for k in known if k.endswith(f".{name}")] or difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise UserError(f"{name}: an experiment has no such setting{hint} (`cl run --help` lists all)")
-        if value is None and NoneType not in get_args(types[key]):  # jsonargparse takes it for any type
+        if value is None and NoneType not in get_args(types[key]):  # jsonargparse accepts None for every type
             raise UserError(f"{prefix}{key}: is empty; give a value or remove the key")
         if dataclasses.is_dataclass(types[key]):
             if not isinstance(value, dict):
                 raise UserError(f"{prefix}{key}: must hold settings as `key: value`, not {value!r}")
             _check_keys(value, types[key], f"{prefix}{key}.")
         elif isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{prefix}{key}: {value} is not a finite number")
+            raise UserError(f"{prefix}{key}: {value} is not a finite number; give one")
 
 
 def _first_leaf(name: str, value: Any) -> str:
@@ -159,7 +185,7 @@ def _first_leaf(name: str, value: Any) -> str:
 
 
 def _explain(raw: Mapping[str, Any], message: str) -> str:
-    """Turn jsonargparse's message of several lines into one that names the setting, its value and its type."""
+    """Turn jsonargparse's message of several lines into one line that names the setting, its value and its type."""
     if missing := re.search(r"arguments are required: ([\w.]+)", message):
         return f"{missing[1]}: is missing; every experiment states it"
     known = {setting.key: setting for setting in settings()}
@@ -182,7 +208,7 @@ def _apply(raw: dict[str, Any], override: str) -> str:
 
 
 def _value(text: str) -> Any:
-    """A value of the command line as YAML reads it, with 1e-3 and 2e6 as the numbers that they are."""
+    """Parse a command-line value as YAML, but read 1e-3 and 2e6 as numbers, which YAML 1.1 takes for text."""
     if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):
         number = float(text)
         return int(number) if number.is_integer() else number

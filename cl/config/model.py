@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Model:
-    """Which causal language model learns.
+    """The causal language model that learns.
 
     Args:
         name: a fresh configuration or a packaged model (`cl list models`), a local directory, or a hub id.
         revision: commit or tag of a hub model.
-        tokenizer: name of a model whose tokenizer to use; by default the model's own, and for a fresh model
-            one that is trained on the scenario's training text.
-        vocabulary: size of a tokenizer that is trained; an error where none is.
-        knows: leading tasks of the scenario that a pretrained model has learned already. They are not
-            trained; their data stand in for what it was pretrained on (a proxy, and reported as such).
+        tokenizer: name of the model whose tokenizer is used; by default the model's own tokenizer, or for a fresh
+            model a tokenizer that is trained on the scenario's training text.
+        vocabulary: number of tokens of a tokenizer that is trained; an error if no tokenizer is trained.
+        knows: leading tasks of the scenario that a pretrained model already knows. These tasks are not trained; their
+            data stand in for the pretraining data, and reports call the data a proxy.
         system: text of the system turn before every question of an instruction task ("" is an empty turn); by default
-            what the model's chat template writes of its own accord.
+            the chat template decides about the system turn.
         trust_remote_code: run code that comes with a hub model.
     """
 

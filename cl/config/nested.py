@@ -10,7 +10,16 @@ from cl.errors import UserError
 
 
 def put(raw: dict[str, Any], key: str, value: Any) -> None:
-    """Set the value at a dotted key of nested plain data."""
+    """Set the value at a dotted key of nested plain data, in place.
+
+    Args:
+        raw: nested data.
+        key: dotted key; missing levels are created.
+        value: new value.
+
+    Raises:
+        UserError: if a level of the key holds a value that is not a mapping.
+    """
     *path, last = key.split(".")
     here = raw
     for name in path:
@@ -18,12 +27,12 @@ def put(raw: dict[str, Any], key: str, value: Any) -> None:
             here[name] = {}
         here = here[name]
         if not isinstance(here, dict):
-            raise UserError(f"--{key}: {name} is the value {here!r} in the file and has no parts; replace it whole")
+            raise UserError(f"--{key}: {name} holds the value {here!r} and no settings of its own; set {name} itself")
     here[last] = value
 
 
 def plain(value: Any) -> Any:
-    """Data for JSON, which has neither NaN nor infinity: None in their places."""
+    """Return data for JSON, with None in place of NaN and infinity, which JSON lacks."""
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -32,7 +41,12 @@ def plain(value: Any) -> Any:
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys."""
+    """Return nested mappings as one mapping with dotted keys.
+
+    Args:
+        nested: nested mappings.
+        prefix: put before every key.
+    """
     found: dict[str, Any] = {}
     for key, value in nested.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

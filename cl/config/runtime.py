@@ -10,17 +10,17 @@ from cl.errors import UserError
 
 @dataclass(frozen=True)
 class Cluster:
-    """What nodes are executed on where `launcher` is `ray` or `slurm`.
+    """Resources of the launchers `ray` and `slurm`.
 
     Args:
-        address: of a running Ray cluster: `auto`, or HOST:PORT; by default one is started on this machine and ends with
-            the command.
-        workers: nodes at a time on a Ray cluster that is started here; by default as many as there are cores.
-        cpus: cores of each process of a node, and its threads. On one kind of machine a result is bit for bit that of
-            the local launcher with as many threads.
-        retries: how often a node is computed again whose worker died, or whose job was preempted or ran out of time.
-        minutes: time limit of a Slurm job.
-        slurm: what Slurm is told besides, as submitit names it: `partition`, `account`, `qos`, `mem`, `constraint`,
+        address: address of a running Ray cluster: `auto` or HOST:PORT; by default a cluster is started on this machine
+            and ends with the command.
+        workers: nodes executed at a time on a Ray cluster that is started here; by default the number of cores.
+        cpus: cores and threads of each process of a node. On one kind of machine a result equals, bit for bit, the
+            result of the local launcher with as many threads.
+        retries: how often a node is computed again after its worker died, or its job was preempted or ran out of time.
+        minutes: time limit of a Slurm job, in minutes.
+        slurm: further options of Slurm under submitit's names: `partition`, `account`, `qos`, `mem`, `constraint`,
             `setup`, `additional_parameters` ...
     """
 

@@ -10,35 +10,36 @@ from cl.errors import UserError
 
 @dataclass(frozen=True)
 class SampleOrder:
-    """How the effect of the order of batches is estimated, and what is asked (`cl order`). `cl run` does not read it.
+    """How `cl order` estimates the effect of the order of batches; `cl run` ignores these settings.
 
     Args:
-        strategy: label of the strategy whose runs are reordered; by default the only one.
-        first: task whose batches are the first to change places, by its number in the stream; tasks before it are
-            trained as they are.
-        references: real runs that an estimate stands on: the given order, its reverse, then random ones.
-        stars: add one step of every batch from the start, which is where Adam's first steps go.
+        strategy: label of the strategy whose batches are reordered; by default the only strategy.
+        first: number, in the stream, of the first task whose batches are reordered; earlier tasks keep their order.
+        references: number of reference runs, which are really trained: the given order, its reverse, then random
+            orders.
+        stars: also use one step of every batch from the start as reference; Adam's first steps go in these directions.
         stride: positions between two support points of a reference run.
-        oracle: how gradients are estimated: `secant`, or `reuse`, `grid0`, `setadd`, `replay`, `hvp_grid`,
+        oracle: how gradients are estimated: `secant`, `reuse`, `grid0`, `setadd`, `replay`, `hvp_grid` or
             `hvp_single`.
-        readout: from parameters to a loss: `forward`, `quadratic`, `linear`, or `auto`: `forward` where the estimator's
+        readout: how parameters become a loss: `forward`, `quadratic`, `linear`, or `auto`: `forward` if the estimator's
             signals are good, else `quadratic`.
-        ridge: of the secant's projection.
-        part: rows of each batch that the oracle `replay` learns from along every order; 0 = none.
-        gigabytes: most that the grid of gradients may take.
-        objective: sets whose mean validation loss is estimated; by default the tasks whose batches change places.
-        tokens: validation tokens of each set of the objective; their gradients are computed at every support point.
+        ridge: ridge penalty of the oracle `secant`.
+        part: rows of each batch whose gradient the oracle `replay` computes along every order; 0 for other oracles.
+        gigabytes: largest size of the gradient grid, in GB.
+        objective: data sets whose mean validation loss is estimated; by default the tasks whose batches are reordered.
+        tokens: validation tokens of each data set of the objective; gradients are computed at every support point.
         orders: for `estimate`: orders as lists of batch numbers, or `given`, `reversed`, `random`.
-        held_out: for `validate`: how many random orders are really trained.
-        ceilings: for `validate`: compare with Hessian-vector products too; dearer than retraining.
+        held_out: for `validate`: number of random orders that are really trained.
+        ceilings: for `validate`: also compare with Hessian-vector products, which cost more than retraining.
         method: for `search`: `anneal`, `genetic` or `optuna`.
-        trials: for `search`: orders that are estimated.
-        verify: for `search`: how many of the best are really trained.
-        force: for `search`: search although the estimator's fidelity says that ranks are useless.
-        samples: for `position`: batches that are moved; by default five, evenly spaced.
-        design: for `position`: `shift` (the others keep their order) or `random` (mean over random orders of them).
-        draws: for `position`: random orders of the others.
-        seed: of random orders and of the search.
+        trials: for `search`: number of orders that are estimated.
+        verify: for `search`: number of best orders that are really trained.
+        force: for `search`: search even if the estimator's fidelity is too low to rank orders.
+        samples: for `position`: numbers of the batches that are moved; by default five, evenly spaced.
+        design: for `position`: `shift` (all other batches keep their order) or `random` (mean over their random
+            orders).
+        draws: for `position`: number of random orders of the design `random`.
+        seed: seed of random orders and of the search.
     """
 
     strategy: str | None = None
@@ -83,5 +84,5 @@ class SampleOrder:
             raise UserError(f"order: ridge {self.ridge} must be at least 0, gigabytes {self.gigabytes} above 0")
         if (self.oracle == "replay") != (self.part > 0):
             raise UserError(
-                f"order.part: {self.part} rows with the oracle {self.oracle}; `replay` needs some, others none"
+                f"order.part: {self.part} does not fit oracle {self.oracle}; `replay` needs part >= 1, other oracles 0"
             )

@@ -1,9 +1,9 @@
-"""Search spaces, declared in the experiment next to the values that they replace.
+"""Search ranges, written in the experiment in place of single values.
 
     train: {lr: {value: 1.0e-3, low: 1.0e-4, high: 1.0e-2, log: true}}
     strategy: {replay: {share: {value: 0.05, choices: [0, 0.05, 0.25]}}}
 
-`cl run` takes the value; `cl tune` searches the range, and tries the value first.
+`cl run` uses `value`; `cl tune` searches the range and tries `value` first.
 """
 
 from __future__ import annotations
@@ -23,9 +23,18 @@ NUMBERS, CHOICES = {"value", "low", "high"}, {"value", "choices"}
 
 @dataclass(frozen=True)
 class Range:
-    """What a setting may be: one of `choices`, or a number from low to high, whole where all three are whole.
+    """Search range of one setting: one of `choices`, or a number from `low` to `high`.
 
-    value: what it is where nobody searches; log: search its logarithm; step: between two numbers.
+    Numbers are whole if `low`, `value` and `high` are whole.
+
+    Args:
+        key: dotted key of the setting.
+        value: value without a search.
+        low: smallest number.
+        high: largest number.
+        log: search on a logarithmic scale.
+        step: distance between two numbers.
+        choices: possible values, for a range without numbers.
     """
 
     key: str
@@ -52,11 +61,11 @@ class Range:
 
     @property
     def another(self) -> Any:
-        """Some value of the range that is not the file's own."""
+        """A value of the range that differs from `value`."""
         return next(each for each in (*self.choices, self.low, self.high) if each not in (None, self.value))
 
     def suggest(self, trial: Trial) -> Any:
-        """A value, as a trial's sampler has it."""
+        """Draw a value with the sampler of an Optuna trial."""
         if self.choices:
             return trial.suggest_categorical(self.key, self.choices)
         assert self.low is not None and self.high is not None  # noqa: PT018
@@ -66,7 +75,15 @@ class Range:
 
 
 def extract(raw: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], dict[str, Range]]:
-    """The plain data with values in place of ranges, and the ranges by dotted key."""
+    """Separate search ranges from an experiment's plain data.
+
+    Args:
+        raw: plain data with ranges.
+        prefix: dotted key of `raw`, with a final dot.
+
+    Returns:
+        Plain data with each range replaced by its value, and the ranges by dotted key.
+    """
     plain: dict[str, Any] = {}
     found: dict[str, Range] = {}
     for key, value in raw.items():
@@ -94,7 +111,7 @@ def _range(key: str, value: Mapping[str, Any]) -> Range:
 
 
 def _number(value: Any) -> Any:
-    """1e-3 as the number that it is: YAML 1.1 wants a dot before it takes it for one."""
+    """Read text such as 1e-3 as a number: YAML 1.1 takes it for text, because it lacks a dot."""
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         return float(value)
     return value

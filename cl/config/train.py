@@ -26,25 +26,25 @@ class Optimization:
 
 @dataclass(frozen=True)
 class Train(Optimization):
-    """How every stage is trained. Schedules and other methods multiply or add to this.
+    """How every stage is trained. Methods may change the learning rate and add terms to the loss.
 
     Args:
-        lr: peak learning rate; schedules are factors on it.
-        weight_decay: of AdamW, on matrices only (norms and biases are not decayed).
-        betas: of AdamW (arXiv 2403.08763, section 3: 0.9, 0.95).
-        eps: of AdamW.
+        lr: peak learning rate; schedules multiply it.
+        weight_decay: weight decay of AdamW, on matrices only (norms and biases are not decayed).
+        betas: betas of AdamW (arXiv 2403.08763, section 3: 0.9, 0.95).
+        eps: epsilon of AdamW.
         clip: largest global gradient norm.
         sequence: tokens per row.
         batch: rows per optimizer step.
-        micro_batch: rows per forward pass; by default the whole batch. It cannot change the loss beyond rounding.
-        boundaries: keep attention and positions inside documents; false = documents only separated by a token.
-        precision: `fp32`, `bf16` (autocast) or `auto`: bf16 where the processor has bf16 matrix units.
-        compile: torch.compile; `auto`: where it pays (see `cl.models.precision.resolve`).
+        micro_batch: rows per forward pass; by default the whole batch. It changes the loss by no more than rounding.
+        boundaries: keep attention and positions inside documents; false: documents are only separated by a token.
+        precision: `fp32`, `bf16` (autocast) or `auto`: bf16 on a GPU that supports it or a CPU with AMX.
+        compile: use torch.compile; `auto`: only if it saves time (see `cl.models.precision.resolve`).
         device: `cpu`, `cuda` or `auto`.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
-        devices: of one machine that train a stage together, a process each; they change a result by rounding alone, and
-            no key. All else is computed on one.
-        distributed: how: `ddp`, each has the whole model, or `fsdp`, each a shard of it.
+        devices: number of devices of one machine that train a stage together, one process per device. It changes
+            results by no more than rounding, and no node key. Everything except training uses one device.
+        distributed: `ddp`: each device holds the whole model; `fsdp`: each device holds a shard of the model.
     """
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -55,7 +55,7 @@ class Train(Optimization):
 
     @property
     def optimization(self) -> Optimization:
-        """The settings that enter node keys; device, precision and compile enter them as settled by the machine."""
+        """The settings that enter node keys as they are; device, precision and compile enter keys as resolved."""
         return Optimization(**{each.name: getattr(self, each.name) for each in fields(Optimization)})
 
     def __post_init__(self) -> None:

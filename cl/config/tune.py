@@ -1,4 +1,4 @@
-"""Settings of `cl order`, `cl compare` and `cl tune`, as frozen dataclasses that check themselves."""
+"""Settings of `cl tune`, and the values that it chose."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from cl.errors import UserError
 
 @dataclass(frozen=True)
 class Tune:
-    """How hyperparameters are chosen (`cl tune`).
+    """How `cl tune` chooses hyperparameters.
 
-    What to search stands next to the values, see `cl.config.search_ranges`.
+    Search ranges are written in place of the values, see `cl.config.search_ranges`.
 
     Args:
-        strategies: labels that are tuned, each by itself; by default all.
-        protocol: `first_k`: on the first `first` tasks of each order, which then count in no comparison; `two_stream`:
-            on another scenario; `per_task`: each task's own, when it comes, on its validation data; `oracle`: on the
-            whole stream that is scored, which is cheating and is called so.
-        first: tasks of `first_k`.
-        scenario: of `two_stream`: name or YAML path; it may share no task with the experiment's.
-        tokens: of `two_stream`: as the experiment's `tokens`, for that scenario; by default the same.
-        examples: of `two_stream`: as the experiment's `examples`; by default the same.
-        margin: of `per_task`: how much worse than with nothing held a task may be learned, of its score or loss.
-        decay: of `per_task`: factor on the strategy's own settings until a task is learned within the margin.
+        strategies: labels of the strategies that are tuned, each separately; by default all.
+        protocol: data that values are chosen on. `first_k`: the first `first` tasks of each order, which no comparison
+            then counts; `two_stream`: another scenario; `per_task`: each task's validation data, when the task
+            arrives; `oracle`: the whole stream that is scored, which is cheating and is reported as cheating.
+        first: for `first_k`: number of leading tasks.
+        scenario: for `two_stream`: scenario by name or YAML path; it must share no task with the experiment's scenario.
+        tokens: for `two_stream`: training tokens, as in the experiment's `tokens`; by default the experiment's value.
+        examples: for `two_stream`: training examples, as in the experiment's `examples`; by default the experiment's
+            value.
+        margin: for `per_task`: share of the score or loss by which a task may be learned worse than with the most
+            plastic values.
+        decay: for `per_task`: factor by which the strategy's settings are lowered until a task is learned within the
+            margin.
         objectives: metrics on the validation splits of the tasks, not for `per_task`; two or more give a Pareto front.
-            By default the mean over tasks after the last one.
-        trials: of each study, pruned and failed ones included.
-        sampler: `tpe`, `random`, `nsga2` (several objectives) or `grid` (choices alone).
-        pruner: `median`, `halving` or `none`: stops a trial after a task, or at a look inside one, by its validation
-            loss; so only where the one objective is a mean loss.
-        seed: of the sampler, and the only seed that trials train with.
-        workers: trials at a time, each in a process of its own.
+            By default the mean over tasks after the last stage.
+        trials: number of trials of each study, pruned and failed trials included.
+        sampler: `tpe`, `random`, `nsga2` (several objectives) or `grid` (ranges with `choices` only).
+        pruner: `median`, `halving` or `none`. It stops a trial by its validation loss, after a task or inside one; so
+            it acts only if the single objective is a mean loss.
+        seed: seed of the sampler, and the only seed that trials train with.
+        workers: number of trials at a time, each in its own process.
         storage: URL of Optuna's database; by default SQLite in the store. Several `cl tune` may share one study.
     """
 
@@ -60,23 +63,23 @@ class Tune:
         if not 0 < self.decay < 1 or self.margin < 0:
             raise UserError(f"tune: decay {self.decay} must be between 0 and 1, margin {self.margin} at least 0")
         if self.protocol == "per_task" and self.objectives is not None:
-            raise UserError("tune.objectives: per_task looks at the task that comes, and at nothing else; remove it")
+            raise UserError("tune.objectives: per_task always uses the score or loss of the arriving task; remove it")
         if (self.protocol == "two_stream") != (self.scenario is not None):
-            raise UserError(f"tune.scenario: {self.scenario} with protocol {self.protocol}; two_stream needs one")
+            raise UserError(f"tune.scenario: {self.scenario} with protocol {self.protocol}; two_stream alone needs one")
         if self.objectives is not None and len(set(self.objectives)) < max(1, len(self.objectives)):
             raise UserError(f"tune.objectives: {self.objectives} must name different metrics, one or more")
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What `cl tune` has chosen, as its `tuned.yaml` says.
+    """Values that `cl tune` chose, as read from its `tuned.yaml`.
 
     Args:
-        protocol: how.
-        about: in a sentence.
-        skip: leading tasks that it was chosen on.
-        made_for: scenario, model and budgets of the experiment that it was chosen for.
-        values: by strategy and by order (`*`: all orders): dotted settings.
+        protocol: protocol by which values were chosen.
+        about: one sentence on how values were chosen.
+        skip: number of leading tasks that values were chosen on.
+        made_for: scenario, model and budgets of the experiment that values were chosen for.
+        values: dotted settings by strategy and by task order (`*`: all orders).
     """
 
     protocol: str
@@ -86,7 +89,12 @@ class Tuned:
     made_for: dict[str, Any]
 
     def notes(self, labels: Sequence[str], made_for: Mapping[str, Any]) -> list[str]:
-        """What every output of a run with these strategies says, of an experiment with this scenario and budgets."""
+        """Sentences for every output of an experiment that uses these values.
+
+        Args:
+            labels: strategies of the experiment.
+            made_for: scenario, model and budgets of the experiment.
+        """
         text = f"hyperparameters chosen by {self.protocol}: {self.about}"
         found = [f"CHEATING: {text}" if self.protocol == "oracle" else text]
         if untuned := [label for label in labels if label not in self.values]:
@@ -97,7 +105,11 @@ class Tuned:
         return found
 
     def of(self, label: str, order: str) -> dict[str, Any]:
-        """The settings of a strategy in an order. Raises UserError where nothing was chosen for it."""
+        """Return the dotted settings of a strategy in a task order; none for a strategy that was not tuned.
+
+        Raises:
+            UserError: if the strategy was tuned, but not in this order.
+        """
         own = self.values.get(label)
         if own is None:
             return {}

@@ -1,1 +1,1 @@
-"""From text to batches: tokens, rows, reading order and mixtures."""
+"""From text to batches: tokenization, rows, reading order and mixtures."""

@@ -1,7 +1,8 @@
-"""Rows of token ids as the learner reads them: packed text, dialogues, and batches of both.
+"""Rows of token ids (packed text or dialogues), batches of rows, and attention inside documents.
 
-A packed row of text is T + 1 ids cut from a flat array in which every document starts with a separator; a dialogue
-is one example of an instruction task, of its own length. Inputs are the first ids of a row, targets the last.
+A packed row of text is T + 1 ids, cut from a flat array in which every document starts with a separator. A dialogue is
+one example of an instruction task and has its own length. A row of n + 1 ids has its first n ids as inputs and its last
+n ids as targets.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from torch import Tensor
 
 from cl.errors import UserError
 
-IGNORE = -100  # target that is not learned, as torch's cross-entropy has it
-PROMPT = -1  # segment of a prompt, which every document of a row reads as if it stood alone behind it
+IGNORE = -100  # target that is not learned: the default `ignore_index` of torch's cross-entropy
+PROMPT = -1  # segment of a prompt; every document of a row attends to it
 
 Ints = npt.NDArray[np.int64]
 
 
 class Row(NamedTuple):
-    """One row: ids [n+1], and targets [n] with IGNORE where nothing is learned; None = every next token is.
+    """One row.
 
-    rejected: of a preference, the row with the worse answer, which follows this one in a batch.
+    Args:
+        ids: token ids [n+1].
+        targets: target ids [n], IGNORE at tokens that are not learned; None: every next token is learned.
+        rejected: for a preference, the row with the worse answer; it follows this row in a batch.
     """
 
     ids: Tensor
@@ -36,10 +40,13 @@ class Row(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Rows of equal length: ids [B, T+1] and targets [B, T]; targets None = every next token is learned.
+    """Rows of equal length.
 
-    origin: where each row comes from, [B, 2]: the number of a reading (of the plan's) or task, and its row there;
-    None where nobody knows.
+    Args:
+        ids: token ids [B, T+1].
+        targets: target ids [B, T], IGNORE at tokens that are not learned; None: every next token is learned.
+        origin: origin of each row [B, 2]: number of the plan's reading or of the task, and number of the row in it;
+            None if unknown.
     """
 
     ids: Tensor
@@ -51,7 +58,7 @@ class Batch(NamedTuple):
         return self.ids[:, 1:].numel() if self.targets is None else (self.targets != IGNORE).sum()
 
     def learned_by_row(self) -> Tensor:
-        """The same of each row, [B]."""
+        """Number of learned target tokens of each row [B]."""
         if self.targets is None:
             return torch.full((len(self.ids),), self.ids.shape[1] - 1, device=self.ids.device)
         return (self.targets != IGNORE).sum(1)
@@ -61,7 +68,7 @@ class Batch(NamedTuple):
         return [self.at(slice(start, start + rows)) for start in range(0, len(self.ids), rows)]
 
     def at(self, rows: slice | Tensor) -> Batch:
-        """Some of the rows: a slice, or a mask [B]."""
+        """Select rows by a slice or a mask [B]."""
         return Batch(*(None if value is None else value[rows] for value in self))  # type: ignore[arg-type]
 
     def to(self, device: str) -> Batch:
@@ -70,7 +77,11 @@ class Batch(NamedTuple):
 
 
 class Rows(Protocol):
-    """Rows of one split. lengths: input tokens of each row, [rows]."""
+    """Rows of one split.
+
+    Attributes:
+        lengths: input tokens of each row [rows].
+    """
 
     lengths: Ints
 
@@ -78,11 +89,16 @@ class Rows(Protocol):
         """Number of rows."""
 
     def __getitem__(self, row: int) -> Row:
-        """One row, as int64."""
+        """Return one row, with ids in int64."""
 
 
 class PackedRows:
-    """Rows of text: `sequence` + 1 ids each, cut from a flat array."""
+    """Rows of packed text.
+
+    Args:
+        tokens: flat array of token ids.
+        sequence: input tokens per row; a row has one id more.
+    """
 
     def __init__(self, tokens: npt.NDArray[np.int32], sequence: int) -> None:
         self.tokens, self.sequence = tokens, sequence
@@ -98,9 +114,12 @@ class PackedRows:
 
 
 class DialogueRows:
-    """Rows of an instruction task: one example each.
+    """Rows of an instruction task, one example per row.
 
-    starts [rows+1] and answers [rows] as `cl.data.tokenization` stores them; lengths: input tokens of each.
+    Args:
+        tokens: flat array of token ids, as all arrays stored by `cl.data.tokenization`.
+        starts: index of the first token of each row, and the total number of tokens [rows+1].
+        answers: number of tokens of each row before its answer [rows].
     """
 
     def __init__(self, tokens: npt.NDArray[np.int32], starts: Ints, answers: Ints) -> None:
@@ -118,14 +137,14 @@ class DialogueRows:
         return Row(ids, targets)
 
     def question(self, row: int) -> Tensor:
-        """Ids of the row up to its answer."""
+        """Token ids of a row up to its answer."""
         return self[row].ids[: int(self.answers[row])]
 
 
 class PairRows:
-    """Rows of a preference set: each is the dialogue with the better answer, and brings the other one along.
+    """Rows of a preference set: the dialogue with the better answer, with the worse one as its `rejected`.
 
-    lengths: input tokens of both.
+    `dialogues` holds both answers in turn, the better answer first; `lengths` counts the input tokens of both.
     """
 
     def __init__(self, dialogues: DialogueRows) -> None:
@@ -146,7 +165,17 @@ def _inside(row: int, rows: int) -> None:
 
 
 def rows(folder: Path, name: str, split: str, sequence: int) -> Rows:
-    """Rows of a split of a stored data node. Raises UserError for an example that is longer than a row may be."""
+    """Read the rows of a split of a stored data node.
+
+    Args:
+        folder: folder of the node.
+        name: name of the data set, for error messages.
+        split: name of the split.
+        sequence: tokens per row: the length of packed rows, the largest length of dialogues.
+
+    Raises:
+        UserError: for an example that is longer than `sequence`.
+    """
     arrays = load_file(folder / "tokens.safetensors")
     if f"{split}.starts" not in arrays:
         return PackedRows(arrays[split], sequence)
@@ -158,9 +187,14 @@ def rows(folder: Path, name: str, split: str, sequence: int) -> Rows:
 
 
 def collate(found: Iterable[Row], separator: int, origin: Tensor | None = None) -> Batch:
-    """Rows as a batch, padded on the right to the longest with separators that are not learned.
+    """Collate rows into a batch, padded on the right with separators that are not learned.
 
-    Each row of a preference becomes two, of one origin.
+    A preference becomes two rows with the same origin: the better answer, then the worse answer.
+
+    Args:
+        found: the rows.
+        separator: id of the separator.
+        origin: origin of each row [rows, 2], see `Batch`.
     """
     found = list(found)
     if found[0].rejected is not None:
@@ -178,22 +212,26 @@ def collate(found: Iterable[Row], separator: int, origin: Tensor | None = None) 
 
 
 def segments(batch: Batch, separator: int) -> Tensor:
-    """Segment number of each input token, [B, T]; in packed text a separator starts a new segment.
+    """Return the segment number of each input token [B, T]; in packed text a separator starts a new segment.
 
-    A dialogue, whose first target is never learned, is one segment: some chat templates write the separator between
-    its turns, and the answer must see the question. Its padding comes last, where nothing looks at it.
+    A dialogue (its first target is never learned) is one segment: some chat templates write the separator between
+    turns, and the answer must attend to the question. Padding follows the answer, so no learned token attends to it.
+
+    Args:
+        batch: the batch.
+        separator: id of the separator.
     """
     found = (batch.ids[:, :-1] == separator).cumsum(1)
     return found if batch.targets is None else found * (batch.targets[:, :1] != IGNORE)
 
 
 def behind_prompt(segments_BT: Tensor, prompt: int) -> Tensor:
-    """The segments [B, P + T] of rows that are read behind a prompt of P tokens, which is the segment PROMPT."""
+    """Put a prompt before rows: segments [B, T] -> [B, P + T], with PROMPT as the segment of its P tokens."""
     return torch.nn.functional.pad(segments_BT, (prompt, 0), value=PROMPT)
 
 
 def positions(segments_BT: Tensor) -> Tensor:
-    """Position of each token in its segment, from 0, and from P behind a prompt of P tokens: [B, T] -> [B, T]."""
+    """Position of each token in its segment [B, T]; a segment starts at 0, or at P after a prompt of P tokens."""
     index = torch.arange(segments_BT.shape[1], device=segments_BT.device).expand_as(segments_BT)
     starts = torch.ones_like(segments_BT, dtype=torch.bool)
     starts[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
@@ -202,7 +240,10 @@ def positions(segments_BT: Tensor) -> Tensor:
 
 
 def block_mask(segments_BT: Tensor) -> Tensor:
-    """Causal attention inside segments and to a prompt: [B, T] -> bool [B, 1, T, T], true where a query may look."""
+    """Mask of causal attention inside segments and to a prompt: segments [B, T] -> bool [B, 1, T, T].
+
+    The mask is true where the query (third axis) attends to the key (last axis).
+    """
     keys = segments_BT[:, None, None, :]
     same = (segments_BT[:, None, :, None] == keys) | (keys == PROMPT)
     return same & torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril()

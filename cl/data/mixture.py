@@ -1,11 +1,10 @@
-"""Which training row comes when: exact shares, no leakage, and a ledger of what was seen.
+"""The training rows of each step: exact shares, no leakage between splits, and a ledger of consumed rows.
 
     shares, ledger --Plan.build--> batch(0), batch(1), ... --ledger_after--> ledger of the next stage
 
-A row is one packed sequence of fixed length; all counts are of the *global* stream, before it is split over
-ranks. Everything is a pure function of its arguments and of the step, so a stage can start anywhere.
-
-How a share names its reading stands in `cl.data.sampling`.
+A row is one packed sequence of fixed length. All counts are of the *global* stream, before it is split over ranks.
+Everything is a pure function of its arguments and of the step, so a stage can resume at any step. `cl.data.sampling`
+describes share keys.
 
 Source: continual pre-training, 2403.08763, and its GPT-NeoX code (blendable_dataset.py, PR 1200).
 """
@@ -24,11 +23,15 @@ from cl.errors import UserError
 
 @dataclass(frozen=True)
 class Account:
-    """What was read of one source.
+    """Rows and tokens consumed from one source.
 
-    rows: size of its train split; seed: of its reading order; trained: positions of that order consumed as
-    training data; replayed: rows replayed so far; tokens: consumed in all, replayed ones included;
-    proxy: stands for data that a pretrained model saw elsewhere, so its replay is not the paper's replay.
+    Args:
+        rows: rows of its train split.
+        seed: seed of its reading order.
+        trained: positions of the reading order consumed as training data.
+        replayed: rows replayed so far.
+        tokens: tokens consumed, replayed tokens included.
+        proxy: whether the source stands in for unknown pretraining data; then its replay is not the paper's replay.
     """
 
     rows: int
@@ -40,21 +43,21 @@ class Account:
 
     @property
     def available(self) -> int:
-        """Distinct rows that were trained on."""
+        """Number of distinct rows that were trained on."""
         return min(self.trained, self.rows)
 
     def open_to(self, reading: Reading) -> int:
-        """Distinct rows that a reading may read."""
+        """Number of distinct rows that a reading may read."""
         if not reading.replay:
             return self.rows
         return self.available if reading.buffer is None else min(reading.buffer, self.available)
 
     def trained_rows(self) -> Ints:
-        """The distinct rows that were trained on, in the order in which they are stored."""
+        """Numbers of the distinct rows that were trained on, sorted."""
         return np.sort(row_order(self.rows, self.seed, np.arange(self.available)))
 
     def read(self, reading: Reading, index: Ints) -> Ints:
-        """Rows of the next reads 0, 1, ... of this source: `index` counts from where the ledger stands."""
+        """Row numbers of the next reads of this source; `index` counts reads from this account's position."""
         if not reading.replay:
             return row_order(self.rows, self.seed, self.trained + index)
         rows = self.open_to(reading)
@@ -68,25 +71,31 @@ class Account:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What was consumed before a stage, by source: plain data that goes to JSON and comes back unchanged."""
+    """Account of each source before a stage, as plain data for JSON."""
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
 
     def known(self, source: str, rows: int, seed: int, tokens: int) -> Ledger:
-        """Add a source that a pretrained model is taken to know: its whole train split counts as trained on.
+        """Return a ledger with a source that a pretrained model is assumed to know.
 
-        It is a proxy of the unknown pre-training data. tokens: what it counts for in the split of replay.
+        Its whole train split counts as trained on, as a proxy of the unknown pretraining data.
+
+        Args:
+            source: name of the source.
+            rows: rows of its train split.
+            seed: seed of the run, from which the seed of its reading order is derived.
+            tokens: consumed tokens that it counts for when replay is split over sources.
         """
         account = Account(rows, reading_seed(seed, source), trained=rows, tokens=tokens, proxy=True)
         return Ledger({**self.accounts, source: account})
 
     @property
     def tokens(self) -> dict[str, int]:
-        """Tokens consumed in all, replayed ones included, by source."""
+        """Tokens consumed by source, replayed tokens included."""
         return {source: account.tokens for source, account in self.accounts.items()}
 
     def to_json(self) -> str:
-        """JSON text."""
+        """Convert to JSON text."""
         return json.dumps({source: asdict(account) for source, account in self.accounts.items()})
 
     @staticmethod
@@ -97,9 +106,15 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every row of one stage, in order: `stream` says which reading, `row` which row of its source.
+    """All rows of one stage, in order.
 
-    Both have shape (steps * batch_rows,). `ledger` is what was consumed before the stage.
+    Args:
+        readings: how each share reads its source.
+        stream: number of the reading of each row [steps * batch_rows].
+        row: number of each row in its source [steps * batch_rows].
+        batch_rows: rows per optimizer step.
+        row_tokens: tokens per row.
+        ledger: ledger before the stage.
     """
 
     readings: tuple[Reading, ...]
@@ -120,12 +135,20 @@ class Plan:
         seed: int,
         row_tokens: int,
     ) -> Plan:
-        """Plan `steps` batches of `batch_rows` rows of `row_tokens` tokens each.
+        """Plan the batches of a stage. Replayed rows replace fresh rows, so shares do not change the number of rows.
 
-        shares: by share key (see the module's table), sum 1; sizes: train rows by source; seed: of the
-        reading order of sources that the ledger does not know yet. The number of rows does not depend on the
-        shares: replay replaces rows. Raises UserError for shares that do not sum to 1, a source without
-        rows, one that changed its size, and replay of more than `max_epochs` times what was trained on.
+        Args:
+            shares: share of the rows by share key (see `cl.data.sampling`), with sum 1.
+            ledger: ledger before the stage.
+            sizes: train rows by source.
+            batch_rows: rows per batch.
+            steps: number of batches.
+            seed: seed of the reading orders of sources that are not in the ledger yet.
+            row_tokens: tokens per row.
+
+        Raises:
+            UserError: for shares that do not sum to 1, a source without rows, a source whose size changed, and replay
+                of more than `max_epochs` times the trained rows.
         """
         readings = tuple(Reading.parse(key) for key in shares)
         ledger = _with_new(ledger, {reading.source: sizes[reading.source] for reading in readings}, seed)
@@ -144,14 +167,21 @@ class Plan:
         return self.stream.size // self.batch_rows
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> list[tuple[str, int]]:
-        """(source, row) of each row of step `step` (0-based) that rank `rank` of `world` trains on.
+        """Return source and row number of each row that a rank trains on in a step.
 
-        Raises UserError if the batch does not divide into `world` equal parts, IndexError outside the stage.
+        Args:
+            step: step from 0.
+            rank: rank of the process.
+            world: number of processes.
+
+        Raises:
+            UserError: if the batch does not divide into `world` equal parts.
+            IndexError: if the step is outside the stage.
         """
         return [(self.readings[i].source, row) for i, row in self.origin(step, rank, world).tolist()]
 
     def origin(self, step: int, rank: int = 0, world: int = 1) -> Ints:
-        """The same as numbers, [rows, 2]: which of `readings`, and the row of its source."""
+        """As `batch`, but as numbers [rows, 2]: the index in `readings`, and the row number in the source."""
         if self.batch_rows % world:
             raise UserError(f"batch rows: {self.batch_rows} do not divide by {world} devices; choose a multiple")
         if not 0 <= step < self.steps:
@@ -179,13 +209,13 @@ class Plan:
         return Ledger(accounts)
 
     def epochs(self) -> dict[str, float]:
-        """How often the whole stage reads all rows that are open to it, by share key."""
+        """Rows read in the whole stage divided by the distinct rows that may be read, by share key."""
         open_rows = [self.ledger.accounts[reading.source].open_to(reading) for reading in self.readings]
         counts = self.counts(self.steps).items()
         return {key: count / n if n else 0.0 for (key, count), n in zip(counts, open_rows, strict=True)}
 
     def warnings(self) -> list[str]:
-        """Sentences about rows that are read more than once and about proxies."""
+        """Sentences about rows that are read more than once, and about replayed proxies."""
         found = [f"{key}: rows are read {n:.2f} times in this stage" for key, n in self.epochs().items() if n > 1]
         proxies = [r.source for r in self.readings if r.replay and self.ledger.accounts[r.source].proxy]
         return found + [f"replay of {name}: a proxy of what the pretrained model saw" for name in proxies]
@@ -204,7 +234,7 @@ def _with_new(ledger: Ledger, sizes: Mapping[str, int], seed: int) -> Ledger:
 
 
 def _check(reading: Reading, account: Account, share: float, wanted: int) -> None:
-    """Refuse replay of more rows than `max_epochs` allows, and of nothing: it must not read what was not trained on."""
+    """Refuse replay of more rows than `max_epochs` allows, and of a source of which nothing was trained on."""
     limit = reading.max_epochs if reading.buffer is None else float("inf")
     if reading.replay and wanted and (not account.open_to(reading) or wanted > limit * account.open_to(reading)):
         raise UserError(

@@ -1,14 +1,12 @@
-"""How sources are drawn from: exact blends, reading orders, and the share keys that name how a source is read.
+"""Draw rows from sources: exact blends, reading orders, and share keys that state how a source is read.
 
-A share names how its source is read:
-
-| share key                            | reads                                                                  |
-|--------------------------------------|------------------------------------------------------------------------|
-| `german`                             | fresh rows of `german`, in its own reading order, on from the ledger   |
-| `replay:german`                      | the rows that were trained on, in the order in which they were trained |
-| `replay:german?max_epochs=2&reshuffle=7` | the same with options, see `Reading`                               |
-| `plain:chat`, `both:chat`            | fresh rows of `chat`, whose examples are rendered as text                |
-| `replay:german?buffer=200`           | 200 of these rows, a random choice that a buffer has kept, in turn     |
+| share key                                | rows                                                                      |
+|------------------------------------------|---------------------------------------------------------------------------|
+| `german`                                 | fresh rows of `german` in its reading order, from the ledger on           |
+| `replay:german`                          | trained rows of `german` in the order of training                         |
+| `replay:german?max_epochs=2&reshuffle=7` | trained rows with options, see `Reading`                                  |
+| `replay:german?buffer=200`               | 200 trained rows, a random choice kept by a buffer, read in turn          |
+| `plain:chat`, `both:chat`                | fresh rows of `chat`, its examples as plain text                          |
 
 Source: continual pre-training, 2403.08763, and its GPT-NeoX code (blendable_dataset.py, PR 1200).
 """
@@ -31,17 +29,26 @@ Ints = npt.NDArray[np.int64]
 
 REPLAY = "replay:"
 VIEWS = ("plain", "both")
-BUFFER = 2**32 - 1  # in place of an epoch: the keys of a buffer are none of a reading order's
+BUFFER = 2**32 - 1  # used as epoch in the seed of a buffer's keys, so that they differ from reading orders
 
 
 def blend(weights: Sequence[float], n: int) -> Ints:
-    """Which stream each of n samples comes from, so that every prefix holds the weights as closely as it can.
+    """Assign each of n samples to a stream, so that every prefix is close to the weights.
 
     Sample k comes from argmax_i (w_i * max(k, 1) - count_i), ties from the lowest i (GPT-NeoX
-    `build_blending_indices`). Deviation: exact integer arithmetic on the weights' decimal values instead of
-    floating point, so ties do not depend on rounding. Returns shape (n,). Measured |count_i - w_i * k| over all
-    prefixes: up to 1 for two streams, 1.31 for 5 % of one and seven unequal ones, 1.95 where seven share the 5 %.
-    Raises UserError for a negative weight or a sum that is not 1.
+    `build_blending_indices`). Deviation: exact integer arithmetic on the weights' decimal values instead of floating
+    point, so that ties do not depend on rounding. Measured |count_i - w_i * k| over all prefixes: up to 1 for two
+    streams, 1.31 for one stream with 5 % and seven unequal streams, 1.95 if seven streams share the 5 %.
+
+    Args:
+        weights: weight of each stream.
+        n: number of samples.
+
+    Returns:
+        Number of the stream of each sample [n].
+
+    Raises:
+        UserError: for a negative weight, and for a sum that is not 1.
     """
     if any(weight < 0 for weight in weights) or not math.isclose(sum(weights), 1, abs_tol=1e-9):
         raise UserError(f"shares: {list(weights)} must not be negative and must sum to 1; correct the shares")
@@ -61,10 +68,16 @@ def blend(weights: Sequence[float], n: int) -> Ints:
 
 
 def replay_shares(consumed: Mapping[str, int], share: float) -> dict[str, float]:
-    """Split the replay share over past sources in proportion to tokens consumed, replayed tokens included.
+    """Split the replay share over past sources, in proportion to consumed tokens, replayed tokens included.
 
-    Rule for more than two data sets, derived from the authors' configurations. Raises UserError if nothing
-    was consumed.
+    For more than two data sets this rule is derived from the authors' configurations.
+
+    Args:
+        consumed: consumed tokens by source.
+        share: share of all replayed rows together.
+
+    Raises:
+        UserError: if nothing was consumed.
     """
     total = sum(consumed.values())
     if total == 0:
@@ -73,7 +86,12 @@ def replay_shares(consumed: Mapping[str, int], share: float) -> dict[str, float]
 
 
 def apportion(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Whole numbers in proportion to the sizes that sum to `total`, by largest remainder; the sizes if it is enough."""
+    """Divide `total` into whole numbers in proportion to sizes, by largest remainder.
+
+    Args:
+        total: sum of the numbers.
+        sizes: sizes by name; returned unchanged if their sum is at most `total`.
+    """
     whole = sum(sizes.values())
     if whole <= total:
         return dict(sizes)
@@ -83,20 +101,36 @@ def apportion(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
 
 
 def reservoir(available: int, kept: int, seed: int) -> Ints:
-    """Positions of the items that a buffer of size `kept` holds after `available` items: [min(kept, available)].
+    """Return the positions of the items that a buffer holds after a stream of items.
 
-    Each item gets a random key, and the smallest keys stay: a uniform choice, as reservoir sampling (Vitter's R) makes
-    it, in which an item that was dropped never comes back, whatever the size and the stream grow to.
+    Each item gets a random key, and the items with the smallest keys stay: a uniform choice as in reservoir sampling
+    (Vitter's R). As the stream grows, a dropped item never comes back.
+
+    Args:
+        available: number of items so far.
+        kept: size of the buffer.
+        seed: seed of the keys.
+
+    Returns:
+        Positions [min(kept, available)].
     """
     keys = np.random.Philox(np.random.SeedSequence([seed, BUFFER])).random_raw(available)
     return np.argsort(keys, kind="stable")[:kept]
 
 
 def row_order(rows: int, seed: int, positions: npt.ArrayLike) -> Ints:
-    """Row read at each 0-based position; positions count on over epochs, each with its own permutation.
+    """Return the row that is read at each position; every epoch has its own permutation of the rows.
 
-    The permutation of epoch e is the stable argsort of raw 64-bit Philox numbers keyed by (seed, e), which
-    NumPy guarantees to stay the same between versions. Returns the shape of `positions`.
+    The permutation of epoch e is the stable argsort of raw 64-bit Philox numbers keyed by (seed, e), which NumPy
+    guarantees to stay the same between versions.
+
+    Args:
+        rows: number of rows.
+        seed: seed of the reading order.
+        positions: positions from 0; position p is in epoch p // rows.
+
+    Returns:
+        Row numbers, in the shape of `positions`.
     """
     epochs, places = np.divmod(np.asarray(positions, dtype=np.int64), rows)
     out = np.empty_like(places)
@@ -108,17 +142,20 @@ def row_order(rows: int, seed: int, positions: npt.ArrayLike) -> Ints:
 
 
 def reading_seed(seed: int, source: str) -> int:
-    """Seed of a source's reading order: sources of equal size must not share their permutation."""
+    """Seed of a source's reading order, from the seed and the source: equal sizes must not share a permutation."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{source}".encode()).digest()[:8])
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a share reads its source; `str()` gives the share's key and `parse` reads it.
+    """How a share reads its source; `str()` returns the share key, `parse` reads it.
 
-    replay: rows already trained on instead of fresh ones; max_epochs: how often one stage may replay the
-    whole of them; reshuffle: seed of another order of the replayed rows (None: the order of training); buffer: only so
-    many rows were kept (None: all), which may be read any number of times.
+    Args:
+        source: name of the source.
+        replay: read trained rows instead of fresh rows.
+        max_epochs: how often one stage may replay all trained rows.
+        reshuffle: seed of a new order of the replayed rows; None: the order of training.
+        buffer: number of trained rows that were kept, which may be read any number of times; None: all.
     """
 
     source: str
@@ -129,11 +166,11 @@ class Reading:
 
     @property
     def beside(self) -> bool:
-        """Whether it is not what the stage is there to learn: replayed, or mixed in as a view of a general set."""
+        """Whether the rows are not the stage's own task: replayed rows, or a view of a general set that is mixed in."""
         return self.replay or self.source.partition(":")[0] in VIEWS
 
     def __str__(self) -> str:
-        options = [f"max_epochs={self.max_epochs:.12g}"] if self.max_epochs != 1 else []  # 2 and 2.0 are one key
+        options = [f"max_epochs={self.max_epochs:.12g}"] if self.max_epochs != 1 else []  # 2 and 2.0 give the same key
         options += [f"reshuffle={self.reshuffle}"] if self.reshuffle is not None else []
         options += [f"buffer={self.buffer}"] if self.buffer is not None else []
         text = "&".join(options)

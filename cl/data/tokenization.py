@@ -1,19 +1,21 @@
-"""From documents to rows of tokens: the tokenizer node, the data node, packed rows and dialogues.
+"""From documents to arrays of token ids: packed text and dialogues.
 
-A split becomes one flat array of token ids in which every document starts with a separator:
+Text: a split becomes one flat array of token ids in which every document starts with a separator:
 
     SEP d1 d2 … SEP d1 d2 … SEP …
 
-Row r holds tokens r*T … r*T+T (T = sequence length, T+1 ids, one shared with the next row): inputs are the
-first T, targets the last T. A separator starts a new segment; attention and positions stay inside a segment,
-and the last token of a document still predicts the separator that ends it. So no token is padding, none is
-lost except the tail shorter than a row, and nothing is predicted from another document.
+Row r holds tokens r*T … r*T+T (T = sequence length; T+1 ids, one shared with the next row). Inputs are the first T ids,
+targets the last T. A separator starts a new segment; attention and positions stay inside a segment, and the last token
+of a document still predicts the separator that ends it. So there is no padding, no token is lost except a tail shorter
+than a row, and nothing is predicted from another document.
 
-An example of an instruction task is a row of its own: question in the model's chat template, answer, end of turn.
-Only the answer and the end of turn are learned. Rows of unequal length are padded with separators on the right,
-which nothing looks at and nothing learns. A preference is two such rows, the better answer's first. A *view* of
-examples is text without any chat marker: question, new line, answer (`plain`; `both` has the rejected answer as well,
-as a document of its own). The question decides the split there too, so a view is no way around it.
+Instructions: an example is one row: the question in the model's chat template, the answer, the end of turn. Only the
+answer and the end of turn are learned. Rows of unequal length are padded on the right with separators, which are not
+learned and which no learned token attends to. A preference is two rows, the better answer first.
+
+Views: a *view* of examples is text without chat markers: question, new line, answer (view `plain`); view `both` also
+has the rejected answer as a document of its own. The question decides the split of a view as well, so test questions
+are never trained on through a view.
 """
 
 from __future__ import annotations
@@ -39,7 +41,11 @@ BATCH = 1000  # documents tokenized at once
 
 
 def separator_of(found: PreTrainedTokenizerBase) -> str:
-    """The token that starts every document: <|endoftext|> where the vocabulary has it, else eos, else bos."""
+    """Return the token that starts every document: <|endoftext|> if the vocabulary has it, else eos, else bos.
+
+    Raises:
+        UserError: if the tokenizer has none of these tokens.
+    """
     candidates = [SEPARATOR if SEPARATOR in found.get_vocab() else None, found.eos_token, found.bos_token]
     for candidate in candidates:
         if candidate:
@@ -50,14 +56,26 @@ def separator_of(found: PreTrainedTokenizerBase) -> str:
 def arrays_of(
     split: str, documents: Sequence[Document], tokenizer: Any, separator: int, system: str | None
 ) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a split by name: the ids, and for examples where each starts and where its answer does."""
+    """Return the arrays of a split, to be stored.
+
+    Args:
+        split: name of the split.
+        documents: documents of the split.
+        tokenizer: transformers tokenizer.
+        separator: id of the separator.
+        system: text of the system turn, see `dialogue`.
+
+    Returns:
+        `SPLIT`: token ids. For examples also `SPLIT.starts`: index of the first token of each row and the total;
+        `SPLIT.answers`: number of tokens before each answer. For preferences also `SPLIT.pairs`: number of pairs.
+    """
     texts = [document for document in documents if isinstance(document, str)]
     if len(texts) == len(documents):
         return {split: encode(texts, tokenizer, separator)}
     examples = [found for found in documents if isinstance(found, Example)]
     compared = any(found.rejected for found in examples)
     if compared:
-        # as a phrase: a worse answer need not be one of the labels
+        # of style phrase, because a worse answer need not be one of the labels
         worse = [Example(found.question, str(found.rejected), "phrase") for found in examples]
         examples = [one for pair in zip(examples, worse, strict=True) for one in pair]
     pairs = [dialogue(found, tokenizer, separator, system) for found in examples]
@@ -71,7 +89,12 @@ def arrays_of(
 
 
 def as_text(document: Document, both: bool = False) -> list[str]:
-    """An example as plain text, and with its rejected answer as a second text; text is as it is."""
+    """Render a document as plain text without chat markers.
+
+    Args:
+        document: text, which is returned unchanged, or an example.
+        both: also return a second text with the rejected answer.
+    """
     if isinstance(document, str):
         return [document]
     answers = [document.answer, *([document.rejected] if both and document.rejected else [])]
@@ -79,19 +102,27 @@ def as_text(document: Document, both: bool = False) -> list[str]:
 
 
 def plain(example: Example, tokenizer: Any, separator: int) -> tuple[list[int], list[int]]:
-    """Token ids of an example as its plain view has it: separator, question and new line, and the answer to the end."""
+    """Token ids of an example's plain view: separator, question and new line; then the answer and a separator."""
     return [separator, *_plain(example.question + "\n", tokenizer)], [*_plain(example.answer, tokenizer), separator]
 
 
 def dialogue(
     example: Example, tokenizer: Any, separator: int, system: str | None = None
 ) -> tuple[list[int], list[int]]:
-    """Token ids of an example's question and of its answer, the end of turn included.
+    """Token ids of an example's question, and of its answer with the end of turn.
 
-    The question stands in the tokenizer's chat template, up to where the assistant answers, after the system turn if
-    one is given; without a template it follows a separator and ends with a new line. The end of turn is the
-    tokenizer's eos, else the separator; what a template writes after it is not learned. Raises UserError for a
-    question that holds a special token's text, and for a system turn where there is no template.
+    The question is rendered by the tokenizer's chat template up to the start of the assistant's answer. Without a chat
+    template it is a separator, the question and a new line. The end of turn is the tokenizer's eos, else the separator;
+    text that a template writes after the end of turn is not learned.
+
+    Args:
+        example: example to encode.
+        tokenizer: transformers tokenizer.
+        separator: id of the separator.
+        system: text of the system turn; None: the chat template decides about the system turn.
+
+    Raises:
+        UserError: for a question that holds the text of a special token, and for a system turn without a chat template.
     """
     if held := [token for token in tokenizer.all_special_tokens if token in example.question]:
         raise UserError(f"question {example.question[:60]!r}: holds the special token {held[0]}; remove it")
@@ -102,14 +133,14 @@ def dialogue(
         text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         question = tokenizer(text, add_special_tokens=False)["input_ids"]
     elif system is not None:
-        raise UserError("model.system: the tokenizer has no chat template, and so no system turn; remove it")
+        raise UserError("model.system: the tokenizer has no chat template, so there is no system turn; remove the setting")
     else:
         question, _ = plain(example, tokenizer, separator)
     return question, [*_plain(example.answer, tokenizer), end_of_turn(tokenizer, separator)]
 
 
 def end_of_turn(tokenizer: Any, separator: int) -> int:
-    """Id that ends an answer: the tokenizer's eos, else the separator."""
+    """Id of the token that ends an answer: the tokenizer's eos, else the separator."""
     return separator if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
 
 
@@ -119,15 +150,20 @@ def _plain(text: str, tokenizer: Any) -> list[int]:
 
 
 def examples(folder: Path, split: str) -> list[Example]:
-    """The examples of a stored instruction task's split."""
+    """Read the examples of a split from the folder of an instruction task's data node."""
     raw: list[dict[str, Any]] = json.loads((folder / f"{split}.examples.json").read_text(encoding="utf-8"))
     return [Example.parse(entry) for entry in raw]
 
 
 def encode(documents: list[str], tokenizer: Any, separator: int) -> npt.NDArray[np.int32]:
-    """Token ids of all documents in one array, each document after a separator, a final separator at the end.
+    """Encode documents into one array of token ids: a separator before each document, and one at the end.
 
-    Special tokens written out in a text are encoded as plain text, so a document cannot forge a boundary.
+    Special tokens in a text are encoded as plain text, so a document cannot forge a boundary.
+
+    Args:
+        documents: the texts.
+        tokenizer: transformers tokenizer.
+        separator: id of the separator.
     """
     pieces: list[npt.NDArray[np.int32]] = []
     for start in range(0, len(documents), BATCH):

@@ -18,6 +18,7 @@ from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan, StagePlan
 from cl.graph.specs import DataSpec
 from cl.metrics.records import Cell, ExperimentResult, Point, RunResult, StageResult
+from cl.probes import probe
 
 PACKAGES = ("cl", "torch", "pytorch-lightning", "transformers", "peft", "tokenizers", "mlflow", "optuna")
 
@@ -45,6 +46,7 @@ def collect(graph: Graph, store: Store, executed: set[str], seconds: float, comm
         environment=environment(graph),
         config=dataclasses.asdict(experiment),
         notes=[*notes(experiment), *accept.sentences(graph.nodes, store)],
+        probes={name: list(probe.build(name, settings)[1].measures) for name, settings in experiment.probes.items()},
     )
 
 
@@ -65,6 +67,9 @@ def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
         independent=run.independent,
         merged=run.merged,
         made={name: {key: result[key] for key in ("styles", "transforms")} for name, result in made.items()},
+        probes={
+            label: {t: store.result(node)["measures"] for t, node in rows.items()} for label, rows in run.probes.items()
+        },
     )
 
 
@@ -185,8 +190,21 @@ def save(result: ExperimentResult, folder: Path) -> None:
     for old in folder.glob("R-*.csv"):
         old.unlink()
     result.save(folder / "results.json")
+    if result.probes:
+        (folder / "probes.csv").write_text(probes_csv(result), encoding="utf-8")
     for run in result.runs:
         (folder / f"R-{run_name(run)}.csv").write_text(matrix_csv(run), encoding="utf-8")
+
+
+def probes_csv(result: ExperimentResult) -> str:
+    """Figures of all probes as CSV: one line per run, row of R, data set and measure."""
+    lines = ["run,row,set,probe,measure,value"]
+    for run in result.runs:
+        for label, rows in run.probes.items():
+            for t, sets in rows.items():
+                found = [(name, key, value) for name, values in sets.items() for key, value in values.items()]
+                lines += [f"{run_name(run)},{t},{name},{label},{key},{value!r}" for name, key, value in found]
+    return "\n".join(lines) + "\n"
 
 
 def run_name(run: RunResult) -> str:

@@ -124,7 +124,11 @@ def find(module: str) -> Path | None:
         return None
     if not rest:
         return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
-    stems = [Path(folder, *rest) for folder in spec.submodule_search_locations or []]
+    package = sys.modules.get(module.rpartition(".")[0])  # its path may have been extended
+    if package is not None and hasattr(package, "__path__"):
+        stems = [Path(folder, rest[-1]) for folder in package.__path__]
+    else:
+        stems = [Path(folder, *rest) for folder in spec.submodule_search_locations or []]
     files = [file for stem in stems for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py")]
     return next((file for file in files if file.is_file()), None)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -315,6 +315,7 @@ class GateSpec(Spec):
 
 SHARED = (Optimization, Packing, Compute)
 """Parts that are equal in most specifications of an experiment."""
+FIELDS: dict[type, tuple[tuple[str, Any], ...]] = {}
 
 
 def to_json(spec: Any) -> dict[str, Any]:
@@ -345,13 +346,14 @@ def _shared(value: Any) -> dict[str, Any]:
     return to_json(value)
 
 
-@cache
-def _fields(cls: Hashable) -> tuple[tuple[str, Any], ...]:
-    """Names and defaults of a dataclass's fields."""
-    return tuple(
-        (each.name, each.default_factory() if callable(each.default_factory) else each.default)
-        for each in dataclasses.fields(cls)  # type: ignore[arg-type]  # of dataclasses only
-    )
+def _fields(cls: type) -> tuple[tuple[str, Any], ...]:
+    """Names and defaults of a dataclass's fields, remembered."""
+    if cls not in FIELDS:
+        FIELDS[cls] = tuple(
+            (each.name, each.default_factory() if callable(each.default_factory) else each.default)
+            for each in dataclasses.fields(cls)
+        )
+    return FIELDS[cls]
 
 
 def from_json(cls: type[T], raw: Mapping[str, Any]) -> T:

@@ -11,7 +11,26 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure that a probe measures per data set (`cl.probes.probe`).
+
+    Args:
+        key: short name.
+        direction: which values are better.
+        unit: of the figure.
+        about: one sentence for the report.
+        chance: value that says that nothing was found; None: it depends on the data.
+    """
+
+    key: str
+    direction: Literal["lower", "higher"]
+    unit: str
+    about: str
+    chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -27,8 +46,7 @@ class Cell:
         bytes: UTF-8 bytes of these tokens, from the mean bytes per token of the whole split. The estimate is the same
             for all models of one tokenizer, and within 2 % of the true number (english_german, 24,576 tokens).
         scores: means over `items` answers, in [0, 1]: `strict` (the answer in the form that was asked for),
-            `normalised` (any form), `format_ok` (the form, right or wrong), and `probing` (accuracy of a linear
-            classifier on the hidden states) if it was asked for.
+            `normalised` (any form), `format_ok` (the form, right or wrong).
         items: number of scored answers.
     """
 
@@ -132,6 +150,7 @@ class RunResult:
             nothing can be forgotten.
         merged: whether rows are of merged models. `stages` are of the training, which does not use merged models.
         made: of each data set that methods transformed, examples and answer tokens by split and style, and notes.
+        probes: probes[label][t][name] holds the figures of a probe on the state of row t, by the key of a measure.
     """
 
     strategy: str
@@ -147,6 +166,7 @@ class RunResult:
     independent: bool = False
     merged: bool = False
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
+    probes: dict[str, dict[int, dict[str, dict[str, float]]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -172,6 +192,7 @@ class ExperimentResult:
         environment: package versions, git commit, device, precision, threads.
         config: the experiment's settings.
         notes: sentences that every output repeats, such as how hyperparameters were chosen.
+        probes: by label, what each probe measures.
     """
 
     name: str
@@ -192,6 +213,7 @@ class ExperimentResult:
     environment: dict[str, str]
     config: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    probes: dict[str, list[Measure]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write as JSON. No value is NaN: an undefined value is absent."""
@@ -201,11 +223,13 @@ class ExperimentResult:
     def load(path: Path) -> ExperimentResult:
         """Read a file that `save` wrote."""
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return ExperimentResult(**{**raw, "runs": [_run(run) for run in raw["runs"]]})
+        probes = {label: [Measure(**each) for each in found] for label, found in raw.get("probes", {}).items()}
+        return ExperimentResult(**{**raw, "runs": [_run(run) for run in raw["runs"]], "probes": probes})
 
 
 def _run(raw: dict[str, Any]) -> RunResult:
     stages = [StageResult(**{**s, "points": [Point(**p) for p in s["points"]]}) for s in raw["stages"]]
     matrix = {int(t): {name: Cell(**cell) for name, cell in row.items()} for t, row in raw["matrix"].items()}
     keys = {int(t): key for t, key in raw["matrix_keys"].items()}
-    return RunResult(**{**raw, "stages": stages, "matrix": matrix, "matrix_keys": keys})
+    probes = {label: {int(t): found for t, found in rows.items()} for label, rows in raw.get("probes", {}).items()}
+    return RunResult(**{**raw, "stages": stages, "matrix": matrix, "matrix_keys": keys, "probes": probes})

@@ -49,7 +49,7 @@ def scores(run: RunResult, which: str = "strict", retain: Sequence[str] = ()) ->
 
     Args:
         run: the run.
-        which: name of the score: `strict`, `normalised`, `format_ok` or `probing`.
+        which: name of the score: `strict`, `normalised` or `format_ok`.
         retain: names of the retained sets.
     """
     return _evaluated(run, _scores(run, which, retain))
@@ -64,11 +64,6 @@ def named(run: RunResult, retain: Sequence[str] = (), keys: Iterable[str] = ()) 
         keys: keys of further metrics, `package.module:NAME`.
     """
     return _evaluated(run, _losses(run, retain) | (_scores(run, "strict", retain) if scored(run) else {}), keys)
-
-
-def probed(run: RunResult) -> Metric:
-    """Mean over tasks of the `probing` score in the last row of R: a linear classifier on the hidden states."""
-    return scores(run, "probing")["op_final"]
 
 
 def forgetting(run: RunResult) -> Metric:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cl import construction
 from cl.errors import UserError
+from cl.metrics.records import Measure
 from cl.registry import Named
 
 if TYPE_CHECKING:
@@ -22,29 +23,12 @@ if TYPE_CHECKING:
     from cl.models.forward import TokenLoss
     from cl.tasks.example import Example
 
+__all__ = ["PROBES", "Data", "Measure", "Probe", "State", "build"]
+
 PROBES = {
     "linear": "cl.probes.linear:Linear",
 }
 """Name in an experiment -> "module:Class"; nothing is imported before it is used."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One figure that a probe measures per data set.
-
-    Args:
-        key: short name.
-        direction: which values are better.
-        unit: of the figure.
-        about: one sentence for the report.
-        chance: value that says nothing was found; None: depends on the data.
-    """
-
-    key: str
-    direction: Literal["lower", "higher"]
-    unit: str
-    about: str
-    chance: float | None = None
 
 
 @dataclass(frozen=True)

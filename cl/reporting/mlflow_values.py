@@ -67,6 +67,10 @@ def final_metrics(run: RunResult, retain: list[str]) -> list[tuple[str, float, i
             for measure in ("loss", "bits_per_byte", "perplexity"):
                 found.append((f"R/{name}/{measure}", getattr(cell, measure), ends.get(t, 0)))
             found += [(f"R/{name}/{score}", value, ends.get(t, 0)) for score, value in cell.scores.items()]
+    for label, rows in run.probes.items():
+        for t, sets in rows.items():
+            for name, values in sets.items():
+                found += [(f"probe/{label}/{name}/{key}", value, ends.get(t, 0)) for key, value in values.items()]
     last = max(ends.values(), default=0)
     return [*found, *((key, value, last) for key, value in metrics_of(run, retain).items())]
 

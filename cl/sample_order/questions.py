@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cl.graph.roles import Inputs
-from cl.sample_order import positions, references, searching, task_blocks
+from cl.sample_order import positions, references, searching
 from cl.sample_order.estimator import Estimator, OrderEstimate
 from cl.sample_order.optimizer_replay import simulate
 from cl.sample_order.specs import OrderSpec
@@ -154,7 +154,7 @@ def tasks(asked: Question) -> dict[str, Any]:
         asked.progress(done, len(asked.spec.task_orders))
         matrix = [
             {name: stream.loss(name, theta) for name in stream.targets}
-            for theta in _behind_tasks(estimator, task_blocks.order_of(order, lengths), task_blocks.boundaries(lengths))
+            for theta in _behind_tasks(estimator, positions.order_of(order, lengths), positions.boundaries(lengths))
         ]
         rows.append({"tasks": list(order), "matrix": matrix, "loss": asked.mean(matrix[-1])})
     return {"task_orders": rows}

@@ -1,1 +1,1 @@
-"""What is learned: tasks, their examples, how they are split, ordered and scored."""
+"""Tasks: their documents and examples, their splits, their orders, and the scores of answers."""

@@ -1,9 +1,9 @@
-"""Scores of an answer against an example: in the very form asked for, with form forgiven, and of the form alone.
+"""Scores of an answer: exact match (`strict`), match of the content (`normalised`), and form alone (`format_ok`).
 
-    strict(p, e) = 1   implies   normalised(p, e) = 1   (and format_ok(p) where the reference has its own style's form)
+    strict(p, e) = 1   implies   normalised(p, e) = 1   (and format_ok(p, e) if the reference is in its form)
 
-Pure functions of text. An empty answer is never right: CoIN's script for class names takes a substring in either
-direction, by which it always is.
+Pure functions of text. An empty answer is never right. In CoIN's script for class names an empty answer is always
+right, because the script accepts a substring in either direction.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 from cl.tasks.example import Example, Style
 
 FORMAT_PROMPTS: dict[Style, str] = {
-    "choice": "Answer with the option's letter from the given choices directly.",  # read in SEFE's evaluation code
-    "phrase": "Answer the question using a single word or phrase.",  # LLaVA's, from memory; the rest are ours
+    "choice": "Answer with the option's letter from the given choices directly.",  # from SEFE's evaluation code
+    "phrase": "Answer the question using a single word or phrase.",  # LLaVA's, from memory; the next ones are ours
     "yes_no": "Answer with Yes or No.",
     "number": "Answer with a number only.",
     "label": "Answer with the category's name only.",
@@ -27,7 +27,7 @@ FORMAT_PROMPTS: dict[Style, str] = {
     "brief": "Explain the answer briefly, in about 20 words.",
     "detail": "Explain the answer in detail, in about 50 words.",
 }
-"""What the model is told about the form of its answer (SEFE, 2505.02486: the response format prompt)."""
+"""Sentence that asks for the form of each style (SEFE, arXiv 2505.02486: the response format prompt)."""
 
 NUMBER = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?")
 FENCED = re.compile(r"```(?:\w+\s)?(.*?)(?:```|$)", re.DOTALL)
@@ -35,24 +35,39 @@ LEAD = re.compile(
     r"^(?:(?:so|therefore),? )?(?:the )?(?:final |correct )?(?:answer|result|label|category|option)(?: is)?:? "
 )
 ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 20), (8, 40), (25, 110)  # what passes as each
+PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 20), (8, 40), (25, 110)  # fewest and most words of a well-formed answer
 
 
 def strict(prediction: str, example: Example) -> float:
-    """1 where the answer is the reference or another accepted one, white space around it aside."""
+    """Return 1 if the answer equals the reference or an accepted answer, apart from white space around it.
+
+    Args:
+        prediction: answer of the model.
+        example: example with the reference. For `brief` and `detail` an accepted answer counts only if it has the form
+            of the style.
+    """
     text = prediction.strip()
     accepted = example.accepted
-    if example.style in ("brief", "detail"):  # an accepted answer in another form is what the explanation must hold
+    if example.style in ("brief", "detail"):  # accepted answers in another form are facts to mention
         accepted = tuple(reference for reference in accepted if format_ok(reference, example))
     return float(bool(text) and text in {reference.strip() for reference in (example.answer, *accepted)})
 
 
 def normalised(prediction: str, example: Example) -> float:
-    """1 where the content is right whatever its form.
+    """Return 1 if the content of the answer is right, whatever its form.
 
-    Forgiven are letter case, punctuation, articles and an introduction ("The answer is"). number: the last number of
-    the text counts; yes_no: its first yes or no; choice: the letter or the option's text; label: the only label that
-    occurs; json: equal as a value, in a code fence or not (true is not 1); brief, detail: a reference occurs.
+    Letter case, punctuation, articles and an introduction ("The answer is") are ignored. By style:
+
+    * `number`: the last number of the text counts;
+    * `yes_no`: the first yes or no counts;
+    * `choice`: the letter or the text of the option is right;
+    * `label`: the right label is the only label in the text;
+    * `json`: the JSON values are equal, in a code fence or not (true is not 1);
+    * `brief`, `detail`: a reference occurs in the text.
+
+    Args:
+        prediction: answer of the model.
+        example: example with the reference and the style.
     """
     if strict(prediction, example):
         return 1.0
@@ -61,13 +76,21 @@ def normalised(prediction: str, example: Example) -> float:
 
 
 def format_ok(prediction: str, example: Example) -> bool:
-    """Whether the answer has the form that the example's style asks for; the reference plays no part."""
+    """Whether the answer has the form of the example's style, whether right or wrong.
+
+    Args:
+        prediction: answer of the model.
+        example: example with the style.
+    """
     text = prediction.strip()
     return bool(text) and _FORM[example.style](text, example)
 
 
 def plain(text: str) -> str:
-    """Lower case, without introduction, punctuation, articles (unless nothing else is left) and doubled blanks."""
+    """Return a text in lower case, without introduction, punctuation, articles and doubled blanks.
+
+    Articles stay if the text holds nothing else.
+    """
     text = LEAD.sub("", " ".join(text.casefold().split()) + " ")
     text = text.translate({ord(mark): " " for mark in string.punctuation + "\u201c\u201d\u201e\u2019"})
     return " ".join(ARTICLES.sub(" ", text).split()) or " ".join(text.split())
@@ -100,7 +123,7 @@ def _same_choice(prediction: str, reference: str, example: Example) -> bool:
 
 
 def _introduced(text: str) -> str:
-    """What comes after an introduction ("The answer is"), in its own letter case."""
+    """Text after an introduction ("The answer is"), in its original letter case."""
     text = " ".join(text.split())
     lead = LEAD.match(text.lower() + " ")
     return text[lead.end() :].strip() if lead else text
@@ -111,7 +134,7 @@ def _same_label(prediction: str, reference: str, example: Example) -> bool:
 
 
 def _only(text: str, options: tuple[str, ...]) -> str | None:
-    """The only option whose words occur in the text; of nested ones ("card", "new card") the longest."""
+    """The only option whose words occur in the text; of nested options ("card", "new card") the longest."""
     words = f" {plain(text)} "
     found = [option for option in options if plain(option) and f" {plain(option)} " in words]
     longest = [o for o in found if not any(o != other and plain(o) in plain(other) for other in found)]
@@ -125,11 +148,11 @@ def _same_json(prediction: str, reference: str, example: Example) -> bool:
 
 
 def _canonical(text: str) -> str | None:
-    """The JSON value as text with sorted keys and every number as a float; None for what is no JSON."""
+    """The JSON value as text with sorted keys and every number as a float; None if the text is not JSON."""
     try:
         value = json.loads(text, parse_int=float, parse_constant=_no_json)
         return json.dumps(value, sort_keys=True)
-    except (ValueError, RecursionError):  # a model that repeats itself opens more brackets than can be parsed
+    except (ValueError, RecursionError):  # a model that repeats itself may nest too many brackets
         return None
 
 
@@ -138,7 +161,12 @@ def _no_json(name: str) -> Any:
 
 
 def mentions(text: str, truth: str) -> bool:
-    """Whether the truth occurs in a text, in whole words and with form forgiven; a number with its sign and value."""
+    """Whether a text holds the truth as whole words, apart from form; a number must have the same value.
+
+    Args:
+        text: text to search.
+        truth: reference.
+    """
     if NUMBER.fullmatch(truth.strip()):
         return _numbers(truth)[0] in _numbers(text)
     return bool(plain(truth)) and f" {plain(truth)} " in f" {plain(text)} "

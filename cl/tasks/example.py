@@ -1,4 +1,4 @@
-"""An instruction with its answer: what an instruction task is made of, in place of a document of text."""
+"""An example: an instruction with its answer. Instruction tasks hold examples, text tasks hold documents of text."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from typing import Any, Literal, get_args
 from cl.errors import UserError
 
 Style = Literal["number", "yes_no", "choice", "label", "phrase", "json", "brief", "detail"]
-"""What an answer looks like: a number; Yes or No; an option's letter; one of the `options`; a word or phrase;
-a JSON value; an explanation of about 20 words; one of about 50."""
+"""Form of an answer: a number; Yes or No; an option's letter; one of the `options`; a word or phrase;
+a JSON value; an explanation of about 20 words; an explanation of about 50 words."""
 
 
 @dataclass(frozen=True)
 class Example:
     """One question with its reference answer.
 
-    question: what the model is asked, without any chat marker; answer: the reference, in the form that is asked
-    for; style: what an answer looks like; options: the labels or options among which the answer is, for `label`
-    (the labels) and `choice` (the options' texts, in the order of their letters); accepted: further right
-    answers; rejected: of a preference, the worse answer; split: where the public benchmark puts it,
-    None = it is for us to split.
-    Raises UserError for an empty question or answer, an unknown style, and a label that is none of the options.
+    Args:
+        question: question to the model, without chat markers.
+        answer: reference answer, in the form of `style`.
+        style: form of the answer.
+        options: all labels for the style `label`; the texts of the options in the order of their letters for `choice`.
+        accepted: further right answers.
+        rejected: worse answer, for a preference.
+        split: split in the public benchmark; None: the split is decided by the hash of the question.
+
+    Raises:
+        UserError: for an empty question or answer, an unknown style, and a label that is not in `options`.
     """
 
     question: str
@@ -44,7 +49,7 @@ class Example:
 
     @staticmethod
     def parse(raw: dict[str, Any]) -> Example:
-        """Inverse of `dataclasses.asdict`, through JSON."""
+        """Build an example from `dataclasses.asdict` data that went through JSON."""
         return Example(**raw | {"options": tuple(raw["options"]), "accepted": tuple(raw["accepted"])})
 
     def __str__(self) -> str:

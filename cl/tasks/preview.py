@@ -1,4 +1,4 @@
-"""What a scenario holds, for a person to look at before anything is trained on it."""
+"""Preview of a scenario: its splits, sources and one example per task, to check before training (`cl scenario`)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from rich.text import Text
 
 from cl.tasks.scenario import Scenario, Splits, Task, split
 
-EXAMPLE = 300  # characters shown of an example
+EXAMPLE = 300  # characters of an example that are printed
 SPLITS = ("train", "validation", "test")
 
 
 def show(scenario: Scenario, count_tokens: Callable[[str], int] | None) -> RenderableType:
     """Return tables of the scenario's splits and sources, and an example of each task, retain and general set.
 
-    count_tokens: number of tokens of a text; without it tokens are not shown. Reads all sources.
+    All sources are read.
+
+    Args:
+        scenario: scenario to preview.
+        count_tokens: function from a text to its number of tokens; None: no tokens are counted.
     """
     tasks = [*scenario.tasks.values(), *scenario.retain.values(), *scenario.general.values()]
     splits = {task.name: split(task, scenario) for task in tasks}

@@ -1,8 +1,7 @@
-"""A scenario: an ordered stream of tasks, the sets that are only measured, and how each is split.
+"""A scenario: an ordered stream of tasks, the sets that are only measured, and the rule that splits them.
 
-Where text comes from is the sources' affair (`scenarios/`), how it is split that of `cl.tasks.splitting`: a document
-lands in the same split in every task and every retain set, so that the test text of one is never the training
-text of another.
+Sources (`scenarios/`) yield the documents and `cl.tasks.splitting` splits them. A document lands in the same split in
+every task and every retain set, so the test text of one set is never the training text of another set.
 """
 
 from __future__ import annotations
@@ -28,8 +27,17 @@ UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 class Scenario:
     """An ordered stream of tasks with its retain sets.
 
-    general: sets beside the stream that a strategy may mix in or align with, measured like the retain sets;
-    validation and test are shares of the documents; orders: other orders of the same tasks, by name.
+    Args:
+        name: name of the YAML file.
+        version: version of the scenario.
+        summary: one line for people.
+        tasks: tasks by name, in the order of the stream.
+        retain: sets that are only measured, by name.
+        validation: share of the documents in the validation split.
+        test: share of the documents in the test split.
+        seed: seed of the hash that splits documents.
+        orders: further orders of the tasks, by name.
+        general: sets outside the stream that a strategy may mix in or align with, measured like the retain sets.
     """
 
     name: str
@@ -45,16 +53,17 @@ class Scenario:
 
     @property
     def measured(self) -> list[str]:
-        """Sets beside the stream that have a column of R: retain sets, and general sets but for preferences."""
+        """Sets outside the stream that have a column of R: retain sets, and general sets except preferences."""
         return [*self.retain, *(name for name, task in self.general.items() if task.kind != "preference")]
 
     def ordered(
         self, asked: Sequence[list[str] | str] | Mapping[str, int] | str | None, known: int = 0
     ) -> list[list[str]]:
-        """The task orders that are asked for: by name, written out, `all`, `latin_square` or {sample: N, seed: S}.
+        """Return the requested task orders; raises UserError for an unknown, incomplete or repeated order.
 
-        Without any, the scenario's own. known: leading tasks that the model has learned, which keep their places.
-        Raises UserError for an unknown name, for one that does not name every task once, and for one asked for twice.
+        Args:
+            asked: orders by name or written out, `all`, `latin_square` or {sample: N, seed: S}; None: order of `tasks`.
+            known: number of leading tasks that the model knows; they keep their places.
         """
         if isinstance(asked, (str, Mapping)):
             names = list(self.tasks)
@@ -72,22 +81,23 @@ class Scenario:
         return found
 
     def task(self, name: str) -> Task:
-        """Return the task, retain or general set of that name; raises UserError for an unknown one."""
+        """Return the task, retain or general set of a name; raises UserError for an unknown name."""
         everything = self.tasks | self.retain | self.general
         if name not in everything:
             raise UserError(registry.unknown(f"scenario {self.name}: task", name, everything))
         return everything[name]
 
     def fingerprint(self, name: str) -> str:
-        """Hash of all that decides which documents are in which split of a task or retain set."""
+        """Hash of everything that decides which documents each split of a task or set holds."""
         return digest([self.task(name).fingerprint(), self.validation, self.test, self.seed, name in self.retain])
 
 
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
-    """Read a scenario, given by name or by the path of its YAML file.
+    """Read a scenario; raises UserError, which names the key, for an unknown or missing key and an invalid value.
 
-    overrides: values that replace the file's, as nested mappings or with dotted keys, e.g.
-    {"tasks.german.limit": "1MB"}. Raises UserError, naming the key, for anything that is not understood.
+    Args:
+        name: name of the scenario, or path of its YAML file.
+        overrides: values to replace, nested or with dotted keys, such as {"tasks.german.limit": "1MB"}.
     """
     path = registry.path_of("scenarios", name)
     content = _merge(registry.read("scenarios", name), overrides or {})
@@ -117,10 +127,10 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
 
 
 def split(task: Task, scenario: Scenario) -> Splits:
-    """De-duplicate, cap, split and shuffle the documents of a task or retain set of the scenario.
+    """De-duplicate, cap, split and shuffle the documents of a task or set of the scenario.
 
-    A retain set keeps only what belongs to validation and test, and its limits count only that: its training
-    split is empty. Raises UserError for a source that cannot be read and for a split that turns out empty.
+    A retain set keeps only validation and test documents: its training split is empty, and its limits count only the
+    kept documents. Raises UserError for a source that cannot be read and for an empty split.
     """
     measured_only = task.name in scenario.retain
     streams = [(_checked(part.source.documents(), task), part.limit) for part in task.sources]
@@ -150,7 +160,7 @@ def _checked(documents: Iterator[Document], task: Task) -> Iterator[Document]:
 
 
 def size(value: object, where: str) -> int:
-    """Return bytes from a whole number or from text such as "6MB" or "500 kB" (powers of 1,000)."""
+    """Return the bytes of a size: a whole number, or text such as "6MB" or "500 kB" (powers of 1,000)."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) *(B|kB|MB|GB)?", str(value))
     number = float(match[1]) * UNITS[match[2] or "B"] if match and not isinstance(value, bool) else 0.0
     if number < 1:
@@ -171,7 +181,7 @@ def _task(name: str, content: dict[str, Any], where: str, folder: Path) -> Task:
     _check_keys(content, where, required=("sources",), optional=("kind", "limit"))
     kind = content.get("kind", "text")
     if kind == "preference" and where.split(".")[0] != "general":
-        raise UserError(f"{where}.kind: preferences align a model, they are not a task; put the set under general")
+        raise UserError(f"{where}.kind: preferences align a model and are not a task; put the set under general")
     if kind not in KINDS:
         raise UserError(registry.unknown(f"{where}.kind", kind, KINDS))
     sources = content["sources"]
@@ -197,7 +207,7 @@ def _limit(content: Mapping[str, Any], where: str) -> int | None:
 
 
 def _shares(content: object) -> Shares:
-    """Check the `split` block: shares strictly between 0 and 1 that leave something to train on."""
+    """Check the `split` block: shares strictly between 0 and 1 that leave training documents."""
     rule = {"validation": 0.02, "test": 0.05, "seed": 0} | _mapping(content, "split")
     _check_keys(rule, "split", required=("validation", "test", "seed"))
     for key in ("validation", "test"):
@@ -230,7 +240,7 @@ def _check_keys(content: Mapping[str, Any], where: str, required: Sequence[str],
 
 
 def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay overrides over `base`: mappings key by key, anything else as a whole; "a.b" means b inside a."""
+    """Merge overrides into `base`: mappings key by key, other values as a whole; "a.b" means key b inside a."""
     merged = dict(base)
     for key, value in overrides.items():
         head, _, rest = key.partition(".")

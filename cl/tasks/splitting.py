@@ -1,10 +1,10 @@
-"""De-duplicating, capping and splitting documents by the hash of their text: pure functions.
+"""De-duplicate, cap and split documents by the hash of their text: pure functions.
 
-What happens to a document depends on nothing but its own normalised text (casefolded, each run of white space
-as one blank), the seed and the shares. So a document lands in the same split wherever it occurs, and a larger
-limit keeps every document of a smaller one. Of an `Example` the question is the text: one question is never asked
-in training and in the test, whatever its answers. Where a benchmark says itself what its test is, that holds, and
-what is in its test is dropped from its training; a validation split that it lacks is carved out of its training.
+The split of a document depends only on its normalised text (casefolded, each run of white space as one blank), the
+seed and the shares. So a document lands in the same split wherever it occurs, and a larger limit keeps every document
+of a smaller limit. The text of an `Example` is its question: no question is in both training and test, whatever its
+answers. If a benchmark states its own splits, they are kept, and its test questions are dropped from its training; if
+it has no validation split, one is taken from its training.
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ from cl.tasks.example import Example
 Document = str | Example
 
 SHINGLE = 8  # words: long enough that ordinary phrases do not count as overlap
-OVERLAP_BYTES = 50_000_000  # of the training split are searched at most, which bounds the time to some seconds
+OVERLAP_BYTES = 50_000_000  # searched in the training split, which bounds the time to some seconds
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of the documents that validation and test get, and the seed of the hash that decides."""
+    """The rule that splits documents.
+
+    Args:
+        validation: share of the documents in the validation split.
+        test: share of the documents in the test split.
+        seed: seed of the hash that decides.
+    """
 
     validation: float
     test: float
@@ -33,11 +39,16 @@ class Shares:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of the documents.
+    """Counts of documents after splitting.
 
-    seen: read (a retain set's training documents too); empty: without text; duplicates: an equal text came
-    before; documents and bytes: by split; overlap: share of the test split's distinct 8-word shingles that
-    also occur in the training split, None where there is nothing to compare.
+    Args:
+        seen: documents read, including the dropped training documents of a retain set.
+        empty: documents without text.
+        duplicates: documents whose text occurred before.
+        documents: documents kept, by split.
+        bytes: bytes kept, by split.
+        overlap: share of the test split's distinct 8-word shingles that also occur in the training split; None if
+            either split has none.
     """
 
     seen: int
@@ -50,7 +61,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Splits:
-    """Documents by split, each in a shuffled order that the seed fixes."""
+    """Documents by split, each split in a shuffled order that the seed fixes, and the report."""
 
     train: list[Document]
     validation: list[Document]
@@ -59,7 +70,7 @@ class Splits:
 
 
 class Ranked(NamedTuple):
-    """A document with its place in the shuffled order, its split and its size in bytes of UTF-8."""
+    """A document with its rank in the shuffled order, its split and its size in bytes of UTF-8."""
 
     rank: bytes
     split: str
@@ -70,9 +81,13 @@ class Ranked(NamedTuple):
 def split_texts(
     streams: Iterable[tuple[Iterable[Document], int | None]], shares: Shares, limit: int | None, measured_only: bool
 ) -> Splits:
-    """Split the documents of several streams, each capped at its own number of bytes and all together at `limit`.
+    """De-duplicate, cap and split the documents of several streams.
 
-    measured_only: there is no training split; documents that belong there are dropped before any limit counts.
+    Args:
+        streams: documents of each source with its own limit in bytes (None: no limit).
+        shares: the rule that splits documents.
+        limit: limit of all streams together, in bytes (None: no limit).
+        measured_only: make no training split; its documents are dropped before limits count.
     """
     known: set[bytes] = set()
     kept: list[Ranked] = []
@@ -103,14 +118,14 @@ def split_texts(
 
 
 def text_of(document: Document) -> str:
-    """What decides where a document belongs: its text, or the question of an example."""
+    """Return the text that decides a document's split: the text itself, or the question of an example."""
     return document if isinstance(document, str) else document.question
 
 
 def _placed(documents: Iterable[Document], shares: Shares) -> Iterator[tuple[Document, str | None]]:
-    """Each document with the split that its benchmark gives it, None = ours to decide.
+    """Each document with the split of its benchmark; None: decided by the hash.
 
-    Test documents come first, so that of two equal ones the test's is kept.
+    Test examples come first, so that the test example of two equal examples is kept.
     """
     examples: list[Example] = []
     for document in documents:
@@ -131,9 +146,16 @@ def _chance(digest: bytes) -> float:
 
 
 def overlap(train: Iterable[str], test: Iterable[str]) -> float | None:
-    """Share of the distinct 8-word shingles of `test` that also occur in `train`; None where either has none.
+    """Share of the distinct 8-word shingles of `test` that also occur in `train`.
 
-    Only the first 50 MB of `train` are searched: beyond that the share is a lower bound.
+    Only the first 50 MB of `train` are searched; for a larger `train` the share is a lower bound.
+
+    Args:
+        train: training texts.
+        test: test texts.
+
+    Returns:
+        The share, or None if `train` is empty or `test` has no shingle.
     """
     wanted = {shingle for text in test for shingle in _shingles(text)}
     found: set[tuple[str, ...]] = set()
@@ -147,7 +169,7 @@ def overlap(train: Iterable[str], test: Iterable[str]) -> float | None:
 
 
 def _rank(document: Document, words: list[str], shares: Shares, split: str | None) -> Ranked:
-    """Decide a document's split by 8 bytes of its hash, unless it is given, and its place in the order by 16 others."""
+    """Decide a document's split by 8 bytes of its hash, unless `split` is given, and its rank by the other 16 bytes."""
     digest = _digest(words, shares)
     share = _chance(digest)
     name = "test" if share < shares.test else "validation" if share < shares.test + shares.validation else "train"
@@ -160,7 +182,7 @@ def _digest(words: list[str], shares: Shares) -> bytes:
 
 
 def _capped(documents: list[Ranked], limit: int | None) -> list[Ranked]:
-    """The documents in shuffled order, up to the first that would exceed `limit` bytes."""
+    """The documents in shuffled order, up to the first document that would exceed `limit` bytes."""
     total = 0
     kept = []
     for ranked in sorted(documents, key=lambda ranked: ranked.rank):

@@ -1,4 +1,4 @@
-"""A task: one thing to learn or to measure, the sources of its documents, and how much of each is used."""
+"""A task: one data set to learn or to measure, with the sources of its documents and their limits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from typing import Protocol
 from cl.tasks.splitting import Document
 
 KINDS = ("text", "instruction", "preference")
-"""What a document is: text; an example; an example with a rejected answer."""
+"""Kinds of tasks by their documents: text; examples; examples with a rejected answer."""
 
 
 class Source(Protocol):
-    """Where documents come from. Any class with these members is a source; its settings are its constructor's.
+    """A source of documents: any class with these members. The parameters of its constructor are its settings.
 
-    licence and about are one line each, for people. A class that takes relative paths names a parameter
-    `folder: str = "."`: it is given the folder of the scenario's file.
+    A class that reads relative paths has a parameter `folder: str = "."`, which gets the folder of the scenario's file.
+
+    Attributes:
+        licence: licence of the documents, in one line.
+        about: description of the documents, in one line.
     """
 
     licence: str
@@ -28,7 +31,7 @@ class Source(Protocol):
         """Yield the documents, always in the same order: text, or examples for tasks of the kind `instruction`."""
 
     def fingerprint(self) -> str:
-        """Return text that changes whenever the documents may change, without reading a whole packaged corpus."""
+        """Return text that changes whenever the documents may change; it must not read a whole packaged corpus."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Part:
 
     Args:
         source: where the documents come from.
-        limit: largest number of bytes that is used. None: all.
-        name: name of the source's class in the scenario, without the module of a user's own.
+        limit: largest number of bytes to use; None: all.
+        name: name of the source in the scenario; for a class "package.module:Class" the class name only.
     """
 
     source: Source
@@ -48,7 +51,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to learn, or, in `retain`, to measure only. limit: bytes of UTF-8 text over all its splits."""
+    """One data set to learn, or only to measure.
+
+    Args:
+        name: name of the task.
+        sources: sources of its documents, each with its own limit.
+        kind: kind of its documents, one of `KINDS`.
+        limit: largest number of bytes of UTF-8 text in all splits together; None: no limit.
+    """
 
     name: str
     sources: tuple[Part, ...]
@@ -56,7 +66,7 @@ class Task:
     limit: int | None = None
 
     def fingerprint(self) -> str:
-        """Hash of what the documents are before they are split; `Scenario.fingerprint` adds the split."""
+        """Hash of the documents before they are split; `Scenario.fingerprint` adds the split."""
         parts = [[part.name, part.source.fingerprint(), part.limit] for part in self.sources]
         return digest([self.kind, self.limit, parts])
 

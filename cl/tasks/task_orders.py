@@ -1,4 +1,4 @@
-"""Orders in which the tasks of a stream are learned: all of them, a Latin square, or some drawn at random."""
+"""Orders in which the tasks of a stream are learned: all orders, a Latin square, or random orders."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from collections.abc import Mapping, Sequence
 from cl.errors import UserError
 
 MOST = 120
-"""Orders of five tasks; an experiment of more would be a mistake rather than a wish."""
+"""Most orders of `all`: the 120 orders of five tasks. More orders are probably a mistake."""
 
 Order = list[str]
 
 
 def orders(tasks: Sequence[str], asked: str | Mapping[str, int]) -> list[Order]:
-    """Those of `all`, `latin_square` or {sample: N, seed: S}."""
+    """Return the task orders of `all`, `latin_square` or {sample: N, seed: S}.
+
+    Args:
+        tasks: tasks in the order of the scenario.
+        asked: name of the design, or the number and seed of random orders.
+    """
     if isinstance(asked, str):
         return {"all": every, "latin_square": latin_square}[asked](tasks)
     return sample(tasks, asked["sample"], asked.get("seed", 0))
 
 
 def every(tasks: Sequence[str]) -> list[Order]:
-    """All T! orders, the given one first. Raises UserError for more than 120."""
+    """Return all T! orders, the given order first; raises UserError for more than 120 orders."""
     if math.factorial(len(tasks)) > MOST:
         raise UserError(
             f"orders: {len(tasks)} tasks have {math.factorial(len(tasks)):,} orders, more than {MOST}; "
@@ -33,10 +38,10 @@ def every(tasks: Sequence[str]) -> list[Order]:
 
 
 def latin_square(tasks: Sequence[str]) -> list[Order]:
-    """T orders in which each task stands once at every place, the given one first.
+    """Return T orders in which each task has each position once, the given order first.
 
-    For an even number of tasks each also follows every other exactly once (Williams 1949), so that what a task does to
-    the next one is balanced; of an odd number no T orders can have that.
+    For an even number of tasks each task also follows each other task exactly once (Williams 1949), so that the effect
+    of a task on its successor is balanced. For an odd number of tasks no T orders have this property.
     """
     count = len(tasks)
     zigzag = [(place + 1) // 2 if place % 2 else -place // 2 % count for place in range(count)]  # 0, 1, T-1, 2, T-2 …
@@ -45,7 +50,7 @@ def latin_square(tasks: Sequence[str]) -> list[Order]:
 
 
 def sample(tasks: Sequence[str], count: int, seed: int) -> list[Order]:
-    """So many different random orders. Raises UserError where there are not so many."""
+    """Draw `count` different random orders; raises UserError if there are fewer orders."""
     if not 1 <= count <= math.factorial(len(tasks)):
         raise UserError(
             f"orders.sample: {count} is not between 1 and the {math.factorial(len(tasks)):,} orders there are"

@@ -12,7 +12,7 @@ from cl.errors import UserError
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
-    [({"alpha": 0}, "alpha: 0"), ({"resamples": 3}, "at least 100"), ({"pairs": []}, "name some")],
+    [({"alpha": 0}, "alpha: 0"), ({"resamples": 3}, "at least 100"), ({"pairs": []}, "not be empty lists")],
 )
 def test_settings_check_themselves(wanted: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):

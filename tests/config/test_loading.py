@@ -87,7 +87,7 @@ def test_the_last_of_several_overrides_holds(file: str) -> None:
         ("--train.lr=fast", "train.lr: 'fast' is not of type float"),
         ("--train.lr=.nan", "train.lr: nan is not a finite number"),
         ("--train.lr=", "train.lr: is empty; give a value or remove the key"),
-        ("--train.lr.x=3", "--train.lr.x: lr is the value 0.003 in the file and has no parts; replace it whole"),
+        ("--train.lr.x=3", "--train.lr.x: lr holds the value 0.003 and no settings of its own; set lr itself"),
         ("--train=3", "train: must hold settings as `key: value`, not 3"),
         ("--train=", "train: is empty; give a value or remove the key"),
         ("--train.sequence=2.5", "train.sequence: 2.5 is not of type int"),
@@ -98,7 +98,7 @@ def test_the_last_of_several_overrides_holds(file: str) -> None:
         ("--evaluation.share=2", "evaluation.share: 2.0 must be in [0, 1): it is a share of the time"),
         ("--model.knows=english", "model.knows: 'english' is not of type list of str"),
         ("--tokens=many", "tokens: 'many' is not of type int or mapping"),
-        ("--tokens.german=2048", "--tokens.german: tokens is the value 1024 in the file and has no parts"),
+        ("--tokens.german=2048", "--tokens.german: tokens holds the value 1024 and no settings of its own"),
         ("--strategies=", "strategies: is empty; give a value or remove the key"),
         ("--strategies={}", "strategies: is empty; list at least one"),
         ("--strategies=[finetune]", "strategies: ['finetune'] is not of type mapping"),
@@ -112,8 +112,8 @@ def test_the_last_of_several_overrides_holds(file: str) -> None:
             "--orders=a",
             "orders: 'a' is not of type list of list of str or str or all or latin_square or mapping or none",
         ),
-        ("--name=../up", "name: '../up' names files and may hold letters, digits, _ - and . only"),
-        ("--strategies={a/b: {from: joint}}", "strategies: 'a/b' names files and may hold letters, digits"),
+        ("--name=../up", "name: '../up' is used in file names; use only letters, digits, _ - and ."),
+        ("--strategies={a/b: {from: joint}}", "strategies: 'a/b' is used in file names; use only letters"),
         ("train.lr=3", "train.lr=3: not understood; settings are given as --key=value"),
         ("--train.lr", "--train.lr: not understood; settings are given as --key=value, with the equals sign"),
     ],
@@ -147,7 +147,7 @@ def test_settings_lists_every_field_with_its_docstring() -> None:
     assert {key.split(".")[0] for key in found} == {f.name for f in dataclasses.fields(Experiment)}
     assert all(setting.about for setting in found.values())
     assert found["train.lr"].default == "0.001"
-    assert found["train.lr"].about == "peak learning rate; schedules are factors on it."
+    assert found["train.lr"].about == "peak learning rate; schedules multiply it."
     assert (found["train.micro_batch"].type, found["train.micro_batch"].default) == ("int or none", "not set")
     assert (found["scenario"].type, found["scenario"].default) == ("str", None)
     assert found["seeds"].default == "[0]"

@@ -26,7 +26,7 @@ from cl.data.batches import (
 )
 from cl.errors import UserError
 from cl.execution import runner
-from cl.graph.shared_nodes import Ground
+from cl.graph.shared_nodes import SharedNodes
 from tests.support.instruction import write_stream
 from tests.support.mixture import mixed, write_mixture
 from tests.support.training import Quiet, execute, plan
@@ -127,7 +127,7 @@ def test_a_pair_is_two_rows_of_one_question(tmp_path: Path) -> None:
     folder = mixed(tmp_path)
     graph, store = plan(folder)
     with contextlib.chdir(folder):
-        node = Ground(graph.experiment, graph.scenario).set("liked")
+        node = SharedNodes(graph.experiment, graph.scenario).set("liked")
     execute(folder, node, store)
     found = rows(store.path(node), "liked", "train", 64)
     assert isinstance(found, PairRows)
@@ -157,6 +157,6 @@ def test_a_worse_answer_need_not_be_one_of_the_labels(tmp_path: Path) -> None:
     (folder / "toy.yaml").write_text(yaml.safe_dump(scenario))
     graph, store = plan(folder)
     with contextlib.chdir(folder):
-        node = Ground(graph.experiment, graph.scenario).set("liked")
+        node = SharedNodes(graph.experiment, graph.scenario).set("liked")
     execute(folder, node, store)
     assert len(rows(store.path(node), "liked", "train", 128)) > 20

@@ -69,13 +69,14 @@ def test_special_tokens_written_in_a_text_forge_no_boundary(tokenizer: Any) -> N
 )
 def test_which_token_separates(vocabulary: dict[str, int], eos: str | None, bos: str | None, expected: str) -> None:
     assert (
-        tokenization._separator(SimpleNamespace(get_vocab=lambda: vocabulary, eos_token=eos, bos_token=bos)) == expected
+        tokenization.separator_of(SimpleNamespace(get_vocab=lambda: vocabulary, eos_token=eos, bos_token=bos))
+        == expected
     )
 
 
 def test_a_tokenizer_without_any_separator_is_an_error() -> None:
     with pytest.raises(UserError, match=r"model\.tokenizer: has neither"):
-        tokenization._separator(SimpleNamespace(get_vocab=dict, eos_token=None, bos_token=None))
+        tokenization.separator_of(SimpleNamespace(get_vocab=dict, eos_token=None, bos_token=None))
 
 
 def test_only_the_answer_is_learned() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cl.execution import listener
-from cl.graph.node import Node
 from cl.metrics.records import Point
+from tests.support.nodes import node
 from tests.support.training import execute, plan, write_toy
 
 
@@ -32,16 +32,16 @@ class Ears:
 
 
 def test_a_listener_hears_what_was_told_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    node, said, ears = Node("base", "b", {}), list[dict[str, Any]](), Ears()
+    of, said, ears = node("base", "b"), list[dict[str, Any]](), Ears()
     teller = listener.Teller(lambda line: said.append(json.loads(json.dumps(line))))
     point = Point(step=1, tokens=2, seconds=3.0, loss=0.5, scores={"a": 1.0})
-    teller.waiting(node)
-    teller.found(node)
-    teller.started(node)
-    teller.point(node, point)
-    teller.finished(node, 2.5)
+    teller.waiting(of)
+    teller.found(of)
+    teller.started(of)
+    teller.point(of, point)
+    teller.finished(of, 2.5)
     for line in said:
-        listener.hear(line, {node.key: node}, ears)
+        listener.hear(line, {of.key: of}, ears)
     assert ears.heard == [
         ("waiting", "b"),
         ("found", "b"),
@@ -54,9 +54,9 @@ def test_a_listener_hears_what_was_told_elsewhere(monkeypatch: pytest.MonkeyPatc
 def test_progress_is_told_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    node, said = Node("base", "b", {}), list[Any]()
+    of, said = node("base", "b"), list[Any]()
     teller = listener.Teller(lambda line: said.append(line["what"]))
     for done in range(1, 9):
         now[0] += 0.2
-        teller.progress(node, done, 8)
+        teller.progress(of, done, 8)
     assert said == [[1, 8], [4, 8], [7, 8], [8, 8]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,14 @@ from cl.errors import UserError
 from cl.execution import runner
 from cl.execution.store import Store
 from cl.graph import planner
+from cl.graph.kinds import Kind
 from cl.graph.node import Node
 from cl.graph.planner import Graph
+from cl.graph.roles import TOKENIZER, Inputs
+from cl.graph.specs import Spec
 from cl.metrics.records import Point
+from cl.steps.context import Context
+from tests.support.nodes import local_of
 
 
 class Log:
@@ -47,18 +53,20 @@ def planned(*overrides: str) -> Graph:
     return planner.build(loading.load("toy.yaml", list(overrides)))
 
 
-def fake(monkeypatch: pytest.MonkeyPatch, computed: list[Node]) -> None:
-    """Execute nodes by writing them down."""
+def fake(monkeypatch: pytest.MonkeyPatch, computed: list[Node], **trained: Any) -> None:
+    """Execute nodes by writing them down. trained: result of train nodes; error: what they raise."""
 
-    def execute(node: Node, store: Store, work: Path, listener: Any) -> dict[str, Any]:
+    def compute(node: Node, store: Store, work: Path, listener: Any) -> dict[str, Any]:
         for parent in node.parents.values():
             assert store.path(parent).is_dir()
+        if node.kind == "train" and "error" in trained:
+            raise trained["error"]
         for name in node.needs:
             (work / "out" / name).write_text("state")
         computed.append(node)
-        return {}
+        return trained if node.kind == "train" else {}
 
-    monkeypatch.setattr(runner, "_EXECUTE", dict.fromkeys(runner._EXECUTE, execute))
+    monkeypatch.setattr(runner, "compute", compute)
 
 
 def names(nodes: list[Node]) -> list[str]:
@@ -109,16 +117,36 @@ def test_a_node_is_executed_again_for_what_a_new_child_needs_of_it(toy: Path, mo
     both = wanted(planned("--strategies={rewarm: , rewarm_keep: }"))
     runner.run(runner.pending(both, store), store, Log())
     assert names(computed) == ["train english", "train german", "evaluate row 2 after german"]
-    assert computed[0].local.keep_optimizer is True
+    assert local_of(computed[0]).keep_optimizer is True
     assert runner.pending(both, store) == []
 
 
+def test_a_step_is_given_what_the_node_names(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Spec, Inputs, Context]] = []
+
+    def run(spec: Spec, inputs: Inputs, context: Context) -> dict[str, Any]:
+        asked.append((spec, inputs, context))
+        context.watcher.progress(1, 2)
+        return {"answer": 42}
+
+    monkeypatch.setattr(Kind, "module", lambda self: SimpleNamespace(run=run))
+    found, store, log = planned(), Store("store"), Log()
+    english = found.runs[0].stages[0].node
+    runner.run(runner.pending([english], store), store, log)
+    assert store.result(english)["answer"] == 42
+    (spec, inputs, context) = asked[-1]
+    assert spec is english.spec
+    assert dict(inputs) == {role: store.path(parent) for role, parent in english.parents.items()}
+    assert inputs[TOKENIZER].is_dir()
+    assert (context.out, context.local) == (context.work / "out", english.local)
+    assert context.uses == {name: store.path(node) for name, node in found.data.items()}
+
+
 def test_nodes_are_announced_and_finished_ones_survive_a_failure(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(monkeypatch, [])
+    fake(monkeypatch, [], error=OSError("the disk is full"))
     found, store, log = planned(), Store("store"), Log()
     german = found.runs[0].stages[1].node
-    monkeypatch.delitem(runner._EXECUTE, "train")
-    with pytest.raises(KeyError, match="train"):
+    with pytest.raises(OSError, match="the disk is full"):
         runner.run(runner.pending([german], store), store, log)
     assert log.lines[-3:] == ["started german", "finished german", "started english"]
     assert store.has(found.data["german"])
@@ -137,9 +165,8 @@ def test_what_another_process_finished_is_skipped(toy: Path, monkeypatch: pytest
 
 
 def test_training_that_diverges_is_told(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(monkeypatch, [])
+    fake(monkeypatch, [], points=[{"loss": float("nan")}])
     store = Store("store")
-    monkeypatch.setitem(runner._EXECUTE, "train", lambda *_: {"points": [{"loss": float("nan")}]})
     english = planned().runs[0].stages[0].node
     with pytest.raises(UserError, match="train english: the loss is not finite, training diverged"):
         runner.run(runner.pending([english], store), store, Log())

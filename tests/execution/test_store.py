@@ -14,6 +14,7 @@ from filelock import FileLock
 from cl.errors import UserError
 from cl.execution.store import RECORD, Store
 from cl.graph.node import Node
+from tests.support import nodes
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def local(tmp_path: Path) -> Store:
 
 
 def node(seed: int = 0, *needs: str) -> Node:
-    return Node("base", f"node {seed}", {"seed": seed}, needs=frozenset(needs))
+    return nodes.node("base", f"node {seed}", {"seed": seed}, needs=frozenset(needs))
 
 
 def compute(store: Store, wanted: Node, files: dict[str, str] | None = None, **result: Any) -> None:

@@ -15,6 +15,7 @@ from cl.execution import transport
 from cl.graph import planner
 from cl.graph.node import Node
 from cl.graph.roles import STATE
+from cl.graph.specs import BaseSpec
 
 
 @pytest.fixture
@@ -40,7 +41,8 @@ def test_a_node_arrives_with_its_key_its_needs_and_all_that_it_stands_on(last: N
         role: parent.key for role, parent in last.parents[STATE].parents.items()
     }
     assert set(train.uses) == set(last.parents[STATE].uses) == {"english", "german"}
-    assert train.local == json.loads(json.dumps(last.parents[STATE].local))
+    assert train.local is not None
+    assert train.local == last.parents[STATE].local
 
 
 def test_each_node_is_sent_once(last: Node) -> None:
@@ -67,7 +69,7 @@ def test_the_senders_folder_and_code_version_are_taken_over(
     last: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CL_CODE_VERSION", "mine")
-    base = Node("base", "b", {"name": "b"})
+    base = Node("b", BaseSpec({}, None, 32))
     with contextlib.chdir(tmp_path):
         data = transport.pack([base])
     monkeypatch.setenv("CL_CODE_VERSION", "")

@@ -41,8 +41,8 @@ counter = itertools.count()
 def forget() -> None:
     for cached in (definitions.read, definitions.find, definitions.is_ours, definitions.definition):
         cached.cache_clear()
-    for cached in (code_version.fingerprint, code_version.closure):
-        cached.cache_clear()
+    for hashed in (code_version.fingerprint, code_version.closure):
+        hashed.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +52,7 @@ def forgotten() -> Iterator[None]:
     forget()
 
 
-def fingerprint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str = "changed:double", **files: str
-) -> str:
+def fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str = "changed:double", **files: str) -> str:
     folder = tmp_path / str(next(counter))
     folder.mkdir()
     for name, text in ({"changed": SOURCE, "helper": HELPER} | files).items():

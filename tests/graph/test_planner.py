@@ -9,6 +9,7 @@ import pytest
 from cl.errors import UserError
 from cl.graph.roles import STATE
 from tests.support.graph import keys, of_pretrained, planned, write_pretrained
+from tests.support.nodes import trained
 
 
 def test_orders_and_seeds_make_runs(toy: Path) -> None:
@@ -36,7 +37,7 @@ def test_what_a_pretrained_model_knows_is_not_trained(pretrained: Path) -> None:
     (stage,) = plain.stages
     assert (plain.known, stage.stage.name, stage.stage.t, list(plain.rows)) == (1, "german", 2, [1, 2])
     assert stage.node.parents[STATE].kind == "base"
-    assert replay.stages[0].node.spec.shares == {"german": 0.95, "replay:english": 0.05}
+    assert trained(replay.stages[0].node).shares == {"german": 0.95, "replay:english": 0.05}
     assert replay.stages[0].before.accounts["english"].proxy
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from cl.commands import run as commands
 from cl.execution.store import Store
-from cl.graph.roles import STATE
+from cl.graph.roles import STATE, data
 from tests.support.graph import by_label, keys, planned
+from tests.support.nodes import local_of, trained
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_of_a_shared_node_all_is_kept_that_any_run_needs(toy: Path) -> None:
     found = planned("--strategies={rewarm: , rewarm_keep: }")
     (shared,) = [n for n in found.nodes if n.name == "english" and n.kind == "train"]
     assert shared.needs == {"optimizer.safetensors"}
-    assert shared.local.keep_optimizer is True
+    assert local_of(shared).keep_optimizer is True
 
 
 def test_replay_of_nothing_is_no_replay(toy: Path) -> None:
@@ -71,9 +72,9 @@ def test_replay_of_nothing_is_no_replay(toy: Path) -> None:
 
 def test_replay_reads_old_data_in_place_of_new(toy: Path) -> None:
     english, german = planned("--strategies={rewarm_replay: {replay: {share: 0.25}}}").runs[0].stages
-    assert english.node.spec.shares == {"english": 1.0}
-    assert german.node.spec.shares == {"german": 0.75, "replay:english": 0.25}
-    assert {role for role in german.node.parents if role.kind == "data"} == {"data/english", "data/german"}
+    assert trained(english.node).shares == {"english": 1.0}
+    assert trained(german.node).shares == {"german": 0.75, "replay:english": 0.25}
+    assert {role for role in german.node.parents if role.kind == "data"} == {data("english"), data("german")}
     assert (english.node.cost, german.node.cost, german.parent) == (1024, 1024, english)
     assert german.before.tokens == {"english": 1024}
     assert german.after.tokens == {"english": 1024 + 256, "german": 768}
@@ -90,8 +91,8 @@ def test_an_infinite_schedule_is_a_trunk_with_a_fork_per_task(toy: Path) -> None
     }
     assert [stage.stage.row for stage in stages] == [None, 1, None, 2]
     assert [bool(stage.node.needs) for stage in stages] == [True, False, True, False]
-    assert [stage.node.spec.optimizer for stage in stages] == ["reset", "keep", "keep", "keep"]
-    steps = [(stage.node.spec.first, stage.node.spec.last) for stage in stages]
+    assert [trained(stage.node).optimizer for stage in stages] == ["reset", "keep", "keep", "keep"]
+    steps = [(trained(stage.node).first, trained(stage.node).last) for stage in stages]
     assert steps == [(0, 7), (7, 8), (0, 7), (7, 8)]  # 85 % of 8 steps
     assert [stage.parent for stage in stages] == [None, stages[0], stages[0], stages[2]]
 
@@ -99,10 +100,10 @@ def test_an_infinite_schedule_is_a_trunk_with_a_fork_per_task(toy: Path) -> None
 def test_joint_training_is_one_stage_whatever_the_order(toy: Path) -> None:
     first, second = planned("--strategies={joint: }", "--orders=[[english, german], [german, english]]").runs
     (stage,) = first.stages
-    assert stage.node.spec.shares == {"english": 0.5, "german": 0.5}
+    assert trained(stage.node).shares == {"english": 0.5, "german": 0.5}
     assert (stage.node.cost, stage.stage.row, list(first.rows)) == (2048, 2, [0, 2])
     assert keys(first) == keys(second)
-    assert list(first.stages[0].node.spec.shares) == list(second.stages[0].node.spec.shares)
+    assert list(trained(first.stages[0].node).shares) == list(trained(second.stages[0].node).shares)
 
 
 def test_from_scratch_every_task_starts_from_the_base_model(toy: Path) -> None:

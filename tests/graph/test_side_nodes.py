@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cl.graph.roles import STATE
+from cl.graph.roles import MEMORY, STATE, Role
 from tests.support.graph import planned
 from tests.support.teaching import with_mode
 from tests.support.training import plan, write_strategy, write_toy
@@ -18,7 +18,7 @@ def memories(settings: str) -> dict[str, list[str]]:
         chain = []
         while node is not None:
             chain.append(node.parents[STATE].name)
-            node = node.parents.get("memory")
+            node = node.parents.get(MEMORY)
         found[stage.stage.name] = chain
     return found
 
@@ -51,9 +51,9 @@ def test_a_stage_without_a_teacher_has_no_parent_for_it(tmp_path: Path) -> None:
     folder = with_mode(tmp_path, "frozen_copy", "adapter_off", methods=("lora",))
     graph, _ = plan(folder)
     roles = {run.strategy.label: set(run.stages[1].node.parents) for run in graph.runs}
-    assert roles["frozen_copy"] - roles["adapter_off"] == {"teacher/2"}
+    assert roles["frozen_copy"] - roles["adapter_off"] == {Role("teacher", 2)}
     graph, _ = plan(folder, "--strategy.self_distillation.weight=0")
-    assert not any(role.startswith("teacher") for run in graph.runs for s in run.stages for role in s.node.parents)
+    assert not any(role.kind == "teacher" for run in graph.runs for s in run.stages for role in s.node.parents)
 
 
 def test_strategies_with_and_without_adapters_share_what_the_base_model_says(tmp_path: Path) -> None:

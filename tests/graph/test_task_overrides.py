@@ -48,4 +48,4 @@ def test_what_makes_the_stream_holds_for_all_tasks(tmp_path: Path, capsys: pytes
     with contextlib.chdir(toy(tmp_path, {}, strategies={"wsd": None}, strategy={}, train={"lr": 1e-3})):
         settings = ["--by_task={german: {strategy: {wsd: {decay: linear}}}}"]
         assert cli.main(["plan", "toyexp.yaml", *settings]) == 2
-    assert "makes the stream, the data or what is evaluated" in capsys.readouterr().err
+    assert "by_task.german: wsd makes the stream, the data or the evaluated model" in capsys.readouterr().err

@@ -1,15 +1,27 @@
-"""The reverse of the table of edits: no step executes a definition of ours that its key does not cover."""
+"""Steps against their keys: they execute no definition that their key does not cover, and their results are pinned.
+
+The pinned trajectories (loss and gradient norm of every step, losses of every row of R) are the test that the result
+version of a kind was raised when it had to be: a release hashes the version in place of the code. Where a result moves,
+raise the `version` of its kind in cl/graph/kinds.py, write why into CHANGELOG.md, and pin again:
+
+    PIN=1 pytest tests/invariants/test_executed_code.py
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cl.execution import runner
+from cl.execution.store import Store
 from cl.graph.kinds import KINDS
+from cl.graph.node import Node
 from cl.sample_order import plan as orders
 from tests.support import executed
 from tests.support.instruction import write_stream
@@ -24,10 +36,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning"),
 ]
+PINNED = Path(__file__).with_name("trajectories.json")
+TOLERANCE = 2e-3
+"""Relative: processors round differently (AVX2, AVX-512), which grows over steps; an edit that matters is larger."""
+PINNED_KINDS = ("train", "evaluate", "probe")
 
 
 def text(folder: Path) -> Path:
-    """Replay, a penalty with a memory, its state inside the stage, and merging."""
+    """Replay, penalties with a memory and with a state inside the stage, distillation, merging."""
     strategies = {"rewarm_replay": None, "penalised": None, "merged": None}
     write_toy(folder, strategies=strategies, checkpoints={"steps": 3}, evaluation={"points": 2, "share": 0.9})
     write_strategy(folder, "penalised", ["rewarm_cosine", "ewc", "si", "lwf"])
@@ -51,43 +67,86 @@ def teachers(folder: Path) -> Path:
     return with_mode(folder, "cache_top_k", "cache_hidden", "frozen_copy")
 
 
+def sample_order(folder: Path) -> Path:
+    """The toy stream of `cl order`."""
+    return order_toy(folder)
+
+
 STREAMS: dict[str, Callable[[Path], Path]] = {
     "text": text,
     "instructions": instructions,
     "alignment": alignment,
     "teachers": teachers,
+    "sample_order": sample_order,
 }
-REACHED: set[str] = set()
+
+
+class Computed:
+    """A stream whose nodes were all computed under the tracer."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        STREAMS[name](folder)
+        graph, self.store = plan(folder)
+        wanted = graph.wanted
+        if name == "sample_order":
+            (ordering,) = orders.build(graph)
+            wanted = [ordering.asked("validate", ordering.held_out(), ceilings=False)]
+        self.nodes = runner.pending(wanted, self.store)
+        executed.note(self.nodes)
+        with (
+            contextlib.chdir(folder),
+            pytest.MonkeyPatch.context() as patch,
+            executed.traced(patch) as self.outside,
+        ):
+            runner.run(self.nodes, self.store, Silent())
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Computed]:
+    return {name: Computed(name, tmp_path_factory.mktemp(name)) for name in STREAMS}
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_a_step_executes_nothing_that_its_key_does_not_cover(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = STREAMS[name](tmp_path)
-    graph, store = plan(folder)
-    todo = runner.pending(graph.wanted, store)
-    executed.note(todo)
-    with contextlib.chdir(folder), executed.traced(monkeypatch) as outside:
-        runner.run(todo, store, Silent())
-    REACHED.update(outside)
-    assert outside
-    assert {kind: found for kind, found in outside.items() if found} == {}
+def test_a_step_executes_nothing_that_its_key_does_not_cover(name: str, computed: dict[str, Computed]) -> None:
+    assert {kind: found for kind, found in computed[name].outside.items() if found} == {}
 
 
-def test_neither_do_the_steps_of_sample_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = order_toy(tmp_path)
-    graph, store = plan(folder)
-    (ordering,) = orders.build(graph)
-    asked = ordering.asked("validate", ordering.held_out(), ceilings=False)
-    todo = runner.pending([asked], store)
-    executed.note(todo)
-    with contextlib.chdir(folder), executed.traced(monkeypatch) as outside:
-        runner.run(todo, store, Silent())
-    REACHED.update(outside)
-    assert {"trace", "grid", "order"} <= set(outside)
-    assert {kind: found for kind, found in outside.items() if found} == {}
+def test_every_kind_was_reached(computed: dict[str, Computed]) -> None:
+    reached = {kind for each in computed.values() for kind in each.outside}
+    assert set(KINDS) - reached == {"gate"}  # which no strategy plans yet: tests/steps/test_gate.py
 
 
-def test_every_kind_was_reached() -> None:
-    assert set(KINDS) - REACHED <= {"gate"}  # which no strategy plans yet: tests/steps/test_gate.py
+def figures(node: Node, store: Store) -> Any:
+    """The figures of a node that are pinned."""
+    result = store.result(node)
+    if node.kind == "train":
+        return {name: [point[name] for point in result["points"]] for name in ("loss", "grad_norm")}
+    if node.kind == "evaluate":
+        return {name: cell["nll"] / cell["tokens"] for name, cell in result["cells"].items()}
+    return result["measures"]
+
+
+def trajectories(each: Computed) -> list[Any]:
+    """The figures of all nodes of a stream, in the order of computation."""
+    return [[node.kind, node.name, figures(node, each.store)] for node in each.nodes if node.kind in PINNED_KINDS]
+
+
+@pytest.mark.parametrize("name", [name for name in STREAMS if name != "sample_order"])
+def test_trajectories_are_as_pinned(name: str, computed: dict[str, Computed]) -> None:
+    found = json.loads(json.dumps(trajectories(computed[name])))
+    pinned = json.loads(PINNED.read_text(encoding="utf-8")) if PINNED.exists() else {}
+    versions = {kind: KINDS[kind].version for kind in PINNED_KINDS}
+    if os.environ.get("PIN"):
+        pinned = {**pinned, "versions": versions, name: found}
+        PINNED.write_text(json.dumps(pinned, indent=1) + "\n", encoding="utf-8")
+    assert pinned["versions"] == versions, "a result version was raised: pin again"
+    assert found == approximately(pinned[name]), "a result moved: raise the version of its kind, and pin again"
+
+
+def approximately(value: Any) -> Any:
+    """The value with all numbers approximate."""
+    if isinstance(value, dict):
+        return {key: approximately(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [approximately(each) for each in value]
+    return pytest.approx(value, rel=TOLERANCE, abs=1e-6) if isinstance(value, float) else value

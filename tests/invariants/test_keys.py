@@ -11,6 +11,7 @@ import pytest
 from cl.graph import node
 from tests.support.graph import BOTH, RETAIN, keys, of_pretrained, planned, write_pretrained
 from tests.support.instruction import write_stream
+from tests.support.nodes import evaluated
 from tests.support.teaching import with_mode
 from tests.support.training import plan, write_toy
 
@@ -157,7 +158,7 @@ def test_rows_of_r_cover_what_is_measured(toy: Path) -> None:
     Path("kept.txt").write_text("Kept apart.\n\nAnother.", encoding="utf-8")
     append("languages.yaml", RETAIN)
     after = planned().runs[0].rows
-    assert after[0].spec.sets == ["english", "german", "kept"]
+    assert evaluated(after[0]).sets == ("english", "german", "kept")
     assert all(before[t].key != after[t].key for t in before)
 
 

@@ -21,19 +21,19 @@ from tests.support.training import write_toy
         ),
         (
             ["--train.devices=2", "--strategies={lora_der: }"],
-            "train.devices: DER takes rows out of the task loss, not as many in each process; use 1",
+            "train.devices: DER takes rows out of the loss, not as many in each process; use 1",
         ),
         (
             ["--train.devices=2", "--train.distributed=fsdp", "--strategies={ewc: }"],
-            "train.distributed: EWC (remember) needs whole parameters; use ddp in place of fsdp",
+            "train.distributed: EWC needs whole parameters; use ddp in place of fsdp",
         ),
         (
             ["--train.devices=2", "--train.distributed=fsdp", "--strategies={prompt_tuning: }"],
-            "(prepare) needs whole parameters; use ddp in place of fsdp",
+            "PromptTuning needs whole parameters; use ddp in place of fsdp",
         ),
         (
             ["--train.devices=2", "--train.distributed=fsdp", "--strategies={osf: }"],
-            "train.distributed: OSF (prepare) needs whole parameters; use ddp in place of fsdp",
+            "train.distributed: OSF needs whole parameters; use ddp in place of fsdp",
         ),
     ],
 )

@@ -8,7 +8,7 @@ import yaml
 
 from cl.errors import UserError
 from cl.methods import strategy
-from cl.methods.method import Stage
+from cl.methods.method import Stage, Trains
 from cl.methods.strategy import build
 
 TWICE = """\
@@ -42,7 +42,7 @@ def test_a_named_strategy() -> None:
 def test_defaults_are_written_out_so_that_equal_settings_are_equal() -> None:
     short = strategy.build_part("replay", {}, "here")
     long = strategy.build_part("replay", {"share": 0.05, "max_epochs": 1.0, "tasks": "all", "reshuffle": None}, "here")
-    assert short.spec() == long.spec()
+    assert short.named() == long.named()
     assert short.settings["share"] == short.method.share == 0.05  # type: ignore[attr-defined]
 
 
@@ -107,7 +107,7 @@ def test_a_mistake_in_a_strategy_file_is_told(text: str, message: str) -> None:
 
 def test_only_what_acts_inside_training_is_in_a_key() -> None:
     found = build("twice")
-    assert [part.trains for part in found.parts] == [True, True, False]
+    assert [isinstance(part.method, Trains) for part in found.parts] == [True, True, False]
     assert [part.settings["tasks"] for part in found.active(Stage("a", {}, 1, 1, None, 1))] == ["first"]
     assert [part.settings["tasks"] for part in found.active(Stage("b", {}, 2, 1, 0, 2))] == ["later"]
 

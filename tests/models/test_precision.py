@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,25 +22,39 @@ from cl.models import precision
     ],
 )
 def test_resolve(train: Train, parameters: float, expected: tuple[Any, ...], monkeypatch: Any) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(precision, "_has_bf16", lambda device: False)
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    assert tuple(precision.resolve(train, parameters).values()) == expected
+    assert precision.resolve(train, parameters) == expected
+
+
+@pytest.mark.parametrize(("flags", "has"), [("fpu amx_tile amx_bf16", True), ("fpu avx512_bf16", False)])
+def test_matrix_units_are_a_flag_of_the_processor(flags: str, has: bool, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags     : {flags}\n")
+    monkeypatch.setattr(precision, "Path", lambda name: tmp_path / Path(name).name)
+    assert precision._has_bf16.__wrapped__("cpu") == has
+
+
+def test_where_no_file_says_what_the_processor_has_torch_does(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(precision, "Path", lambda name: tmp_path / "absent")
+    for has in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has: has)
+        assert precision._has_bf16.__wrapped__("cpu") == has
 
 
 def test_auto_precision_is_bf16_where_the_processor_has_matrix_units(monkeypatch: Any) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert precision.resolve(Train(device="cpu", compile=False), 0.0)["precision"] == "bf16"
+    monkeypatch.setattr(precision, "_has_bf16", lambda device: device == "cpu")
+    assert precision.resolve(Train(device="cpu", compile=False), 0.0) == ("cpu", "bf16", False)
 
 
 def test_without_a_compiler_auto_is_eager_and_true_an_error(monkeypatch: Any) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert precision.resolve(Train(device="cpu", precision="fp32"), 1e20)["compile"] is False
+    assert precision.resolve(Train(device="cpu", precision="fp32"), 1e20) == ("cpu", "fp32", False)
     with pytest.raises(UserError, match=r"train\.compile: true needs a C\+\+ compiler"):
         precision.resolve(Train(device="cpu", compile=True), 1e20)
 
 
 def test_cuda_where_there_is_none_is_an_error(monkeypatch: Any) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(precision, "has_cuda", lambda: False)
     with pytest.raises(UserError, match=r"train\.precision: auto cannot be settled: there is no cuda here"):
         precision.resolve(Train(device="cuda"), 0.0)
-    assert precision.resolve(Train(device="cuda", precision="bf16"), 0.0)["device"] == "cuda"  # computed elsewhere
+    assert precision.resolve(Train(device="cuda", precision="bf16"), 0.0)[0] == "cuda"  # computed elsewhere

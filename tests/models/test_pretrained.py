@@ -135,7 +135,7 @@ def directory(tmp_path_factory: Any) -> Path:
 
 def test_a_local_directory(directory: Path) -> None:
     tokenizer = pretrained.load_tokenizer(Model(str(directory)))
-    assert tokenization._separator(tokenizer) == tokenization.SEPARATOR
+    assert tokenization.separator_of(tokenizer) == tokenization.SEPARATOR
     created = pretrained.create(Model(str(directory)), len(tokenizer), 0, seed=None, sequence=32)
     assert created.config.attention_dropout == 0.3
     assert pretrained.parameters(Model(str(directory))) == sum(p.numel() for p in created.parameters())
@@ -183,7 +183,7 @@ def test_packaged_smollm2(tmp_path: Path) -> None:
         pytest.skip(str(error))
     model = Model(SMOLLM2)
     tokenizer = pretrained.load_tokenizer(model)
-    assert tokenization._separator(tokenizer) == "<|endoftext|>"
+    assert tokenization.separator_of(tokenizer) == "<|endoftext|>"
     separator = tokenizer.get_vocab()["<|endoftext|>"]
     created = pretrained.create(model, len(tokenizer), separator, seed=None, sequence=512).eval()
     assert sum(p.numel() for p in created.parameters()) == pretrained.parameters(model) == 134_515_008

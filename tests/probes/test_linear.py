@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from cl import cli
 from cl.config import loading
 from cl.errors import UserError
 from cl.graph import planner
 from cl.probes.linear import classify, ridge
 from tests.support.instruction import write_stream
+from tests.support.training import execute, plan
 
 
 def test_ridge_by_hand() -> None:
@@ -38,30 +36,36 @@ def test_a_frequent_class_is_the_guess_where_features_say_nothing() -> None:
 
 @pytest.mark.slow
 def test_tasks_with_labels_are_probed_and_others_are_not(tmp_path: Path) -> None:
-    folder = write_stream(tmp_path, examples=16, evaluation={"probing": True})
-    with contextlib.chdir(folder):
-        assert cli.main(["run", "toyexp.yaml"]) == 0
-    found = json.loads((folder / "results" / "toyexp" / "results.json").read_text())
-    for row in found["runs"][0]["matrix"].values():
-        assert 0.0 <= row["which"]["scores"]["probing"] <= 1.0
-        assert "probing" not in row["copy"]["scores"]
-    (file,) = (folder / "results" / "toyexp").glob("R-*.csv")
-    header, *lines = file.read_text().splitlines()
-    assert header.split(",")[-1] == "probing"
-    assert [line.split(",")[-1] == "" for line in lines] == [True, False] * 3
+    folder = write_stream(tmp_path, examples=16, probes={"linear": {"items": 5}})
+    graph, store = plan(folder)
+    (run,) = graph.runs
+    accuracies = []
+    for node in run.probes["linear"].values():
+        execute(folder, node, store)
+        measures = store.result(node)["measures"]
+        assert list(measures) == ["which"]
+        accuracies.append(measures["which"]["accuracy"])
+    assert len(accuracies) == 3
+    assert all(0.0 <= 5 * accuracy <= 5.0 and (5 * accuracy).is_integer() for accuracy in accuracies)
 
 
 @pytest.mark.slow
-def test_a_stream_without_labels_cannot_be_probed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = write_stream(tmp_path, examples=16, evaluation={"probing": True})
+def test_a_stream_without_labels_cannot_be_probed(tmp_path: Path) -> None:
+    folder = write_stream(tmp_path, examples=16, probes={"linear": None})
     text = (folder / "toy.yaml").read_text()
     (folder / "toy.yaml").write_text(text.replace("style: label", "style: yes_no"))
-    with contextlib.chdir(folder):
-        assert cli.main(["run", "toyexp.yaml"]) == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert "evaluation.probing: no task of the stream has labels as its answers; leave it out" in told
+    graph, store = plan(folder)
+    with pytest.raises(UserError, match=r"probes\.linear: no task of the stream has labels as its answers; remove"):
+        execute(folder, graph.runs[0].probes["linear"][0], store)
 
 
 def test_text_cannot_be_probed() -> None:
-    with pytest.raises(UserError, match=r"evaluation\.probing: has no effect: no task of english_german"):
-        planner.build(loading.load("quickstart", ["--evaluation.probing=true"]))
+    with pytest.raises(UserError, match=r"probes\.linear: has no effect: no task is of kind instruction; remove it"):
+        planner.build(loading.load("quickstart", ["--probes={linear: }"]))
+
+
+def test_the_old_setting_says_where_it_went() -> None:
+    with pytest.raises(
+        UserError, match=r"evaluation\.probing: is a probe of its own now; write `probes: \{linear: \}`"
+    ):
+        loading.load("quickstart", ["--evaluation.probing=true"])

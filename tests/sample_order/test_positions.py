@@ -18,3 +18,10 @@ def test_a_batch_moves_and_the_others_keep_their_order() -> None:
     assert positions.means([1.0, 3.0, 5.0, 7.0], 2) == [2.0, 6.0]
     with pytest.raises(UserError, match=r"order\.samples: 9 is no batch"):
         positions.moved(4, 9, 0)
+
+
+def test_orders_of_tasks_keep_their_batches_together() -> None:
+    assert positions.order_of([1, 0, 2], [2, 2, 2]) == (2, 3, 0, 1, 4, 5)
+    assert positions.boundaries([2, 2, 2]) == [2, 4, 6]
+    with pytest.raises(UserError, match=r"tasks of \[2, 3\] batches"):
+        positions.order_of([1, 0], [2, 3])

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from cl.data.batches import collate, rows
 from cl.graph.roles import STATE, TOKENIZER, Inputs, data
@@ -16,7 +17,7 @@ from cl.models import pretrained
 from cl.models.forward import TokenLoss
 from cl.registry import Named
 from cl.steps import probe
-from tests.support.data_node import SEQUENCE, data_folder
+from tests.support.data_node import SEQUENCE, data_folder, ids
 from tests.support.steps import context, stored
 from tests.support.training import SEPARATOR, tiny
 
@@ -58,9 +59,10 @@ def test_a_probe_measures_the_stored_state(inputs: Inputs, tmp_path: Path) -> No
 def test_only_the_sets_in_question_and_their_split_are_measured(inputs: Inputs, tmp_path: Path) -> None:
     found = probe.run(spec(sets=("german",)), inputs, context(tmp_path))
     assert list(found["measures"]) == ["german"]
-    (inputs[data("german")] / "tokens.safetensors").unlink()
-    with pytest.raises(FileNotFoundError):
-        probe.run(spec("validation", sets=("german",)), inputs, context(tmp_path))
+    file = inputs[data("german")] / "tokens.safetensors"
+    save_file(load_file(file) | {"validation": ids(3 * SEQUENCE + 1, seed=9)}, file)
+    assert probe.run(spec(sets=("german",)), inputs, context(tmp_path)) == found
+    assert probe.run(spec("validation", sets=("german",)), inputs, context(tmp_path)) != found
 
 
 def test_a_set_with_an_adapter_of_its_own_is_measured_with_it(

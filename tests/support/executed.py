@@ -87,7 +87,7 @@ def traced(patch: pytest.MonkeyPatch) -> Iterator[dict[str, set[Place]]]:
                 return step.run(spec, inputs, quiet)
             finally:
                 sys.settrace(None)
-                threading.settrace(None)  # type: ignore[arg-type]
+                threading.settrace(None)
                 seen = {place for place in tracer.places if place[0] not in NEUTRAL}
                 outside.setdefault(spec.kind, set()).update(seen - set(closure(entries[id(spec)])))
 

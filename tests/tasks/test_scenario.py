@@ -24,7 +24,7 @@ def test_load_reads_all_fields(path: str) -> None:
     assert (found.validation, found.test, found.seed) == (0.1, 0.2, 5)
     assert (found.tasks["first"].limit, found.tasks["first"].sources[0].limit) == (1_000_000, 2_000)
     assert found.tasks["second"].sources[1].source.licence == "CC0-1.0"
-    assert found.task("kept").modules() == ("scenarios.sources.files",)
+    assert found.task("kept").code() == ("scenarios.sources.files:Files",)
 
 
 def test_overrides_replace_values_by_dotted_key_or_nested(path: str) -> None:

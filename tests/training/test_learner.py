@@ -16,6 +16,7 @@ from cl.data.batches import Batch
 from cl.data.sampling import Reading
 from cl.errors import UserError
 from cl.methods.method import MicroBatch, Progress, Step, TakesRows, Trains
+from cl.methods.objective import Objective
 from cl.models import losses
 from cl.models.losses import Criterion
 from cl.training.learner import Learner, build_optimizer
@@ -367,7 +368,7 @@ class Replaces(Trains):
     def __init__(self) -> None:
         self.own = PerRow()
 
-    def objective(self) -> PerRow:
+    def objective(self) -> Objective:
         return self.own
 
 

@@ -21,6 +21,7 @@ from cl.graph import planner
 from cl.tuning import per_task
 from cl.tuning import search as tuning
 from cl.tuning.studies import StudyPlan
+from tests.support.nodes import evaluated
 from tests.support.training import write_toy
 
 LR = {"value": 3e-3, "low": 1e-3, "high": 1e-2, "log": True}
@@ -117,14 +118,14 @@ def test_no_study_looks_beyond_the_task_that_comes_or_at_a_test_split(tmp_path: 
             (run,) = planner.build(loading.parse(plan.experiment({}))).runs
         assert [stage.stage.name for stage in run.stages] == plan.tasks
         for row in run.rows.values():
-            assert row.spec.split == "validation"
-            assert set(row.spec.sets) <= set(plan.tasks)
+            assert evaluated(row).split == "validation"
+            assert set(evaluated(row).sets) <= set(plan.tasks)
 
 
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("--tune.objectives=[mft_nll]", "tune.objectives: per_task looks at the task that comes"),
+        ("--tune.objectives=[mft_nll]", "tune.objectives: per_task always uses the score or loss of the arriving task"),
         ("--tune.decay=1", "tune: decay 1.0 must be between 0 and 1"),
         ("--train.batch={value: 4, low: 2, high: 8}", "train.batch: cannot differ by task"),
         ("--by_task.german.train.lr=1e-3", "by_task: the protocol per_task sets it"),
@@ -189,7 +190,7 @@ def test_what_was_chosen_is_what_was_tried(tmp_path: Path, capsys: pytest.Captur
         assert (result["asked"], result["executed"]) == (2, 0)
         assert "hyperparameters chosen by per_task: for each task as it comes" in capsys.readouterr().out
         assert cli.main([*command, "--train.lr=1e-3"]) == 2
-        assert "--train.lr: was chosen in results/toyexp/tuned.yaml as well" in capsys.readouterr().err
+        assert "--train.lr: is also set by tuned: results/toyexp/tuned.yaml" in capsys.readouterr().err
         again = ["tune", "toyexp.yaml", "--tracking.uri=none"]
         assert cli.main(again) == 0  # all trials are there
         assert json.loads(Path("results/toyexp/tuning.json").read_text()) == studies

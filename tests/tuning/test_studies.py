@@ -14,6 +14,7 @@ from cl.errors import UserError
 from cl.graph import planner
 from cl.tuning import studies
 from cl.tuning.studies import StudyPlan
+from tests.support.nodes import evaluated, trained
 from tests.support.training import SCENARIO, TEXTS, write_toy
 
 LR = {"value": 3e-3, "low": 1e-3, "high": 1e-2, "log": True}
@@ -41,9 +42,9 @@ def test_first_k_looks_at_the_first_tasks_and_orders_that_begin_alike_share_a_st
     with contextlib.chdir(tmp_path):
         (run,) = planner.build(loading.parse(first.experiment({"train.lr": 2e-3}))).runs
     assert [plan.stage.name for plan in run.stages] == ["a"]
-    assert {tuple(row.spec.sets) for row in run.rows.values()} == {("a",)}
-    assert {row.spec.split for row in run.rows.values()} == {"validation"}
-    assert run.stages[0].node.spec.train.lr == 2e-3
+    assert {evaluated(row).sets for row in run.rows.values()} == {("a",)}
+    assert {evaluated(row).split for row in run.rows.values()} == {"validation"}
+    assert trained(run.stages[0].node).train.lr == 2e-3
 
 
 def test_a_trial_shares_its_train_nodes_with_the_runs_that_follow(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_the_oracle_looks_at_the_whole_stream_and_is_called_cheating(tmp_path: P
         again = planner.build(loading.load("toyexp.yaml", ["--tuned=tuned.yaml"]))
     assert chosen["values"] == {"rewarm": {"a > b > c": {"train.lr": 2e-3}}}
     assert again.warnings[0].startswith("CHEATING: hyperparameters chosen by oracle: 20 trials of tpe each for rewarm")
-    assert {plan.node.spec.train.lr for plan in again.runs[0].stages} == {2e-3}
+    assert {trained(plan.node).train.lr for plan in again.runs[0].stages} == {2e-3}
 
 
 def test_values_are_of_one_strategy_and_one_order(tmp_path: Path) -> None:
@@ -81,11 +82,11 @@ def test_values_are_of_one_strategy_and_one_order(tmp_path: Path) -> None:
             "not tuned, with the values of the file: finetune",
             "hyperparameters were chosen with tokens 512, and are used with 3072",
         ]
-        rates = {(run.strategy.label, run.order[0]): run.stages[0].node.spec.train.lr for run in runs}
+        rates = {(run.strategy.label, run.order[0]): trained(run.stages[0].node).train.lr for run in runs}
         assert rates == {("rewarm", "a"): 2e-3, ("rewarm", "b"): 4e-3, ("finetune", "a"): 3e-3, ("finetune", "b"): 3e-3}
         with pytest.raises(UserError, match="nothing was chosen for rewarm in the order c > a > b"):
             planner.build(loading.load("toyexp.yaml", ["--tuned=tuned.yaml", "--orders=[[c,a,b]]"]))
-        with pytest.raises(UserError, match=r"--train\.lr: was chosen in tuned\.yaml as well"):
+        with pytest.raises(UserError, match=r"--train\.lr: is also set by tuned: tuned\.yaml"):
             loading.load("toyexp.yaml", ["--tuned=tuned.yaml", "--train.lr=1e-3"])
         with pytest.raises(UserError, match="leave upto or tuned out"):
             loading.load("toyexp.yaml", ["--tuned=tuned.yaml", "--upto=1"])
@@ -150,7 +151,7 @@ def test_another_question_is_another_study(tmp_path: Path) -> None:
         ({"first": 3}, {}, r"tune\.first: 3 leaves none of 3 tasks"),
         ({"first": 0}, {}, r"tune\.first: 0 must be at least 1"),
         ({"strategies": ["joint"]}, {}, "'joint' is none of rewarm"),
-        ({"protocol": "two_stream"}, {}, "two_stream needs one"),
+        ({"protocol": "two_stream"}, {}, "two_stream alone needs one"),
         ({"objectives": ["forgetting/first_nll"]}, {}, r"of 1 task\(s\) is undefined: needs at least 2 tasks"),
         ({"objectives": ["accuracy"]}, {}, "'accuracy' is unknown; there are adaptation/nll"),
         ({"objectives": []}, {}, "must name different metrics"),

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cl.metrics.formula import Metric
 from cl.metrics.records import Cell, ExperimentResult, RunResult
-from cl.metrics.run_metrics import ADAPTATION, FORGETTING, adaptation, better, forgetting, peak, probed, score
+from cl.metrics.run_metrics import ADAPTATION, FORGETTING, adaptation, better, forgetting, peak, score
 from cl.reporting.formatting import abbreviated, duration
 from cl.reporting.html.groups import Group, final_row, groups, is_scored, mean
 
@@ -91,6 +91,7 @@ def strategies(result: ExperimentResult) -> Strategies:
     never marked, and a column with fewer than two contenders has no mark.
     """
     measures = _by_score(result) if is_scored(result) else _by_loss(result)
+    measures += _by_probe(result)
     measures += [
         (Column("tokens", "trained", "neither", wide=True), partial(_cost, measure=_tokens, show=abbreviated)),
         (Column("time", "training", "neither"), partial(_cost, measure=_seconds, show=duration)),
@@ -128,9 +129,17 @@ def _by_score(result: ExperimentResult) -> Measures:
     ]
     for title, key in SCORE_METRICS.items():
         found.append((Column(title, key, better(key)), partial(_metric, formula=partial(score, key=key))))
-    if any("probing" in cell.scores for run in result.runs for row in run.matrix.values() for cell in row.values()):
-        found.append((Column("probing", "op_final", better("op_final"), wide=True), partial(_metric, formula=probed)))
     return found
+
+
+def _by_probe(result: ExperimentResult) -> Measures:
+    """A column per measure of each probe: the mean over data sets in the last row."""
+    return [
+        (Column(f"{label} {measure.key}", measure.unit, measure.direction, wide=True),
+         partial(_probed, label=label, key=measure.key))
+        for label, measures in result.probes.items()
+        for measure in measures
+    ]  # fmt: skip
 
 
 def terminal_table(result: ExperimentResult, width: int = 100) -> RichTable:
@@ -182,6 +191,15 @@ def _score(group: Group, name: str) -> Value:
         return _undefined("not evaluated after the last task")
     forgiven = mean([scores["normalised"] for scores in found])
     return _value([scores["strict"] for scores in found], f"({forgiven:.2f})")
+
+
+def _probed(group: Group, label: str, key: str) -> Value:
+    """A measure of a probe in the last row, mean over data sets."""
+    rows = [run.probes.get(label, {}).get(final_row(run), {}) for run in group.runs]
+    found = [[values[key] for values in row.values() if key in values] for row in rows]
+    if not all(found):
+        return _undefined("not measured after the last task")
+    return _value([mean(values) for values in found], "")
 
 
 def _forgetting(group: Group) -> Value:

@@ -22,7 +22,6 @@ from cl.execution import runner
 from cl.execution.launchers import launcher, slurm, worker
 from cl.execution.store import Store
 from cl.graph import planner
-from cl.graph.node import Node
 from tests.support.training import results, write_toy
 
 SBATCH = """#!/bin/bash
@@ -41,10 +40,6 @@ if [ -e "$QUEUE/../broken" ]; then echo "slurm_load_jobs error: Unable to contac
 cat "$QUEUE/../waiting" 2>/dev/null || true
 """
 RUN = ["run", "toyexp.yaml", "--tracking.uri=none", "--launcher=slurm"]
-
-
-def node(kind: str, name: str, *parents: Node) -> Node:
-    return Node(kind, name, {"name": name}, {str(at): parent for at, parent in enumerate(parents)})
 
 
 @pytest.fixture
@@ -68,37 +63,6 @@ def scripts(toy: Path) -> dict[int, str]:
 
 def flags(script: str) -> dict[str, str]:
     return {name: value.strip("'") for name, value in re.findall(r"#SBATCH --([\w-]+)=(.*)", script)}
-
-
-def test_light_nodes_join_the_job_that_they_stand_on() -> None:
-    tokenizer = node("tokenizer", "t")
-    english, german, base = node("data", "en", tokenizer), node("data", "de", tokenizer), node("base", "b", tokenizer)
-    first = node("train", "first", base, english)
-    memory = node("consolidate", "memory", first, english)
-    second = node("train", "second", first, german, memory)
-    row = node("evaluate", "row", second, english, german)
-    found = slurm.jobs([tokenizer, english, german, base, first, memory, second, row])
-    assert [[n.name for n in job.nodes] for job in found] == [
-        ["t", "en", "de", "b"],
-        ["first", "memory"],
-        ["second"],
-        ["row"],
-    ]
-    assert [sorted(job.after) for job in found] == [[], [0], [0, 1], [0, 2]]
-
-
-def test_a_light_node_of_two_chains_is_a_job_of_its_own() -> None:
-    base = node("base", "b")
-    left, right = node("train", "left", base), node("train", "right", base)
-    merged = node("merge", "merged", left, right)
-    found = slurm.jobs([base, left, right, merged])
-    assert [job.after for job in found] == [set(), {0}, {0}, {1, 2}]
-
-
-def test_what_is_stored_is_waited_for_by_nobody() -> None:
-    base = node("base", "b")
-    (job,) = slurm.jobs([node("train", "first", base)])
-    assert job.after == set()
 
 
 def test_a_job_asks_for_what_the_experiment_says(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +109,7 @@ def test_the_job_that_reports_settles_nothing_anew(toy: Path, monkeypatch: pytes
         *RUN,
         "--train.precision=auto",
         "--train.device=cpu",
-        f"--train.precision={planned.resolved['precision']}",
+        f"--train.precision={planned.compute.precision}",
         "--train.compile=false",
         "--launcher=local",
     ]
