@@ -1,7 +1,7 @@
 """What planning costs: 20 tasks x 20 strategies x 3 seeds x 4 orders, planned by `cl plan` in a process of its own.
 
-`python benchmarks/planning.py` prints the number of nodes, seconds and memory: of the imports, of building and keying the
-graph, of finding what is stored in an empty store, and of the printed plan.
+`python benchmarks/planning.py` prints the number of nodes, seconds and memory: of the imports, of building and keying
+the graph, of finding what is stored in an empty store, and of the printed plan.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if Path(sys.path[0]) == Path(__file__).parent:  # as in the other benchmarks
     sys.path[0] = str(ROOT)
 
 TASKS, SEEDS = 20, 3
-WORDS = "north wind sun cloak traveller strong road warm fold blow shine agree first other obliged confess".split()
+WORDS = ("north", "wind", "sun", "cloak", "traveller", "strong", "road", "warm", "fold", "blow", "shine", "agree")
 STRATEGIES = """
 finetune: , rewarm: , rewarm_keep: , finetune_keep: , constant_low: , ewc: , lora_sequential: , lora_incremental: ,
 lora_merged: , o_lora: , reglora: , lora_ewc: , rewarm_replay: , rewarm_replay_25: , lora_replay: , wsd: ,
@@ -40,7 +40,8 @@ def write(folder: Path) -> Path:
         orders.append(f"  o{order}: [{', '.join(names[5 * order :] + names[: 5 * order])}]")
     head = "summary: twenty small tasks\nversion: 1\n"
     scenario = folder / "twenty.yaml"
-    scenario.write_text(head + "tasks:\n" + "\n".join(tasks) + "\norders:\n" + "\n".join(orders) + "\n", encoding="utf-8")
+    content = [head + "tasks:", *tasks, "orders:", *orders]
+    scenario.write_text("\n".join(content) + "\n", encoding="utf-8")
     experiment = folder / "planning.yaml"
     lines = [
         f"scenario: {scenario}",
@@ -97,7 +98,8 @@ def main() -> None:
     print("\n".join(plan[-6:]))
     nodes = found.pop("nodes")
     steps = {name: found[name] for name in ("build", "keys", "pending", "estimate", "table")}
-    print(f"{nodes:.0f} nodes; imports {found['imports']:.2f} s; " + ", ".join(f"{k} {v:.2f} s" for k, v in steps.items()))
+    laps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in steps.items())
+    print(f"{nodes:.0f} nodes; imports {found['imports']:.2f} s; {laps}")
     print(f"{1000 * sum(steps.values()) / nodes:.2f} ms a node; {found['megabytes']:.0f} MB; "
           f"{found['heavy libraries']:.0f} heavy libraries imported")  # fmt: skip
 

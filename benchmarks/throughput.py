@@ -97,7 +97,8 @@ def ours(graph: Any, store: Any, folder: Path) -> tuple[list[float], float]:
     from cl.reporting.terminal import ProgressListener
 
     node = graph.runs[0].stages[0].node
-    tracker = Tracker(f"sqlite:///{folder}/mlflow.db", folder, graph, store, (folder / "artifacts").as_uri())
+    uri, artifacts = f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri()
+    tracker = Tracker(uri, folder, "throughput", graph.runs, store, artifacts)
     tracker.connected.wait()  # a real run connects while data are prepared
     times: list[float] = []
     losses: list[float] = []

@@ -114,10 +114,10 @@ class PackedRows:
 
 
 class DialogueRows:
-    """Rows of an instruction task, one example per row.
+    """Rows of an instruction task, one example per row, from the arrays of `cl.data.tokenization`.
 
     Args:
-        tokens: flat array of token ids, as all arrays stored by `cl.data.tokenization`.
+        tokens: flat array of token ids.
         starts: index of the first token of each row, and the total number of tokens [rows+1].
         answers: number of tokens of each row before its answer [rows].
     """

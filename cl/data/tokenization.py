@@ -133,7 +133,7 @@ def dialogue(
         text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         question = tokenizer(text, add_special_tokens=False)["input_ids"]
     elif system is not None:
-        raise UserError("model.system: the tokenizer has no chat template, so there is no system turn; remove the setting")
+        raise UserError("model.system: the tokenizer has no chat template, and so no system turn; remove it")
     else:
         question, _ = plain(example, tokenizer, separator)
     return question, [*_plain(example.answer, tokenizer), end_of_turn(tokenizer, separator)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -91,14 +91,22 @@ def declared(nodes: Iterable[Node], store: Store) -> dict[str, dict[str, Any]]:
 
 
 def sentences(nodes: Iterable[Node], store: Store) -> list[str]:
-    """Notes for reports: which nodes were computed by other code than today's, and who says that it does not matter."""
+    """Notes for reports: nodes that other code computed, and who declared that the edit changed no result."""
     groups: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    following = 0  # nodes whose own code is the same, on accepted parents
     for each in declared(nodes, store).values():
-        group = (str(each["who"]), str(each["when"])[:10], tuple(each["definitions"]))
-        groups.setdefault(group, []).append(f"{each['kind']} {each['name']}")
-    return [
-        f"{len(names)} nodes were computed by other code ({', '.join(definitions[:4])}"
-        f"{' …' if len(definitions) > 4 else ''}); accepted as equal by {who} on {when}: {', '.join(names[:3])}"
-        f"{' …' if len(names) > 3 else ''}"
+        if each["definitions"]:
+            group = (str(each["who"]), str(each["when"])[:10], tuple(each["definitions"]))
+            groups.setdefault(group, []).append(f"{each['kind']} {each['name']}")
+        else:
+            following += 1
+    found = [
+        f"{len(names)} nodes were computed by other code ({_few(definitions, 4)}); accepted as equal by {who} on {when}: "
+        f"{_few(names, 3)}"
         for (who, when, definitions), names in groups.items()
     ]
+    return [*found, f"{following} nodes stand on accepted nodes"] if following else found
+
+
+def _few(names: Sequence[str], most: int) -> str:
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")

@@ -21,17 +21,19 @@ if TYPE_CHECKING:
 
 
 class Objective(Protocol):
-    """What one stage minimises.
+    """The loss of a stage."""
 
-    Attributes:
-        learns_from: kinds of sets that the objective can learn from (`cl.tasks.task.KINDS`).
-        rows: rows of a batch that belong together and stay in one micro-batch: 2 for pairs.
-        name: name of the loss among the recorded terms; "" for the default, which is recorded as the task loss.
-    """
+    @property
+    def learns_from(self) -> tuple[str, ...]:
+        """Kinds of sets that the objective can learn from (`cl.tasks.task.KINDS`)."""
 
-    learns_from: tuple[str, ...]
-    rows: int
-    name: str
+    @property
+    def rows(self) -> int:
+        """Rows of a batch that belong together and stay in one micro-batch: 2 for pairs."""
+
+    @property
+    def name(self) -> str:
+        """Name of the loss among the recorded terms; "" for the default, which is recorded as the task loss."""
 
     def count(self, batch: Batch) -> Tensor | int:
         """Number of units in a batch: learned tokens, rows, pairs."""

@@ -1,14 +1,20 @@
-"""Adapters on peft: how one is added to a model, merged into it, stored and opened again.
+"""Adapters on peft: add an adapter to a model, merge adapters, store and load them.
 
-    adapters/t1/ adapters/t2/ …   a peft folder each: plain `PeftModel.from_pretrained(base, folder)` opens it
-    adapters.json                 their names in order, and how each is used: trained, frozen, merged or kept
-    head.safetensors, head.json   a classifier, where the model has one (`cl.models.classifier_head`)
+    adapters/t1/ adapters/t2/ …   one peft folder per adapter, for plain `PeftModel.from_pretrained(base, folder)`
+    adapters.json                 names of the adapters in order, and the use of each
+    head.safetensors, head.json   the classifier, if the model has one (`cl.models.classifier_head`)
 
-A state with adapters holds no other weights: it stands on the base model, which is a parent of its nodes. Merging
-is done in fp32, in the order of the tasks, from the stored adapters each time, so no rounding adds up beyond fp32's.
-An adapter that is kept does not act and is not even opened: it waits for the test of its own task. A prompt, which is
-read before the input, is stored and used like an adapter; neither it nor one
-of experts (`cl.models.lora_experts`) can be merged.
+Uses of an adapter:
+
+* `trained`: active and trainable;
+* `frozen`: active, not trainable;
+* `merged`: added to the weights;
+* `kept`: stored but not loaded; it is used for the test of its own task.
+
+A state with adapters holds no other weights; the base model is a parent of its node. Loading merges the stored adapters
+into the base model each time, in fp32 and in the order of the tasks, so no rounding beyond fp32 adds up. A prompt
+(embeddings before the input) is stored and used like an adapter. Neither a prompt nor an adapter of experts
+(`cl.models.lora_experts`) can be merged.
 """
 
 from __future__ import annotations
@@ -29,7 +35,12 @@ INDEX = "adapters.json"
 
 
 def load(folder: Path, base: Path | None) -> Any:
-    """The model of a stored state, in fp32, the last adapter trainable; base: folder that a state of adapters needs."""
+    """Load the model of a stored state, in fp32, with the adapter of use `trained` trainable.
+
+    Args:
+        folder: folder of the state.
+        base: folder of the base model; needed if the state holds adapters.
+    """
     if not (folder / INDEX).exists():
         return classifier_head.load(pretrained.load(folder), folder)
     assert base is not None, f"{folder} holds adapters only"
@@ -45,7 +56,13 @@ def load(folder: Path, base: Path | None) -> Any:
 
 
 def alone(folder: Path, base: Path, name: str | None) -> Any:
-    """The base model with one adapter of a stored state, whatever the state makes of it, or with none."""
+    """Load the base model with one adapter of a stored state, whatever its use, or without adapter.
+
+    Args:
+        folder: folder of the state.
+        base: folder of the base model.
+        name: name of the adapter; None: no adapter.
+    """
     model = classifier_head.load(pretrained.load(base), folder)
     return model if name is None else _open(model, folder / "adapters" / name, name)
 
@@ -64,7 +81,19 @@ def _open(model: Any, folder: Path, name: str) -> Any:
 
 
 def add(model: Any, name: str, config: Any) -> Any:
-    """Add a fresh trainable adapter; those that are there stay active and are frozen."""
+    """Add a fresh trainable adapter; existing adapters stay active and are frozen.
+
+    Args:
+        model: transformers or peft model.
+        name: name of the adapter.
+        config: peft configuration of the adapter.
+
+    Returns:
+        The peft model.
+
+    Raises:
+        UserError: if another method has made the model a peft model to train its weights.
+    """
     from peft import PeftModel
 
     if isinstance(model, PeftModel) and not uses(model):
@@ -80,16 +109,17 @@ def add(model: Any, name: str, config: Any) -> Any:
 
 
 def merged(model: Any) -> Any:
-    """The model with the adapters that act merged into its weights (in fp32); without adapters, as it is.
+    """Merge the active adapters into the weights, in fp32; a model without adapters is returned unchanged.
 
-    Raises UserError for one that no change of the weights can stand for.
+    Raises:
+        UserError: for a prompt or an adapter of experts, which no change of the weights can replace.
     """
     from peft import PeftModel
 
     if not isinstance(model, PeftModel):
         return model
     if not mergeable(model):
-        raise UserError("adapters: neither a prompt nor experts can be merged into weights; use lora where one merges")
+        raise UserError("adapters: neither a prompt nor experts can be merged into weights; use the method lora")
     found = {name: use if use == "kept" else "merged" for name, use in uses(model).items()}
     plain = model.merge_and_unload()
     plain.cl_adapters = found
@@ -97,12 +127,12 @@ def merged(model: Any) -> Any:
 
 
 def mergeable(model: Any) -> bool:
-    """Whether a plain model can stand for the model with its adapters."""
+    """Whether the active adapters can be merged into the weights."""
     return prompt(model) is None and not lora_experts.present(model)
 
 
 def bare(model: Any) -> Any:
-    """The model without its adapters, which from now on are kept: stored, but of no effect."""
+    """Return the model without its adapters, whose use becomes `kept`."""
     from peft import PeftModel
 
     if not isinstance(model, PeftModel):
@@ -114,7 +144,7 @@ def bare(model: Any) -> Any:
 
 
 def prompt(model: Any) -> Tensor | None:
-    """Embeddings [P, D] that the model reads before its input, with their graph; None where it has no prompt."""
+    """Embeddings [P, D] of the model's prompt, with their graph; None if the model has no prompt."""
     if not hasattr(model, "prompt_encoder"):
         return None
     found: Tensor = model.get_prompt(1)[0]
@@ -122,17 +152,17 @@ def prompt(model: Any) -> Tensor | None:
 
 
 def reader(model: Any) -> Any:
-    """What reads the prompt's embeddings and the input's: the model without its prompt."""
+    """The model without its prompt, which takes the embeddings of prompt and input."""
     return model if prompt(model) is None else model.base_model
 
 
 def uses(model: Any) -> dict[str, str]:
-    """How each adapter that the model was given is used, by name and in order: trained, frozen, merged or kept."""
+    """Use of each adapter by name, in the order in which adapters were added: trained, frozen, merged or kept."""
     return dict(getattr(model, "cl_adapters", {}))
 
 
 def _activate(model: Any) -> None:
-    """All adapters that are trained or frozen act; only the one marked `trained` learns. A prompt acts by itself."""
+    """Activate the trained and frozen adapters and make only the trained one learn; a prompt is always active."""
     acting = _acting(model)
     if not acting:
         return
@@ -144,20 +174,23 @@ def _activate(model: Any) -> None:
 
 
 def save(model: Any, folder: Path, parent: Path) -> None:
-    """Write a state: the adapters and what they stand for, or the whole model where it has none.
+    """Write a state: the adapters with their uses and the classifier, or the whole model if it has no adapters.
 
-    parent: folder of the state before, from which merged and kept adapters are carried over.
+    Args:
+        model: model of the state.
+        folder: folder to write.
+        parent: folder of the previous state, from which merged and kept adapters are copied.
     """
     found = uses(model)
     classifier_head.save(model, folder)
     if not found:
-        plain = merged(model)  # of a method that factors the weights for a stage
+        plain = merged(model)  # merges the factors of a method that trains factored weights
         with classifier_head.apart(plain):
             pretrained.save(plain, folder)
         return
     present = _acting(model)
     for name in present:
-        model.peft_config[name].base_model_name_or_path = ""  # a path of this store says nothing elsewhere
+        model.peft_config[name].base_model_name_or_path = ""  # a path in this store is useless elsewhere
         model.peft_config[name].inference_mode = False
     model.save_pretrained(folder / "adapters", selected_adapters=present)
     for name in found.keys() - set(present):
@@ -167,7 +200,7 @@ def save(model: Any, folder: Path, parent: Path) -> None:
 
 
 def _link(source: str, target: str) -> None:
-    """A hard link where the file system has them: a stored adapter never changes."""
+    """Make a hard link, or a copy if the file system has no links; a stored adapter never changes."""
     try:
         os.link(source, target)
     except OSError:
@@ -175,9 +208,16 @@ def _link(source: str, target: str) -> None:
 
 
 def low_rank(model: nn.Module, name: str) -> dict[str, tuple[Any, Any, float]]:
-    """The LoRA factors of an adapter by module: A [r, in], B [out, r] and the scale: its update is scale * B @ A.
+    """Return the LoRA factors of an adapter by module; the update of the weight is scale * B @ A.
 
-    Without an adapter of experts, which has no such update.
+    An adapter of experts has no such update and gives no factors.
+
+    Args:
+        model: model with the adapter.
+        name: name of the adapter.
+
+    Returns:
+        A [r, in], B [out, r] and the scale, by path of the module.
     """
     found = {}
     for path, module in model.named_modules():
@@ -187,7 +227,7 @@ def low_rank(model: nn.Module, name: str) -> dict[str, tuple[Any, Any, float]]:
 
 
 def names(model: Any, use: str) -> list[str]:
-    """Names of the model's adapters that are used in this way (trained, frozen, merged, kept), in order."""
+    """Names of the model's adapters with a use (trained, frozen, merged, kept), in order."""
     return [name for name, found in uses(model).items() if found == use]
 
 

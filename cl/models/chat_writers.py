@@ -1,7 +1,7 @@
-"""Chat models that write texts: a local one of transformers, or one behind an OpenAI-compatible HTTP endpoint.
+"""Chat models that write texts: a local transformers model, or a model behind an OpenAI-compatible HTTP endpoint.
 
-The first attempt at a prompt is greedy; further ones are sampled at `temperature`, each from a seed of its own. A text
-that is cut off at its limit of tokens is none, "". What a writer wrote is kept by `cl.models.text_cache`.
+The first attempt at a prompt is greedy; later attempts are sampled at `temperature`, each with its own seed. A text
+that reaches the token limit counts as no text, "". `cl.models.text_cache` stores the texts.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from cl.models import pretrained
 from cl.models.text_cache import Writer
 
 WAIT = 1.0  # seconds before the second try of a request, doubled before each further one
-PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that may be gone at the next try
+PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which a further try may succeed
 
 
 def build(settings: str | Mapping[str, Any]) -> Writer:
-    """The writer of a model's name or of settings; with `url` it is behind an endpoint. Nothing is loaded or called."""
+    """Build a writer from a model's name or from settings; settings with `url` mean an endpoint. Nothing is loaded."""
     given = {"model": settings} if isinstance(settings, str) else dict(settings)
     kind = "EndpointWriter" if "url" in given else "LocalWriter"
     writer: Writer = construction.build("methods", f"cl.models.chat_writers:{kind}", given, "writer")
@@ -40,11 +40,16 @@ def build(settings: str | Mapping[str, Any]) -> Writer:
 
 @dataclass(frozen=True)
 class LocalWriter:
-    """A chat model of transformers, in fp32.
+    """A local chat model of transformers, in fp32. Prompts that do not fit into its context get no text.
 
-    model: a directory, a packaged model or a hub id, with `revision`; temperature, seed: of attempts after the first;
-    tokens: of a text at most, and one that is cut off there is no text; batch: texts at once, which can change one by
-    no more than rounding. Prompts that leave no room in the model's context get no text.
+    Args:
+        model: a directory, a packaged model or a hub id.
+        revision: commit, tag or branch of a hub model.
+        temperature: sampling temperature of attempts after the first.
+        seed: seed of attempts after the first.
+        tokens: token limit of a text.
+        batch: texts written at once; it changes a text by no more than rounding.
+        device: `cpu`, `cuda` or `auto`.
     """
 
     model: str
@@ -65,14 +70,14 @@ class LocalWriter:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """The model's fingerprint and how it is read; not the device."""
+        """The model's fingerprint and the settings of decoding, without the device."""
         source = pretrained.fingerprint(Model(self.model, self.revision))
         names = ("temperature", "seed", "tokens", "batch")
         return {"writer": "local", **source, **{name: getattr(self, name) for name in names}}
 
     @cached_property
     def _opened(self) -> tuple[Any, Any, set[int]]:
-        """Tokenizer, model, and the ids that end its turn."""
+        """Tokenizer, model, and ids of the tokens that end its turn."""
         import torch
 
         named = Model(self.model, self.revision)
@@ -90,7 +95,7 @@ class LocalWriter:
         return tokenizer, model.to(device).eval(), ends
 
     def write(self, prompts: Sequence[str], attempt: int) -> list[str]:
-        """Texts in the model's chat template, as the tokenizer decodes them."""
+        """Write a text for each prompt, as a user turn in the model's chat template."""
         tokenizer, model, _ = self._opened
         turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
         asked = [tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False) for turn in turns]
@@ -127,9 +132,9 @@ class LocalWriter:
 
 
 class Sampled:
-    """Make the likeliest token a sampled one: softmax(logits / T) has argmax(logits / T + Gumbel noise) as a sample.
+    """Logits processor after which greedy decoding samples: argmax(logits / T + Gumbel noise) ~ softmax(logits / T).
 
-    The noise of a row is drawn from the seed and the row's own tokens, so neither the batch nor its padding changes it.
+    The noise of a row depends on the seed and the row's own tokens, so batch and padding do not change it.
     """
 
     def __init__(self, temperature: float, seed: str, padding: int) -> None:
@@ -152,12 +157,18 @@ class Sampled:
 
 @dataclass(frozen=True)
 class EndpointWriter:
-    """A chat model behind an OpenAI-compatible endpoint, asked for one text at a time.
+    """A chat model behind an OpenAI-compatible endpoint; each request asks for one text.
 
-    url: with its version, as http://localhost:8000/v1; model: its name there, and revision: which weights that is, in
-    the user's words; key: the environment variable that holds the API key, which is neither
-    stored nor shown; temperature, seed, tokens: as for a local model, as far as the server minds them; timeout: seconds
-    of a request; tries: of a request that fails in passing, with doubled waits between them.
+    Args:
+        url: URL with the API version, such as http://localhost:8000/v1.
+        model: name of the model on the server.
+        revision: the user's description of the model's weights.
+        key: environment variable that holds the API key; the key is neither stored nor printed.
+        temperature: sampling temperature of attempts after the first.
+        seed: seed of the requests; a server may ignore it.
+        tokens: token limit of a text.
+        timeout: time limit of a request, in seconds.
+        tries: tries of a request that fails temporarily; the wait between tries doubles.
     """
 
     url: str
@@ -182,17 +193,17 @@ class EndpointWriter:
 
     @property
     def batch(self) -> int:
-        """One: a text that was paid for is kept at once."""
+        """One text, so that every text is stored as soon as it is paid for."""
         return 1
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Endpoint, model and how it is read; not the key's name, the timeout or the tries."""
+        """Endpoint, model and settings of decoding, without the key's name, the timeout and the tries."""
         names = ("url", "model", "revision", "temperature", "seed", "tokens")
         return {"writer": "endpoint", **{name: getattr(self, name) for name in names}}
 
     def write(self, prompts: Sequence[str], attempt: int) -> list[str]:
-        """The server's texts. Raises UserError where it refuses, stays away or answers with something else."""
+        """Write a text for each prompt; raises UserError if the server refuses, fails or returns no chat completion."""
         return [self._ask(prompt, attempt) for prompt in prompts]
 
     def _ask(self, prompt: str, attempt: int) -> str:
@@ -221,7 +232,7 @@ class EndpointWriter:
                     raise UserError(f"writer.url: {place} refused: {problem}") from None
             except (OSError, HTTPException) as error:
                 problem = str(getattr(error, "reason", error)) or type(error).__name__
-        remedy = "texts written before need no server, this one does: start it or check the address"
+        remedy = "texts written before need no server, new texts do: start it or check the address"
         raise UserError(f"writer.url: {place} failed {self.tries} times ({problem}); {remedy}")
 
     def _secret(self) -> str | None:
@@ -242,7 +253,7 @@ class EndpointWriter:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error: the key must not follow it to another host."""
+    """Makes a redirect an error, so that the API key is not sent to another host."""
 
     def redirect_request(self, *_: Any) -> None:
         return None

@@ -1,9 +1,10 @@
-"""A classifier on a causal language model: answers as classes, told apart by the hidden state that follows a question.
+"""Classifier head on a causal language model: each answer is a class, predicted from the question's last hidden state.
 
-    head.safetensors   weights in blocks [k, D]: one for the classes of each stage, `spare` for those to come
-    head.json          its form, the order of its blocks, and its classes: token ids of answers with their end of turn
+    head.safetensors   weights in blocks [k, D]: one block per stage for its new classes, and `spare` for later classes
+    head.json          cosine or linear, the order of the blocks, and the classes: token ids of each answer with its
+                       end of turn
 
-It is a submodule of the model that it belongs to, and is stored beside the state. Shapes: B rows, C classes, D hidden
+The head is a submodule of its model and is stored in the folder of the state. Shapes: B rows, C classes, D hidden
 width.
 """
 
@@ -31,10 +32,14 @@ Answer = tuple[int, ...]
 
 
 class Head(nn.Module):
-    """Logits of classes from hidden states: w @ h, or (`cosine`) w @ h / |w| |h|; no bias, no temperature.
+    """Logits of classes from hidden states: w @ h, or with `cosine` w @ h / (|w| |h|); no bias, no temperature.
 
-    blocks: weights by name, parameters of their own so that one can be frozen; classes: the answer of each row of the
-    blocks in order, but for the rows of `spare`, which come last and have none yet.
+    Args:
+        cosine: whether logits are cosines.
+
+    Attributes:
+        blocks: weights [k, D] by name; each block is a parameter of its own, so that it can be frozen.
+        classes: answer of each row of the blocks, in order; rows of `spare` come last and have no class yet.
     """
 
     def __init__(self, cosine: bool) -> None:
@@ -44,16 +49,22 @@ class Head(nn.Module):
         self.classes: list[Answer] = []
 
     def forward(self, features_BD: Tensor) -> Tensor:
-        """Logits [B, C] in fp32, those of spare rows included."""
+        """Logits [B, C] in fp32, logits of spare rows included."""
         weights = torch.cat(list(self.blocks.values()))
-        with torch.autocast(weights.device.type, enabled=False):  # bf16 could not tell near cosines apart
+        with torch.autocast(weights.device.type, enabled=False):  # close cosines are equal in bf16
             features = features_BD.float()
             if self.cosine:
                 features, weights = F.normalize(features, dim=-1), F.normalize(weights, dim=-1)
             return F.linear(features, weights)
 
     def add(self, block: str, answers: Sequence[Answer], fresh: Callable[[int], nn.Parameter]) -> None:
-        """Give answers that are not classes yet a block of rows: of the spare ones where there are any, else fresh."""
+        """Add answers that are not classes yet, as a new block: spare rows if there are any, else fresh rows.
+
+        Args:
+            block: name of the new block.
+            answers: token ids of each answer.
+            fresh: function from a number of rows to fresh weights.
+        """
         new = [answer for answer in answers if answer not in self.classes]
         if not new:
             return
@@ -67,7 +78,7 @@ class Head(nn.Module):
         self.classes += new
 
     def targets(self, batch: Batch) -> Tensor:
-        """The number of each row's class [B]. Raises UserError for an answer that is none."""
+        """Number of each row's class [B]; raises UserError for an answer that is not a class."""
         number = {answer: place for place, answer in enumerate(self.classes)}
         found = [number.get(answer) for answer in answers(batch)]
         if None in found:
@@ -81,24 +92,30 @@ class Head(nn.Module):
 
 
 def draw(count: int, width: int) -> nn.Parameter:
-    """Fresh weights [count, width], uniform in +-1/sqrt(width), as the paper's code and torch draw them."""
+    """Draw fresh weights [count, width], uniform in +-1/sqrt(width) as in the paper's code and in torch."""
     bound = width**-0.5
     return nn.Parameter(torch.empty(count, width).uniform_(-bound, bound))
 
 
 def answers(batch: Batch) -> list[Answer]:
-    """The learned tokens of each row."""
+    """Learned tokens of each row: its answer with the end of turn."""
     assert batch.targets is not None, "text has no answers"
     return [tuple(token for token in row if token != IGNORE) for row in batch.targets.tolist()]
 
 
 def features(outputs: Outputs, batch: Batch) -> Tensor:
-    """Hidden state [B, D] of the last token of each row's question, from which the first learned token is predicted.
+    """Hidden state [B, D] of the last token of each row's question, which predicts the first learned token.
 
-    Raises UserError for an architecture that scales or bends its logits, of which the outputs hold no hidden states.
+    Args:
+        outputs: outputs of the model on the batch.
+        batch: the batch.
+
+    Raises:
+        UserError: for an architecture that changes its logits after the output layer; its outputs hold no hidden
+            states.
     """
     if outputs.weight is None:
-        raise UserError("classifier: this architecture scales or bends its logits and is not supported; take another")
+        raise UserError("classifier: this architecture changes logits after the output layer; take another model")
     assert batch.targets is not None, "text has no questions"
     learned = (batch.targets != IGNORE).sum(1)
     return outputs.values[learned.cumsum(0) - learned]
@@ -107,7 +124,15 @@ def features(outputs: Outputs, batch: Batch) -> Tensor:
 def of_questions(
     outputs: Callable[[Batch], Outputs], questions: Sequence[Tensor], separator: int, size: int, device: str
 ) -> Tensor:
-    """Features [N, D] of questions (ids [n] each) in their order, computed `size` at a time, in fp32."""
+    """Compute the features [N, D] of questions, in fp32 and in the order of the questions.
+
+    Args:
+        outputs: function from a batch to the model's outputs.
+        questions: token ids [n] of each question.
+        separator: id of the separator.
+        size: questions per forward pass.
+        device: device of the model.
+    """
     found = []
     for start in range(0, len(questions), size):
         batch = collate([_asked(question) for question in questions[start : start + size]], separator).to(device)
@@ -117,18 +142,18 @@ def of_questions(
 
 
 def _asked(question: Tensor) -> Row:
-    """A question alone as a row: one learned token, whichever, stands after it."""
+    """A question as a row, followed by one arbitrary learned token."""
     after = question[-1:]
     return Row(torch.cat([question, after]), torch.cat([torch.full_like(question[1:], IGNORE), after]))
 
 
 def of(model: Any) -> Head | None:
-    """The model's classifier, if it has one."""
+    """The model's classifier, or None."""
     return getattr(model, "cl_head", None)
 
 
 def attach(model: Any, cosine: bool) -> Head:
-    """Give the model a classifier without classes; it stays through adding and merging adapters."""
+    """Give the model a classifier without classes; adding and merging adapters keep it."""
     from peft import PeftModel
 
     owner = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -139,7 +164,7 @@ def attach(model: Any, cosine: bool) -> Head:
 
 @contextmanager
 def apart(model: Any) -> Iterator[None]:
-    """The model (without adapters) without its classifier for a while, so that its own weights can be written alone."""
+    """Context in which a model without adapters has no classifier, so that only its own weights are written."""
     head = of(model)
     if head is not None:
         del model.cl_head
@@ -162,7 +187,7 @@ def save(model: Any, folder: Path) -> None:
 
 
 def load(model: Any, folder: Path) -> Any:
-    """The model with the classifier of a stored state, if that has one."""
+    """Attach the classifier of a stored state to the model, if the state has one."""
     if not (folder / INDEX).exists():
         return model
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))

@@ -1,9 +1,9 @@
-"""Greedy answers of a model to questions, in fixed batches.
+"""Greedy decoding of answers to questions, in fixed batches.
 
-Questions are sorted by length and padded on the left, so that a batch wastes little; the order depends on nothing but
-the questions. What is padding is masked out of attention and positions, so an answer depends on its batch by no more
-than rounding; a prompt stands between padding and question, not before both as in peft's own `generate`, which would
-move them apart; the size of the batch is fixed by the settings and stands in the key.
+Questions are sorted by length and padded on the left, so that batches hold little padding; the order depends on the
+questions only. Padding is masked out of attention and positions, so an answer depends on its batch by no more than
+rounding. A prompt is placed between padding and question; peft's own `generate` puts the prompt before the padding,
+which separates prompt and question. The batch size is a setting and part of the node key.
 """
 
 from __future__ import annotations
@@ -27,12 +27,22 @@ def answers(
     prompt: Tensor | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[list[int]]:
-    """Token ids of the answer to each question, without its end of turn, in the order of the questions.
+    """Return the token ids of the answer to each question, without its end of turn, in the order of the questions.
 
-    questions: ids [n] each; limit: tokens of an answer at most; batch: questions at once; end: id that ends an answer;
-    prompt: embeddings [P, D] that are read before each question.
-    Every token is the most likely one, whatever sampling the model's own generation settings ask for.
-    Raises UserError for a question that leaves no room for an answer in the model's context.
+    Every token is the most likely token, whatever the model's generation settings say about sampling.
+
+    Args:
+        model: transformers model without its prompt.
+        questions: token ids [n] of each question.
+        limit: largest number of tokens of an answer.
+        batch: questions per batch.
+        end: id of the token that ends an answer.
+        padding: id of the padding token.
+        prompt: embeddings [P, D] that are read before each question.
+        progress: called after each batch with the number of answered questions.
+
+    Raises:
+        UserError: if a question with its answer may exceed the model's context.
     """
     context = getattr(model.config, "max_position_embeddings", None)
     longest = max((len(question) for question in questions), default=0) + (0 if prompt is None else len(prompt))
@@ -68,7 +78,7 @@ def _greedy(
     with torch.no_grad():
         if prompt is None:
             out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, width:]
-        else:  # what is generated from embeddings comes without them
+        else:  # from embeddings, `generate` returns the new tokens only
             embedded = model.get_input_embeddings()(ids)
             for row, start in enumerate(starts):
                 embedded[row, start : start + room] = prompt

@@ -1,14 +1,15 @@
-"""Distillation into a student, token by token: pure functions of probabilities.
+"""Distillation from a teacher into a student, token by token: pure functions of probabilities.
 
-Shapes: n tokens, V vocabulary, K sampled ids. With teacher's p, student's q, both softmax(logits / tau), the true next
-token g and the teacher's first choice t, the *swapped* teacher p~ is p with the entries t and g exchanged (logit swap,
-Mix-CPT, arXiv 2407.10804). Softmax commutes with the exchange and the entropy stays, so without any swapped tensor
+Shapes: n tokens, V vocabulary, K sampled ids. Let p be the teacher's and q the student's probabilities, both
+softmax(logits / tau), g the true next token and t the teacher's most likely token. The *swapped* teacher p~ is p with
+the entries t and g exchanged (logit swap, Mix-CPT, arXiv 2407.10804). Softmax commutes with the exchange and the
+entropy does not change, so no swapped tensor is needed:
 
     KL(p~ || q) = KL(p || q) + (p_t - p_g) (log q_t - log q_g)
     KL(q || p~) = KL(q || p) + (q_t - q_g) (log p_t - log p_g)
 
 Sources: the exchange was read in the paper's reviews, not in the paper; the closed forms are derived here and tested
-against explicit swaps. All values are per token, in nats; all slopes are by the student's logits.
+against explicit swaps. All values are per token, in nats; a slope is the gradient by the student's logits.
 """
 
 from __future__ import annotations
@@ -26,21 +27,29 @@ Direction = Literal["forward", "reverse"]
 
 
 class Dense(NamedTuple):
-    """What a teacher says of n tokens: log p [n, V]."""
+    """A teacher's full distribution at n tokens: log p [n, V]."""
 
     log_p: Tensor
 
     def choices(self, gold_n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Its first choice t [n], log p_t [n] and log p_g [n]."""
+        """Most likely token t [n], log p_t [n], and log p_g of the true token [n]."""
         top, first = self.log_p.max(-1)
         return first, top, _at(self.log_p, gold_n)
 
 
 class Sampled(NamedTuple):
-    """What is kept of it: ids [n, K] with weights [n, K] that sum to 1, p's entropy [n], t, log p_t, log p_g.
+    """K ids of a teacher's distribution p at n tokens, with weights.
 
-    Ids that were drawn from p, each of weight 1 / K, make sum(weights * f(ids)) an unbiased estimate of sum(p * f)
-    (random sampling, arXiv 2503.16870); the K largest, renormalised, do not.
+    With ids drawn from p, each with weight 1 / K, sum(weights * f(ids)) is an unbiased estimate of sum(p * f) (random
+    sampling, arXiv 2503.16870). With the K largest entries, renormalised, it is biased.
+
+    Args:
+        ids: token ids [n, K].
+        weights: weights of the ids [n, K], with sum 1.
+        entropy: entropy of p [n].
+        first: most likely token t [n].
+        log_p_first: log p_t [n].
+        log_p_gold: log p_g of the true token [n].
     """
 
     ids: Tensor
@@ -51,33 +60,37 @@ class Sampled(NamedTuple):
     log_p_gold: Tensor
 
     def choices(self, gold_n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Its first choice t [n], log p_t [n] and log p_g [n]."""
+        """Most likely token t [n], log p_t [n], and log p_g of the true token [n]."""
         return self.first, self.log_p_first, self.log_p_gold
 
 
 class Teacher(Protocol):
-    """Whoever says what the learned tokens of some rows should be followed by."""
+    """A teacher of the learned tokens of some rows."""
 
     def says(self, tokens: slice | Tensor, temperature: float) -> Dense | Sampled:
-        """Of a part of the tokens, or of those with these numbers."""
+        """Return the teacher's distribution at some tokens, given by a slice or numbers, at temperature tau."""
 
 
 class Model(NamedTuple):
-    """A teacher whose hidden states, or logits, are at hand."""
+    """A teacher with known outputs (hidden states or logits)."""
 
     outputs: Outputs
 
     def says(self, tokens: slice | Tensor, temperature: float) -> Dense:
-        """All of the vocabulary, in fp32; no gradient flows back."""
+        """Return the full distribution in fp32, without gradient."""
         with torch.no_grad():
             logits = self.outputs.logits(tokens).float()
             return Dense((logits if temperature == 1 else logits / temperature).log_softmax(-1))
 
 
 class Divergence(NamedTuple):
-    """Per token: kl [n] from the teacher as it is; swap [n], what the exchange adds; slope [n, V] of their sum.
+    """Divergence between teacher and student per token.
 
-    swapped [n]: whether the teacher's first choice is not the true token.
+    Args:
+        kl: divergence from the teacher without exchange [n].
+        swap: increase by the exchange [n]; 0 without swap.
+        slope: gradient of `kl + swap` with respect to logits / tau [n, V].
+        swapped: whether the teacher's most likely token is not the true token [n].
     """
 
     kl: Tensor
@@ -89,9 +102,15 @@ class Divergence(NamedTuple):
 def divergence(
     log_q: Tensor, q: Tensor, teacher: Dense | Sampled, gold_n: Tensor, *, swap: bool, direction: Direction = "forward"
 ) -> Divergence:
-    """Divergence of the student's q [n, V] from the teacher, both at one temperature, and its slope by logits / tau.
+    """Compute the divergence between student and teacher at one temperature, and its slope by logits / tau.
 
-    forward: KL(p~ || q), slope q - p~; reverse: KL(q || p~), for which a sampled teacher does not know enough.
+    Args:
+        log_q: log q of the student [n, V].
+        q: q of the student [n, V].
+        teacher: the teacher's distribution at the same tokens.
+        gold_n: true next token g [n].
+        swap: use the swapped teacher p~.
+        direction: `forward`: KL(p~ || q), with slope q - p~; `reverse`: KL(q || p~), which needs a `Dense` teacher.
     """
     if direction == "reverse":
         assert isinstance(teacher, Dense), "only a teacher that says everything has a reverse divergence"
@@ -106,7 +125,7 @@ def divergence(
         difference = log_top - log_gold if direction == "reverse" else log_top.exp() - log_gold.exp()
         of_q = (q if direction == "reverse" else log_q).gather(-1, pair)
         added = difference * (of_q[:, 0] - of_q[:, 1])
-        if direction == "reverse":  # log p~ itself, and what softmax takes off every entry: the mean
+        if direction == "reverse":  # gradient of log p~ itself, and the mean that softmax subtracts from every entry
             slope -= q * added[:, None]
             move = torch.stack([difference * of_q[:, 0], -difference * of_q[:, 1]], -1)
         else:
@@ -133,11 +152,16 @@ def _reverse(log_q: Tensor, q: Tensor, teacher: Dense) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Rule:
-    """How a student is taught, beside its task loss L (cross-entropy): D is the divergence from the teacher.
+    """How the divergence D from the teacher is added to the task loss L (cross-entropy).
 
-    weight: w in L + w D, or, if convex, in (1 - w) L + w D; swap: of the swapped teacher; temperature: of both, tau;
-    squared: multiply D by tau^2, which keeps the gradient's size where tau changes (Hinton et al. 2015, arXiv
-    1503.02531, section 2).
+    Args:
+        weight: w in L + w D, or with `convex` in (1 - w) L + w D.
+        swap: use the swapped teacher.
+        direction: direction of the divergence.
+        temperature: tau of teacher and student.
+        squared: multiply D by tau^2, so that the size of its gradient hardly depends on tau (Hinton et al. 2015,
+            arXiv 1503.02531, section 2).
+        convex: weight the task loss by 1 - w.
     """
 
     weight: float
@@ -149,16 +173,24 @@ class Rule:
 
 
 Tally = Callable[[Divergence, Tensor], None]
-"""Is shown what came out at some tokens, and their numbers."""
+"""Called with the divergence at some tokens, and the numbers of these tokens."""
 
 
 def criterion(
     rule: Rule, teacher: Teacher, gold_N: Tensor, where_N: Tensor | None = None, tally: Tally | None = None
 ) -> Criterion:
-    """The rule as a term of the fused loss; where: bool, the tokens at which it acts (None: all)."""
+    """Return the rule as a criterion of the fused loss.
+
+    Args:
+        rule: the rule.
+        teacher: the teacher.
+        gold_N: true next tokens [N].
+        where_N: boolean mask of the tokens that the rule acts on [N]; None: all.
+        tally: called with each computed divergence.
+    """
 
     def of_chunk(log_q: Tensor, q: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        """Value and slope at tokens from `start` on, 0 where the rule does not act."""
+        """Value and slope at the tokens from `start` on; 0 at tokens that the rule does not act on."""
         numbers = torch.arange(start, start + len(log_q), device=log_q.device)
         if where_N is None or bool(where_N[numbers].all()):
             return of_tokens(log_q, q, numbers)
@@ -170,7 +202,7 @@ def criterion(
         return value, slope.index_copy_(0, chosen, own)
 
     def of_tokens(log_q: Tensor, q: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Value and slope at some tokens, at all of which the rule acts."""
+        """Value and slope at tokens that the rule acts on."""
         tau, gold = rule.temperature, gold_N[numbers]
         warm = log_q if tau == 1 else (log_q / tau).log_softmax(-1)
         says = teacher.says(numbers, tau)
@@ -190,7 +222,14 @@ def criterion(
 
 
 def sample(log_p: Tensor, gold_n: Tensor, count: int, largest: bool = False) -> Sampled:
-    """Keep `count` ids of each token's p [n, V]: drawn from it with replacement, or the largest ones, renormalised."""
+    """Keep `count` ids of the teacher's distribution at each token.
+
+    Args:
+        log_p: log p [n, V].
+        gold_n: true next token g [n].
+        count: number of ids K.
+        largest: keep the K largest entries, renormalised, instead of K draws with replacement.
+    """
     p = log_p.exp()
     entropy = -_dot(p, log_p)
     if largest:
@@ -203,7 +242,7 @@ def sample(log_p: Tensor, gold_n: Tensor, count: int, largest: bool = False) -> 
 
 
 def _dot(left_nV: Tensor, right_nV: Tensor) -> Tensor:
-    """Dot product of each row [n], as a matrix product, which stores no product of entries; autocast would round it."""
+    """Dot product of each row [n], as a matrix product that stores no n x V product; autocast would round it."""
     with torch.autocast(left_nV.device.type, enabled=False):
         return (left_nV[:, None] @ right_nV[:, :, None])[:, 0, 0]
 

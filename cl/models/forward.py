@@ -1,4 +1,4 @@
-"""What a causal language model makes of rows of tokens: the outputs of the learned ones, and their cross-entropy.
+"""Forward pass of a causal language model: outputs at the learned tokens of a batch, and their cross-entropy.
 
 Shapes: B rows, T tokens per row, N = learned tokens (B*T for text), D hidden width, V vocabulary.
 """
@@ -17,16 +17,20 @@ from cl.data.batches import IGNORE, Batch
 from cl.models import adapters, losses
 from cl.models.losses import Outputs
 
-# Attributes of a transformers configuration by which some architectures change logits after the output layer.
+# Attributes of a transformers configuration with which some architectures change logits after the output layer.
 LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 
 
 class TokenLoss:
-    """Summed cross-entropy of a causal language model on rows of tokens, in nats.
+    """Summed cross-entropy of a causal language model on batches, in nats.
 
-    model: any transformers causal LM; separator: id that starts a document. Where the vocabulary is so large
-    that the logits of a micro-batch would exceed `losses.CHUNK_BYTES`, they are formed in chunks from the
-    hidden states, unless the architecture scales or bends its logits.
+    If the logits of a micro-batch would exceed `losses.CHUNK_BYTES`, they are computed in chunks from the hidden
+    states, unless the architecture changes its logits after the output layer.
+
+    Args:
+        model: any transformers causal language model.
+        separator: id of the token that starts a document.
+        boundaries: keep attention and positions inside documents.
     """
 
     def __init__(self, model: Any, separator: int, boundaries: bool) -> None:
@@ -34,11 +38,11 @@ class TokenLoss:
         head = model.get_output_embeddings()
         plain = isinstance(head, nn.Linear) and head.bias is None
         self.outputs: Callable[[Batch], Outputs] = self.compute
-        self.root: nn.Module | None = None  # what holds a sharded model
+        self.root: nn.Module | None = None  # module that holds a sharded model
         self.splits = plain and not any(getattr(model.config, name, None) for name in LOGIT_SCALES)
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Arguments of the model, or of what reads behind its prompt, for a batch."""
+        """Arguments of the model for a batch; with a prompt, arguments of the model without its prompt."""
         ids, prompt = batch.ids[:, :-1], adapters.prompt(self.model)
         inputs = {"input_ids": ids}
         if prompt is not None:
@@ -53,13 +57,13 @@ class TokenLoss:
         return inputs
 
     def total(self, batch: Batch) -> Tensor:
-        """Sum over all learned target tokens of a batch."""
+        """Cross-entropy summed over all learned target tokens of a batch."""
         return losses.total_nll(self.outputs(batch))
 
     def compute(self, batch: Batch) -> Outputs:
-        """What the model makes of the learned tokens of a batch: the output layer is spared the others.
+        """Compute the outputs at the learned tokens of a batch; the output layer is not applied to other tokens.
 
-        Ask `outputs` for it, which a sharded model does by way of its hooks.
+        Call `outputs` instead: for a sharded model it runs the hooks that gather the weights.
         """
         targets = (batch.ids[:, 1:] if batch.targets is None else batch.targets).reshape(-1)
         weight = None
@@ -68,14 +72,19 @@ class TokenLoss:
             weight = self.model.get_output_embeddings().weight
         else:
             values = adapters.reader(self.model)(**self.inputs(batch), use_cache=False).logits
-        values = values[:, 1 - batch.ids.shape[1] :].reshape(-1, values.shape[-1])  # nothing is asked of a prompt
+        values = values[:, 1 - batch.ids.shape[1] :].reshape(-1, values.shape[-1])  # drops the positions of a prompt
         if batch.targets is None:
             return Outputs(values, weight, targets)
         keep = targets != IGNORE
         return Outputs(values[keep], weight, targets[keep])
 
     def under(self, batch: Batch, parameters: Mapping[str, Tensor]) -> Outputs:
-        """`outputs` in evaluation mode and without a graph, with other values of some parameters of the model."""
+        """Return `outputs` with other parameter values, in evaluation mode and without a graph.
+
+        Args:
+            batch: the batch.
+            parameters: values of some of the model's parameters, by name.
+        """
         device = batch.ids.device
         given = {f"model.{name}": value.to(device) for name, value in parameters.items()}
         with torch.no_grad(), evaluating(self.model):
@@ -84,7 +93,7 @@ class TokenLoss:
 
 
 class _Outputs(nn.Module):
-    """A model's outputs as a module, as `functional_call` wants one; new each time, since it registers nothing else."""
+    """Module around `TokenLoss.outputs`, because `functional_call` needs a module with the model as submodule."""
 
     def __init__(self, loss: TokenLoss) -> None:
         super().__init__()
@@ -96,7 +105,7 @@ class _Outputs(nn.Module):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode for a while."""
+    """Context in which the model is in evaluation mode."""
     training = model.training
     model.eval()
     try:
@@ -106,5 +115,5 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def autocast(device: str, precision: str) -> torch.autocast:
-    """bf16 autocast where the precision asks for it."""
+    """Context of bf16 autocast if the precision is `bf16`."""
     return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")

@@ -1,10 +1,10 @@
-"""Experts inside a low-rank adapter: its rank is shared out among them, and a router says how much each one counts.
+"""Experts inside a low-rank adapter: the rank is divided among experts, and a router weights the experts per token.
 
     y = W x + scale * sum over experts e of  softmax(W_g x)_e  B_e A_e x
 
-With A [r, in] and B [out, r] of the whole adapter, expert e has r / experts rows of A and as many columns of B, so the
-sum is B @ (gates * (A @ x)) with each expert's gate repeated: peft's own layer with another A. It depends on the token,
-so no change of the weights can stand for it.
+The whole adapter has A [r, in] and B [out, r]; expert e has r / experts rows of A and as many columns of B. So the sum
+is B @ (gates * (A @ x)) with each expert's gate repeated: peft's layer with a different A. The update depends on the
+token, so it cannot be merged into the weights.
 """
 
 from __future__ import annotations
@@ -17,16 +17,30 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
-ROUTER = ".router.weight"  # peft stores it in the adapter's file, and plain peft leaves it out without a word
+ROUTER = ".router.weight"  # in the adapter's file; plain peft silently ignores it when it loads the adapter
 
 
 def gates(scores: Tensor, rank: int) -> Tensor:
-    """Softmax over the experts' scores [..., E] in fp32, each gate repeated for the rank of its expert: [..., rank]."""
+    """Gates: softmax over the experts' scores in fp32, each gate repeated for the rank of its expert.
+
+    Args:
+        scores: router scores [..., E].
+        rank: rank of the whole adapter.
+
+    Returns:
+        Gates [..., rank].
+    """
     return scores.softmax(-1, dtype=torch.float32).repeat_interleave(rank // scores.shape[-1], -1)
 
 
 class Experts(nn.Module):
-    """The A of an adapter's module, its outputs weighed by the gates of their experts; dropout spares the router."""
+    """Replaces A of an adapter's module: A x times the gates of the experts. Dropout does not apply to the router.
+
+    Args:
+        a: the module's A.
+        dropout: dropout on the input of A.
+        experts: number of experts.
+    """
 
     def __init__(self, a: nn.Linear, dropout: nn.Module, experts: int) -> None:
         super().__init__()
@@ -39,14 +53,14 @@ class Experts(nn.Module):
 
 
 def route(model: Any, name: str, experts: int) -> None:
-    """Make experts of an adapter, in each of its modules; routers are drawn anew."""
+    """Divide an adapter into experts in each of its modules, with freshly drawn routers."""
     for module in _layers(model, name).values():
         module.lora_A[name] = Experts(module.lora_A[name], module.lora_dropout[name], experts)
         module.lora_dropout[name] = nn.Identity()
 
 
 def restore(model: Any, name: str, folder: Path) -> None:
-    """Make experts of an adapter that was just opened, where its folder says so."""
+    """Divide a freshly loaded adapter into experts with stored routers, if its folder holds routers."""
     with safe_open(folder / "adapter_model.safetensors", "pt") as stored:
         keys = [key for key in stored.keys() if key.endswith(ROUTER)]  # noqa: SIM118  # not a mapping
         routers = {key.partition(".lora_A.")[0]: stored.get_tensor(key) for key in keys}

@@ -1,6 +1,6 @@
 """Losses as pure functions.
 
-Shapes: N tokens, D hidden width, V vocabulary. Sums, not means: the learner divides by the tokens of the
+Shapes: N tokens, D hidden width, V vocabulary. Losses are sums, not means: the learner divides by the tokens of the
 whole optimizer step, so neither micro-batches nor chunks change a loss beyond rounding.
 """
 
@@ -13,18 +13,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK_BYTES = 64 * 2**20  # fp32 logits held at once
+CHUNK_BYTES = 64 * 2**20  # size of the fp32 logits held at once
 
 Criterion = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
-"""From the log-probabilities and the probabilities [n, V], fp32, that a model gives at the tokens which begin with that
-number: their summed value, and its slope [n, V] by the logits. Neither argument may be overwritten or returned."""
+"""A term of the fused loss: maps log-probabilities [n, V], probabilities [n, V] (both fp32) and the number of the first
+token to the summed value of the term and its gradient [n, V] with respect to the logits. It must neither overwrite nor
+return its arguments."""
 
 
 class Outputs(NamedTuple):
-    """What a model makes of N learned tokens, with its graph.
+    """Outputs of a model at N learned tokens, with their graph.
 
-    values: hidden states [N, D] before the output layer, and its weight [V, D]; or, for an architecture that scales or
-    bends its logits, the logits [N, V] themselves, and weight None. targets: [N].
+    Args:
+        values: hidden states before the output layer [N, D]; or the logits [N, V], if the architecture changes logits
+            after the output layer.
+        weight: weight of the output layer [V, D]; None if `values` are logits.
+        targets: target ids [N].
     """
 
     values: Tensor
@@ -33,11 +37,11 @@ class Outputs(NamedTuple):
 
     @property
     def chunk(self) -> int:
-        """Tokens whose logits are held at once."""
+        """Number of tokens whose logits are held at once."""
         return chunk_size(self.values.shape[-1] if self.weight is None else len(self.weight))
 
     def logits(self, part: slice | Tensor = slice(None)) -> Tensor:
-        """Logits [N, V] of all tokens, or of a part of them: a slice, or numbers."""
+        """Logits of all tokens [N, V], or of some tokens, given by a slice or numbers."""
         return self.values[part] if self.weight is None else F.linear(self.values[part], self.weight)
 
 
@@ -47,33 +51,44 @@ def nll(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
 
 
 def chunk_size(vocabulary: int) -> int:
-    """Tokens per chunk such that the fp32 logits of a chunk take at most CHUNK_BYTES."""
+    """Number of tokens, at least 64, whose fp32 logits take at most CHUNK_BYTES."""
     return max(64, CHUNK_BYTES // (4 * vocabulary))
 
 
 def total_nll(outputs: Outputs) -> Tensor:
-    """Summed cross-entropy in nats, in chunks where the logits of all tokens would exceed CHUNK_BYTES."""
+    """Summed cross-entropy in nats, computed in chunks if the logits of all tokens would exceed CHUNK_BYTES."""
     if outputs.weight is None or len(outputs.targets) <= outputs.chunk:
         return nll(outputs.logits(), outputs.targets)
     return fused(outputs, [])[0]
 
 
 def row_nll(outputs: Outputs, learned_B: Tensor) -> Tensor:
-    """Summed cross-entropy of each row [B] in nats, with its graph; learned: tokens of each. Holds all logits."""
+    """Summed cross-entropy of each row [B] in nats, with its graph; holds the logits of all tokens at once.
+
+    Args:
+        outputs: outputs at the learned tokens of all rows, row after row.
+        learned_B: number of learned tokens of each row [B].
+    """
     each = F.cross_entropy(outputs.logits().float(), outputs.targets, reduction="none")
     numbers = torch.arange(len(learned_B), device=each.device).repeat_interleave(learned_B)
     return each.new_zeros(len(learned_B)).index_add(0, numbers, each)
 
 
 def fused(outputs: Outputs, criteria: Sequence[Criterion], chunk: int | None = None) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy in nats plus the criteria, in one pass over the logits, of which it never holds N x V.
+    """Summed cross-entropy in nats plus the criteria, in one pass over the logits, without a tensor of size N x V.
 
-    Returns the sum of all, and without a graph the value of each: [1 + criteria]. Logits of a chunk of tokens are
-    formed, turned into values and slopes, and dropped; the gradients with respect to hidden states and weight are
-    accumulated on the way (weight in fp32), so the backward pass only scales them. Peak memory: chunk x V instead of
-    3 x N x V; nothing is computed twice, and a criterion costs neither logits nor gradients of its own. The idea is
-    that of Liger Kernel's fused linear cross-entropy (arXiv 2410.10989), in plain PyTorch.
-    chunk: tokens at a time; by default so many that their logits take CHUNK_BYTES.
+    The logits of a chunk of tokens are computed, turned into values and slopes, and dropped. The gradients of hidden
+    states and weight (in fp32) are accumulated in the same pass, so the backward pass only scales them. Peak memory is
+    chunk x V instead of 3 x N x V; nothing is computed twice, and criteria need no further logits or gradients. The
+    idea is from Liger Kernel's fused linear cross-entropy (arXiv 2410.10989), here in plain PyTorch.
+
+    Args:
+        outputs: outputs at N learned tokens.
+        criteria: terms that are added to the cross-entropy.
+        chunk: tokens per chunk; by default the number of tokens whose logits take CHUNK_BYTES.
+
+    Returns:
+        The sum of all terms, and without a graph the value of each term [1 + criteria], cross-entropy first.
     """
     found: tuple[Tensor, Tensor] = _fused(*outputs, criteria, chunk or outputs.chunk)
     return found
@@ -89,7 +104,7 @@ class _Chunked(torch.autograd.Function):
     def forward(
         ctx: Any, values: Tensor, weight: Tensor | None, targets: Tensor, criteria: Sequence[Criterion], chunk: int
     ) -> tuple[Tensor, Tensor]:
-        """The total and each term; gradients are made on the way and kept for `backward`."""
+        """Compute the total and each term; the gradients are computed here and kept for `backward`."""
         each = values.new_zeros(1 + len(criteria), dtype=torch.float32)
         wants_values, wants_weight = ctx.needs_input_grad[:2]
         grad_values = torch.empty_like(values) if wants_values else None
@@ -116,7 +131,7 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        """The kept gradients, times that of the total; they are given away."""
+        """Return the kept gradients times the gradient of the total, and release them."""
         scale, _ = grads
         grad_values, grad_weight = ctx.gradients
         ctx.gradients = None
@@ -130,10 +145,10 @@ class _Chunked(torch.autograd.Function):
 
 
 def _slope(logits: Tensor, wanted: Tensor, criteria: Sequence[Criterion], start: int) -> tuple[Tensor, Tensor]:
-    """Values [1 + criteria] and the slope of their sum [n, V] of a chunk, whose logits are overwritten."""
+    """Values [1 + criteria] of a chunk, and the slope of their sum [n, V]; overwrites the logits."""
     log_q = logits.sub_(logits.logsumexp(-1, keepdim=True))
     values = [-log_q.gather(-1, wanted).sum()]
-    slope = log_q.exp() if criteria else log_q.exp_()  # the probabilities, until all criteria have seen them
+    slope = log_q.exp() if criteria else log_q.exp_()  # holds the probabilities until all criteria are computed
     terms = [criterion(log_q, slope, start) for criterion in criteria]
     slope.scatter_add_(-1, wanted, slope.new_full(wanted.shape, -1.0))
     for value, more in terms:

@@ -1,4 +1,4 @@
-"""Device, precision and compilation: what `auto` means on this machine."""
+"""Resolve device, precision and compilation: the meaning of `auto` on this machine."""
 
 from __future__ import annotations
 
@@ -17,33 +17,46 @@ WORTH_COMPILING = 1_000_000  # parameters
 
 
 def resolve(train: Train, parameters: float, packed: bool = True) -> tuple[str, str, bool]:
-    """Replace `auto` by what this machine can do: device, precision, compile, and why.
+    """Replace `auto` by values for this machine.
 
-    bf16: on a GPU that has it, and on a CPU with bf16 matrix units (AMX); AVX512-BF16 alone makes small models
-    slower than fp32 (benchmarks/throughput.py). compile: where a C++ compiler (CPU) or Triton (GPU) is present
-    and the model has at least WORTH_COMPILING parameters, if all rows are packed: those of instruction tasks differ in
-    length, and each length would be compiled anew. All enter the key as resolved, so a result never
-    hides which one it had; none depends on the budget, so a longer experiment finds the nodes of a shorter one.
-    GPUs may be elsewhere: only computing a node asks for them (`cl.execution.runner.run`).
+    * precision: bf16 on a GPU that supports it and on a CPU with bf16 matrix units (AMX), else fp32. AVX512-BF16 alone
+      makes small models slower than fp32 (benchmarks/throughput.py).
+    * compile: true on a GPU (Triton) or with a C++ compiler, if the model has at least WORTH_COMPILING parameters and
+      all rows are packed. Rows of instruction tasks differ in length, and each length would be compiled separately.
+
+    Node keys hold the resolved values, so a result always states its device and precision. No value depends on the
+    budget, so a longer experiment finds the nodes of a shorter one. A device `cuda` need not be on this machine; only
+    the execution of a node requires it (`cl.execution.runner.run`).
+
+    Args:
+        train: training settings.
+        parameters: number of parameters of the model.
+        packed: whether all rows are packed text.
+
+    Returns:
+        Device, precision and whether to compile.
+
+    Raises:
+        UserError: if a setting cannot be resolved or cannot work on this machine.
     """
     device = train.device if train.device != "auto" else ("cuda" if has_cuda() else "cpu")
     if device == "cuda" and train.precision == "auto" and not has_cuda():
-        raise UserError("train.precision: auto cannot be settled: there is no cuda here; say fp32 or bf16")
+        raise UserError("train.precision: auto needs a cuda device on this machine; choose fp32 or bf16")
     precision = train.precision if train.precision != "auto" else ("bf16" if _has_bf16(device) else "fp32")
     compiler = device == "cuda" or bool(shutil.which("g++") or shutil.which("clang++"))
     if train.compile is True and not compiler:
         raise UserError("train.compile: true needs a C++ compiler (g++) on this machine; use false or auto")
-    if sharded := train.devices > 1 and train.distributed == "fsdp":  # which hooks into layers
+    if sharded := train.devices > 1 and train.distributed == "fsdp":  # fsdp puts hooks into layers
         packed = False
     if sharded and train.compile is True:
-        raise UserError("train.compile: true is not for train.distributed: fsdp; use false or auto")
+        raise UserError("train.compile: true does not work with train.distributed: fsdp; use false or auto")
     compiled = compiler and packed and parameters >= WORTH_COMPILING if train.compile == "auto" else train.compile
     return device, precision, compiled
 
 
 @lru_cache
 def has_cuda() -> bool:
-    """Whether torch can use a GPU here. torch is imported only where the driver's library is found."""
+    """Whether torch can use a GPU on this machine; torch is imported only if the driver's library is found."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -56,7 +69,7 @@ def has_cuda() -> bool:
 
 @lru_cache
 def _has_bf16(device: str) -> bool:
-    """Whether bf16 is fast on the device: a GPU that has it, a processor with matrix units (AMX)."""
+    """Whether bf16 is fast on the device: a GPU that supports it, a processor with matrix units (AMX)."""
     flags = Path("/proc/cpuinfo")
     if device == "cpu" and flags.is_file():
         return " amx_tile" in flags.read_text(encoding="utf-8", errors="replace")

@@ -19,13 +19,13 @@ Origin = Literal["fresh", "packaged", "directory", "hub"]
 
 @lru_cache
 def table() -> dict[str, dict[str, dict[str, Any]]]:
-    """The named models: {"fresh": {name: …}, "packaged": {name: …}}."""
+    """Read models.yaml: {"fresh": {name: …}, "packaged": {name: …}}."""
     tables: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(Path(__file__).with_name("models.yaml").read_text())
     return tables
 
 
 def origin(name: str) -> Origin:
-    """Where a model of this name comes from. Raises UserError for a name that cannot be one."""
+    """Return the origin of a model, given by its name; raises UserError for an invalid name."""
     for kind in ("fresh", "packaged"):
         if name in table()[kind]:
             return kind
@@ -33,12 +33,16 @@ def origin(name: str) -> Origin:
         return "directory"
     if name.startswith((".", "/")) or name.count("/") != 1:
         known = [*table()["fresh"], *table()["packaged"]]
-        raise UserError(f"model.name: {name!r} is no directory, no hub id (owner/name) and none of {', '.join(known)}")
+        raise UserError(f"model.name: {name!r} is not a directory, a hub id (owner/name) or one of {', '.join(known)}")
     return "hub"
 
 
 def fingerprint(model: Model) -> dict[str, Any]:
-    """What of a model's origin can change results, as JSON data for keys; cheap, nothing is loaded."""
+    """Return everything about a model's origin that can change results, as JSON data for keys; loads no model.
+
+    Raises:
+        UserError: for a hub model without a revision.
+    """
     kind = origin(model.name)
     found: dict[str, Any] = {"origin": kind}
     if kind == "fresh":
@@ -56,7 +60,7 @@ def fingerprint(model: Model) -> dict[str, Any]:
 
 
 def packaged_file(name: str) -> Path:
-    """File of a packaged model. Raises UserError naming the command that installs it."""
+    """Path of a packaged model's file; raises UserError with the install command if the package is missing."""
     entry = table()["packaged"][name]
     pin = f"{entry['distribution']}=={entry['version']}"
     try:
@@ -83,7 +87,10 @@ def _source(model: Model) -> tuple[str, dict[str, Any]]:
 
 
 def tokenizer_model(model: Model) -> Model:
-    """The model whose tokenizer is used; `revision` pins whichever of the two is on the hub."""
+    """Return the model whose tokenizer is used.
+
+    `revision` pins the model or the tokenizer; raises UserError if both are on the hub.
+    """
     if model.tokenizer is None:
         return model
     if origin(model.tokenizer) == "hub" and origin(model.name) == "hub":
@@ -92,12 +99,12 @@ def tokenizer_model(model: Model) -> Model:
 
 
 def load_tokenizer(model: Model) -> Any:
-    """The tokenizer that comes with a model which is not fresh (or that `model.tokenizer` names)."""
+    """Load the tokenizer of a model that is not fresh, or of the model that `model.tokenizer` names."""
     from transformers import AutoTokenizer
 
     chosen = tokenizer_model(model)
     if origin(chosen.name) == "fresh":
-        raise UserError(f"model: {chosen.name} is a fresh model and has no tokenizer of its own; name another")
+        raise UserError(f"model: {chosen.name} is a fresh model and has no tokenizer; name a model that has one in model.tokenizer")
     place, options = _source(chosen)
     try:
         return AutoTokenizer.from_pretrained(place, **options)
@@ -106,11 +113,20 @@ def load_tokenizer(model: Model) -> Any:
 
 
 def create(model: Model, vocabulary: int, separator: int, seed: int | None, sequence: int) -> Any:
-    """The model before any training, in fp32.
+    """Create or load the model before any training, in fp32.
 
-    A fresh model is initialised by transformers under `seed`. One from GGUF is dequantised: its weights are
-    those of the quantised file, not of the original checkpoint.
-    Raises UserError where the hub, the directory or the tokenizer's size does not fit.
+    A fresh model is initialised by transformers under `seed`. A GGUF model is dequantised: it has the weights of the
+    quantised file, not of the original checkpoint.
+
+    Args:
+        model: settings of the model.
+        vocabulary: number of tokens of the tokenizer.
+        separator: id of the separator; bos and eos of a fresh model.
+        seed: seed of a fresh model; None: 0.
+        sequence: tokens per row; a fresh model has room for at least 512.
+
+    Raises:
+        UserError: if the model cannot be loaded, or has fewer tokens than the tokenizer.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -140,7 +156,7 @@ def create(model: Model, vocabulary: int, separator: int, seed: int | None, sequ
 
 
 def _forget_quantisation(model: Any) -> None:
-    """Remove marks that a dequantised GGUF model still carries and that would break `save_pretrained`."""
+    """Remove attributes that a dequantised GGUF model still has and that break `save_pretrained`."""
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = None
@@ -148,28 +164,28 @@ def _forget_quantisation(model: Any) -> None:
 
 
 def save(model: Any, folder: Path) -> None:
-    """Write weights (safetensors) and configuration: `from_pretrained(folder)` of plain transformers opens it."""
+    """Write weights (safetensors) and configuration, for `from_pretrained(folder)` of plain transformers."""
     model.save_pretrained(folder, safe_serialization=True)
 
 
 def load(folder: Path) -> Any:
-    """The model of a stored node, in fp32."""
+    """Load the model of a stored node, in fp32."""
     import torch
     from transformers import AutoModelForCausalLM
 
     found: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
-    found.get_input_embeddings().padding_idx = None  # often the separator: as padding it would never be trained
+    found.get_input_embeddings().padding_idx = None  # it is often the separator, which torch would not train as padding
     return found
 
 
 def stated_parameters(model: Model) -> float:
-    """Number of parameters as `models.yaml` states it, in no time; infinity for a model that it does not list."""
+    """Number of parameters stated in `models.yaml`, without loading anything; infinity for other models."""
     kind = origin(model.name)
     return float(table()[kind][model.name]["parameters"]) if kind in ("fresh", "packaged") else float("inf")
 
 
 def parameters(model: Model) -> int:
-    """Number of parameters for estimates of cost: as `models.yaml` states it, else from the model's configuration."""
+    """Number of parameters for cost estimates, from `models.yaml` or else from the model's configuration."""
     if origin(model.name) in ("fresh", "packaged"):
         return int(stated_parameters(model))
     from accelerate import init_empty_weights

@@ -1,10 +1,10 @@
-"""Texts of a writer, kept on disk once they are written.
+"""Cache of a writer's texts on disk.
 
-    identity   what decides a text beside its prompt: model, revision, temperature, seed, …; it stands in keys
-    the file   FOLDER/<hash of the identity>.jsonl, a line per text; what is there is not written or asked for again
+    identity   everything that decides a text apart from its prompt: model, revision, temperature, seed, …
+    the file   FOLDER/<hash of the identity>.jsonl, one line per text; stored texts are never written again
 
-Library versions, hardware and server are no part of an identity: a text once written is data. Whoever has the file gets
-the same; without it a text may differ by rounding, or by what a server holds now.
+Node keys hold the identity. Library versions, hardware and server are not part of it: a stored text is data, and
+everyone with the file gets the same text. Without the file a text may differ by rounding, or if a server has changed.
 """
 
 from __future__ import annotations
@@ -27,26 +27,42 @@ FOLDER = "~/.cache/cl/writers"
 
 
 class Writer(Protocol):
-    """What writes texts."""
+    """A writer of texts, see `cl.models.chat_writers`."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides a text beside its prompt, as JSON data; nothing is loaded."""
+        """Everything that decides a text apart from its prompt, as JSON data; loads no model."""
 
     @property
     def batch(self) -> int:
-        """Texts that are written, and kept, at once."""
+        """Number of texts that are written, and then stored, at once."""
 
     def write(self, prompts: Sequence[str], attempt: int) -> list[str]:
-        """A text for each of at most `batch` prompts: attempt 0 greedy, later ones sampled; "" for one cut off."""
+        """Write a text for each prompt.
+
+        Args:
+            prompts: at most `batch` prompts.
+            attempt: 0: greedy decoding; later attempts: sampling.
+
+        Returns:
+            One text per prompt; "" for a text that reached the token limit.
+        """
 
 
 class Texts:
-    """What a writer writes, out of its file where it stands there.
+    """Texts of a writer, taken from its file if they are stored there.
 
-    found, written: texts that came out of the file, and that did not; warnings: sentences about damaged lines. Blocks
-    of `batch` prompts are formed whatever the file holds, so that a killed process goes on with the same ones. One
-    process at a time writes for a generator; a text has one version, the first.
+    Prompts are always divided into the same blocks of `batch`, whatever the file holds, so that a killed process
+    continues with the same blocks. Only one process at a time writes to a file; the first version of a text stays.
+
+    Args:
+        writer: the writer.
+        folder: folder of the files.
+
+    Attributes:
+        found: number of texts taken from the file.
+        written: number of newly written texts.
+        warnings: sentences about damaged lines.
     """
 
     def __init__(self, writer: Writer, folder: Path) -> None:
@@ -58,11 +74,11 @@ class Texts:
 
     @cached_property
     def file(self) -> Path:
-        """Where the generator's texts are."""
+        """File of the writer's texts."""
         return self.folder / f"{digest(self.writer.identity)}.jsonl"
 
     def write(self, prompts: Sequence[str], attempt: int) -> list[str]:
-        """A text for each prompt. The model is loaded, or the endpoint called, for what the file does not have."""
+        """Return a text for each prompt; the writer is called only for texts that the file lacks."""
         self._read()
         size = self.writer.batch
         return [
@@ -87,7 +103,7 @@ class Texts:
         return [self._known[key] for key in keys]
 
     def _append(self, prompts: Mapping[str, str], texts: Sequence[str], attempt: int) -> None:
-        """Add lines by one call of the system, after the end of one that an earlier call could not complete."""
+        """Append lines in one system call; a line that an earlier call left incomplete is ended first."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         lines = [
             {
@@ -105,11 +121,11 @@ class Texts:
             if file.tell() and file.seek(-1, os.SEEK_END) and file.read() != b"\n":
                 content = b"\n" + content
             if file.write(content) != len(content):
-                raise UserError(f"{self.file}: could not be written in full; make room on the disk")
+                raise UserError(f"{self.file}: could not be written completely; free space on the disk")
         self._read(locked=True)
 
     def _read(self, locked: bool = False) -> None:
-        """Take up lines added since the last time; without the lock not one that another process may be writing."""
+        """Read lines added since the last call; without the lock, skip a last line that may be incomplete."""
         if not self.file.is_file():
             return
         with self.file.open("rb") as file:
@@ -123,11 +139,11 @@ class Texts:
             self._offset += len(rest)
 
     def _take(self, line: bytes) -> None:
-        if not line:  # the end of a damaged one
+        if not line:  # the end of a damaged line
             return
         self._lines += 1
         try:
             entry = json.loads(line)
             self._known.setdefault(str(entry["key"]), str(entry["text"]))
         except (ValueError, LookupError, TypeError):
-            self.warnings.append(f"{self.file}, line {self._lines}: is damaged and left out; its text is written anew")
+            self.warnings.append(f"{self.file}, line {self._lines}: is damaged and ignored; its text is written again")

@@ -11,7 +11,8 @@ Under Adam a batch at the very end has little effect, because momentum has not y
 
 Tasks: a task's batches stay together and keep their own order. Every step is simulated, so a task order gives a whole
 estimated result matrix: the losses on each set after each task. The optimizer restarts at fixed positions, whatever
-batches come there. With tasks of unequal length these positions would fall inside tasks, so unequal lengths are refused.
+batches come there. With tasks of unequal length these positions would fall inside tasks, so unequal lengths are
+refused.
 """
 
 from __future__ import annotations

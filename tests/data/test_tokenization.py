@@ -68,10 +68,8 @@ def test_special_tokens_written_in_a_text_forge_no_boundary(tokenizer: Any) -> N
     ],
 )
 def test_which_token_separates(vocabulary: dict[str, int], eos: str | None, bos: str | None, expected: str) -> None:
-    assert (
-        tokenization.separator_of(SimpleNamespace(get_vocab=lambda: vocabulary, eos_token=eos, bos_token=bos))
-        == expected
-    )
+    tokenizer = SimpleNamespace(get_vocab=lambda: vocabulary, eos_token=eos, bos_token=bos)
+    assert tokenization.separator_of(tokenizer) == expected
 
 
 def test_a_tokenizer_without_any_separator_is_an_error() -> None:

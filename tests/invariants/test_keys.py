@@ -165,21 +165,21 @@ def test_rows_of_r_cover_what_is_measured(toy: Path) -> None:
 def test_a_key_covers_the_code_that_the_node_executes(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, set[str]] = {}
 
-    def code(modules: tuple[str, ...]) -> str:
-        asked[modules[0]] = asked.get(modules[0], set()) | set(modules)
+    def code(entries: tuple[str, ...], released: str) -> str:
+        asked[entries[0]] = asked.get(entries[0], set()) | set(entries[1:])
         return "code"
 
     monkeypatch.setattr(node, "code_version", code)
     assert planned(BOTH).nodes
     assert asked == {
-        "cl.steps.tokenizer": {"cl.steps.tokenizer", "scenarios.sources.files"},
-        "cl.steps.data": {"cl.steps.data", "scenarios.sources.files"},
-        "cl.steps.base": {"cl.steps.base"},
-        "cl.steps.train": {
-            "cl.steps.train",
-            "strategies.schedules.rewarm",
-        },  # replay acts on shares, which are in the key
-        "cl.steps.evaluate": {"cl.steps.evaluate"},
+        "cl.steps.tokenizer:run": {"scenarios.sources.files:Files"},
+        "cl.steps.data:run": {"scenarios.sources.files:Files"},
+        "cl.steps.base:run": set(),
+        "cl.steps.train:run": {  # replay acts on shares, which are in the key
+            "strategies.schedules.rewarm:Constant",
+            "strategies.schedules.rewarm:RewarmCosine",
+        },
+        "cl.steps.evaluate:run": set(),  # nothing is answered, so no score of answers is executed
     }
 
 

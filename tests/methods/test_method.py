@@ -29,7 +29,7 @@ from tests.support.training import write_toy
         ),
         (
             ["--train.devices=2", "--train.distributed=fsdp", "--strategies={prompt_tuning: }"],
-            "PromptTuning needs whole parameters; use ddp in place of fsdp",
+            "train.distributed: Prompts needs whole parameters; use ddp in place of fsdp",
         ),
         (
             ["--train.devices=2", "--train.distributed=fsdp", "--strategies={osf: }"],

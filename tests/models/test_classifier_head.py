@@ -91,7 +91,7 @@ def test_features_are_where_the_first_learned_token_is_predicted() -> None:
     values = torch.arange(10.0).view(5, 2)
     outputs = Outputs(values, torch.zeros(3, 2), torch.zeros(5))
     assert classifier_head.features(outputs, batch).tolist() == [[0.0, 1.0], [6.0, 7.0]]
-    with pytest.raises(UserError, match="classifier: this architecture scales or bends its logits"):
+    with pytest.raises(UserError, match="classifier: this architecture changes logits"):
         classifier_head.features(outputs._replace(weight=None), batch)
 
 

@@ -88,7 +88,7 @@ def tracked(tmp_path: Path, monkeypatch: Any) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
 
         def make() -> Tracker:
-            tracker = Tracker("http://away", tmp_path / "tracking", graph, store, None)
+            tracker = Tracker("http://away", tmp_path / "tracking", "toyexp", graph.runs, store, None)
             stack.callback(tracker.close)
             return tracker
 

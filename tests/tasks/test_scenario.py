@@ -51,7 +51,7 @@ def test_overrides_replace_values_by_dotted_key_or_nested(path: str) -> None:
         ({"tasks.first.limit": "6 MiB"}, "tasks.first.limit: '6 MiB' is not a size such as"),
         ({"tasks.first.sources": []}, "tasks.first.sources: must be a list"),
         ({"tasks.first.sources": [{"path": "a.txt"}]}, r"tasks.first.sources\[0\]: names no source"),
-        ({"tasks.first.sources": [{"source": "files"}]}, r"tasks.first.sources\[0\]: .* required: path"),
+        ({"tasks.first.sources": [{"source": "files"}]}, r"tasks.first.sources\[0\]: path: is missing; give a value"),
         ({"tasks.first.sources": [{"source": "web"}]}, r"tasks.first.sources\[0\]: sources: 'web' is unknown"),
         ({"tasks.third.limit": 5}, "tasks.third: key 'sources' is missing"),
         ({"tasks": {"a b": {}}}, "tasks: the name 'a b' may hold letters"),

@@ -135,7 +135,7 @@ def test_no_study_looks_beyond_the_task_that_comes_or_at_a_test_split(tmp_path: 
         ),
         (
             "--strategies={lora_incremental: {lora: {r: {value: 8, low: 2, high: 16}}}}",
-            "lora (alone) makes the stream, the data or what is evaluated",
+            "lora makes the stream, the data or the evaluated model",
         ),
     ],
 )
