@@ -1,4 +1,4 @@
-"""Scenario definitions (YAML) and the sources that turn real text into documents."""
+"""Scenario definitions (YAML), and the sources that read documents."""
 
 SOURCES: dict[str, str] = {
     "files": "scenarios.sources.files:Files",
@@ -16,4 +16,4 @@ SOURCES: dict[str, str] = {
     "hub": "scenarios.sources.hub:Hub",
     "packaged": "scenarios.sources.packaged:Packaged",
 }
-"""Names that a scenario may write as `source: NAME`; any other class is written "package.module:Class"."""
+"""Name in a scenario (`source: NAME`) -> "module:Class"; other classes are named "package.module:Class"."""

@@ -17,6 +17,7 @@ RECORDS = "plain records, without logic of their own"
 ORDER_NODE = "a node of `cl order`: tests/sample_order/test_plan.py and those beside it execute it"
 OF_GRID = "needs the grid of a toy estimator, which tests/sample_order/test_estimator.py builds once"
 EXCEPTIONS = {
+    "cl/commands/accept.py": "a thin command: tests/commands/test_explain.py runs it",
     "cl/commands/plan.py": COMMAND,
     "cl/commands/report.py": COMMAND,
     "cl/commands/run.py": COMMAND,
@@ -31,12 +32,11 @@ EXCEPTIONS = {
     "cl/config/tune.py": "a record of settings: refused in tests/tuning/test_studies.py",
     "cl/errors.py": "one exception without logic",
     "cl/execution/launchers/launcher.py": "chooses a launcher: tests/execution/launchers call it for each",
+    "cl/execution/launchers/local.py": "calls the runner: most of the tests that compute go through it",
     "cl/execution/torchrun_worker.py": "runs in processes of its own: tests/training/test_distributed.py starts them",
     "cl/graph/kinds.py": "a table: tests/graph/test_planner.py and tests/execution/test_runner.py stand on it",
-    "cl/graph/roles.py": RECORDS,
     "cl/graph/run_plan.py": RECORDS,
     "cl/graph/shared_nodes.py": "what all runs stand on: planned in tests/graph and tests/invariants/test_keys.py",
-    "cl/graph/specs.py": RECORDS,
     "cl/methods/contexts.py": RECORDS,
     "cl/metrics/comparison_result.py": RECORDS,
     "cl/reporting/html/style.py": "colours and an empty figure",
@@ -52,6 +52,13 @@ EXCEPTIONS = {
 }
 
 
+TOGETHER = {
+    "cl/metrics/formulas": "tests/metrics/test_continual.py",
+    "cl/tasks/answer_scores": "tests/tasks/test_answer_scores.py",
+}
+"""Folders in which each file adds one thing of a kind; the tests of all stand in one file."""
+
+
 def modules() -> list[Path]:
     """All modules of ours, relative to the root."""
     found = [path for top in ("cl", "strategies", "scenarios/sources") for path in (ROOT / top).rglob("*.py")]
@@ -60,6 +67,8 @@ def modules() -> list[Path]:
 
 def place_of(module: Path) -> Path:
     """Where the tests of a module stand."""
+    if together := TOGETHER.get(module.parent.as_posix()):
+        return Path(together)
     folder = module.parent.relative_to("cl") if module.parts[0] == "cl" else module.parent
     return Path("tests") / folder / f"test_{module.name}"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cl import construction, registry
+from cl import registry
 from cl.errors import UserError
 
 
@@ -68,61 +68,3 @@ def test_other_encodings_are_refused(workplace: Path) -> None:
     (workplace / "bad.yaml").write_bytes("a: grün".encode("latin-1"))
     with pytest.raises(UserError, match=r"bad.yaml: is not UTF-8 text \(byte 5\)"):
         registry.read("scenarios", "bad.yaml")
-
-
-OWN_CLASS = """
-from __future__ import annotations
-from typing import Literal
-from cl.errors import UserError
-
-class Own:
-    def __init__(self, rate: float, order: Literal["up", "down"] = "up", count: int | None = None, folder: str = "."):
-        if rate < 0:
-            raise UserError(f"rate: {rate} is negative")
-        self.settings = (rate, order, count, folder)
-
-not_a_class = 3
-"""
-
-
-@pytest.mark.parametrize(
-    ("settings", "built"),
-    [
-        ({"rate": 0.5}, (0.5, "up", None, "here")),
-        ({"rate": 1, "order": "down", "count": 3}, (1.0, "down", 3, "here")),
-        ({"rate": "3e-4", "folder": "there"}, (3e-4, "up", None, "there")),  # YAML 1.1 reads 3e-4 as text
-    ],
-)
-def test_build_a_class_of_the_users_own(workplace: Path, settings: dict[str, object], built: object) -> None:
-    write(workplace / "own_class.py", OWN_CLASS)
-    found = construction.build("sources", "own_class:Own", settings, "here", folder="here", colour="not asked for")
-    assert found.settings == built
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "message"),
-    [
-        ("own_class:Own", {"rate": "fast"}, "tasks.a: rate: 'fast' is not of type float"),
-        ("own_class:Own", {"rate": 1.0, "order": "left"}, "tasks.a: order: 'left' is not of type Literal"),
-        ("own_class:Own", {"rate": 1.0, "count": 1.5}, r"tasks.a: count: 1.5 is not of type int \| None"),
-        ("own_class:Own", {"rate": 1.0, "ordr": "up"}, r"setting of own_class:Own: 'ordr' is unknown; .*'order'"),
-        ("own_class:Own", {}, "tasks.a: .* required: rate"),
-        ("own_class:Own", {"rate": -1.0}, "tasks.a: rate: -1.0 is negative"),
-        ("own_class:not_a_class", {}, "is not a class"),
-        ("own_class:Missing", {}, "module 'own_class' has no 'Missing'"),
-        ("no_such_module:Own", {}, "cannot import 'no_such_module:Own'"),
-        ("fils", {}, r"sources: 'fils' is unknown; did you mean 'files'\?"),
-    ],
-)
-def test_build_errors_are_one_line(workplace: Path, name: str, settings: dict[str, object], message: str) -> None:
-    write(workplace / "own_class.py", OWN_CLASS)
-    with pytest.raises(UserError, match=message) as caught:
-        construction.build("sources", name, settings, "tasks.a")
-    assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith("tasks.a")
-
-
-def test_build_by_the_name_in_the_table(workplace: Path) -> None:
-    write(workplace / "a.txt", "text")
-    built = construction.build("sources", "files", {"path": "a.txt"}, "here", folder=str(workplace))
-    assert list(built.documents()) == ["text"]

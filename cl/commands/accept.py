@@ -35,7 +35,7 @@ def accept(name: str | None, settings: list[str], dry_run: bool, undo: bool) -> 
     if undo:
         keys = list(acceptance.declared(graph.nodes, store))
         for key in () if dry_run else keys:
-            store.revoke(key)
+            store.declarations.revoke(key)
         console.print(f"{len(keys)} declarations {'would be' if dry_run else 'are'} taken back")
         return
     with quiet():

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.markup import escape
 from rich.table import Table
 
-from cl.errors import UserError
-from cl.execution.store import Store
-
-if TYPE_CHECKING:
-    pass
 from cl.commands.shared import console
+from cl.errors import UserError
+from cl.execution import garbage
+from cl.execution.store import Store
 
 
 def store(action: str, url: str, drop: list[str], dry_run: bool) -> None:
-    """List the nodes of a store, check their files, or delete what no experiment stands on."""
+    """List the nodes of a store, check their files, or delete nodes that no experiment needs.
+
+    Args:
+        action: `ls`, `verify` or `gc`.
+        url: folder or URL of the store.
+        drop: experiments whose nodes are no longer needed, for `gc`.
+        dry_run: only print how much `gc` would delete.
+
+    Raises:
+        UserError: if there is no store at `url`, for options that the action does not have, and for damaged nodes.
+    """
     found = Store(url)
     if not found.fs.exists(found.root):
         raise UserError(f"store: there is no store at {url!r}; `cl run` makes one, --store=FOLDER names another")
@@ -27,13 +33,14 @@ def store(action: str, url: str, drop: list[str], dry_run: bool) -> None:
     elif action == "verify":
         _verify_store(found)
     else:
-        keys = found.garbage(drop)
-        size = sum(map(found.size, keys)) if dry_run else found.collect(drop)
+        keys = garbage.find(found, drop)
+        size = sum(map(found.size, keys)) if dry_run else garbage.delete(found, drop)
         done = "would be deleted" if dry_run else "deleted, unfinished work that nobody needs included"
         console.print(f"{len(keys)} nodes, {size / 1e6:.1f} MB {done}")
 
 
 def _verify_store(found: Store) -> None:
+    """Check the files of all nodes against their recorded hashes."""
     keys = found.keys()
     bad = {key: files for key in keys if (files := found.verify(key))}
     for key, files in bad.items():
@@ -44,6 +51,7 @@ def _verify_store(found: Store) -> None:
 
 
 def _list_store(found: Store) -> None:
+    """Print one line per node, oldest first."""
     users: dict[str, list[str]] = {}
     for name, keys in found.roots().items():
         for key in keys:

@@ -1,4 +1,4 @@
-"""Settings of where an experiment runs and is logged. No node key depends on them."""
+"""Settings of the cluster and of tracking. No node key depends on these settings."""
 
 from __future__ import annotations
 

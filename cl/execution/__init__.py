@@ -1,1 +1,1 @@
-"""Where nodes are stored and computed, and what is read back."""
+"""Execution: the store, the runner, launchers, cost estimates, collected results."""

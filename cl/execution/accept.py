@@ -1,8 +1,8 @@
-"""Accept that an edit of our code changed no result: stored nodes are found under their new keys.
+"""Accept that an edit of the code changed no result: stored nodes are found under their new keys.
 
-A node qualifies if a stored node has the same kind, settings and libraries, the same parents or parents that are
-accepted, and differs in code alone. The declaration is kept beside the store's nodes with who made it, when, and which
-definitions differ; reports show it, and `revoke` undoes it. No artifact is touched.
+A missing node qualifies if a stored node has the same kind, settings and libraries, the same or accepted parents, and
+other code. The declaration is kept in the store with the user, the time and the definitions that differ. Reports print
+it, and revoking it undoes it. No artifact is changed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from cl.hashing import digest
 
 @dataclass(frozen=True)
 class Accepted:
-    """A missing node and the stored node that may stand for it.
+    """A missing node and a stored node that differs from it in code alone.
 
     Args:
         node: the missing node.
         of: key of the stored node.
         stored_code: code version of the stored node.
-        definitions: definitions that differ.
+        definitions: names of the definitions that differ.
     """
 
     node: Node
@@ -38,13 +38,13 @@ class Accepted:
 
 
 def acceptable(nodes: Iterable[Node], store: Store) -> list[Accepted]:
-    """The missing nodes for which a stored node may stand.
+    """Missing nodes for which a stored node differs in code alone.
 
     Args:
         nodes: all nodes of a graph, parents before children.
         store: the store.
     """
-    standing = {key: str(before["of"]) for key, before in store.accepted().items()}
+    standing = {key: str(before["of"]) for key, before in store.declarations.all().items()}
     records = sorted(store.records(), key=lambda record: str(record["created"]))
     known = {_without_code(record["identity"], standing): record for record in records}
     found: list[Accepted] = []
@@ -62,13 +62,13 @@ def acceptable(nodes: Iterable[Node], store: Store) -> list[Accepted]:
 
 
 def _without_code(identity: dict[str, Any], standing: dict[str, str]) -> str:
-    """What of an identity must be equal: everything but the code, with accepted parents under their stored keys."""
+    """Hash of an identity without its code version, with accepted parents under their stored keys."""
     parents = {role: standing.get(key, key) for role, key in identity["parents"].items()}
     return digest({**identity, "code": None, "parents": parents})
 
 
 def declare(found: Iterable[Accepted], store: Store) -> None:
-    """Let the stored nodes stand for the missing nodes from now on."""
+    """Declare in the store that the missing nodes have the results of the stored nodes."""
     who, when = f"{getpass.getuser()}@{socket.gethostname()}", datetime.now(UTC).isoformat(timespec="seconds")
     for each in found:
         declaration = {
@@ -81,12 +81,12 @@ def declare(found: Iterable[Accepted], store: Store) -> None:
             "who": who,
             "when": when,
         }
-        store.accept(each.node.key, declaration)
+        store.declarations.add(each.node.key, declaration)
 
 
 def declared(nodes: Iterable[Node], store: Store) -> dict[str, dict[str, Any]]:
-    """Declarations about nodes of a graph, by key."""
-    all_declared = store.accepted()
+    """The store's declarations about nodes of a graph, by key."""
+    all_declared = store.declarations.all()
     return {node.key: all_declared[node.key] for node in nodes if node.key in all_declared}
 
 

@@ -1,6 +1,6 @@
-"""How fast this machine multiplies matrices: measured once by torch, then read from the user's cache.
+"""Speed of matrix products on this machine: measured once with torch, then read from the user's cache.
 
-Planning needs a rate before anything was trained; importing torch for it would take longer than planning itself.
+Planning needs a speed before anything was trained; importing torch for it takes longer than planning.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from cl.graph.specs import Compute
 from cl.hashing import digest
 from cl.models import precision
 
-SIDE = 768  # of the matrices
-SECONDS = 0.3  # of the measurement
+SIDE = 768  # rows and columns of the matrices
+SECONDS = 0.3  # length of the measurement
 
 
 def rate(compute: Compute) -> float:
     """Floating-point operations per second of a matrix product.
 
-    Without a GPU on this machine, the rate of its processor stands for that of a GPU elsewhere: a lower bound.
+    For a GPU on a machine without one, the rate of the processor is returned, as a lower bound.
 
     Args:
         compute: device and precision.
@@ -40,6 +40,7 @@ def rate(compute: Compute) -> float:
 
 
 def _measured(device: str, kind: str) -> float:
+    """Multiply matrices for SECONDS and return floating-point operations per second."""
     import torch
 
     left = torch.randn(SIDE, SIDE, device=device).to(torch.bfloat16 if kind == "bf16" else torch.float32)

@@ -1,4 +1,4 @@
-"""Messages of a child process of ours: one JSON object a line on its standard output."""
+"""Messages of a child process: one JSON object per line on its standard output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Say = Callable[[dict[str, Any]], None]
 
 
 def reporter() -> Say:
-    """In the child: a function that writes messages; everything that libraries print goes to standard error instead."""
+    """In the child: return a function that writes messages, and redirect standard output to standard error."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -27,7 +27,7 @@ def messages(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     """In the parent: the messages of a child.
 
     Raises:
-        UserError: with the text of a message {"error": text}.
+        UserError: for a message {"error": text}, with its text.
     """
     for line in lines:
         said: dict[str, Any] = json.loads(line)

@@ -1,4 +1,4 @@
-"""Read an experiment's result out of the store: the same whether its nodes were computed now or long ago."""
+"""Read an experiment's result from the store. The result does not depend on when its nodes were computed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ PACKAGES = ("cl", "torch", "pytorch-lightning", "transformers", "peft", "tokeniz
 
 
 def collect(graph: Graph, store: Store, executed: set[str], seconds: float, command: str) -> ExperimentResult:
-    """Everything that report and tracking show. executed: keys of the nodes that the last call computed."""
+    """Collect everything that reports and tracking use.
+
+    Args:
+        graph: the planned experiment; all its nodes are stored.
+        store: the store.
+        executed: keys of the nodes that this call computed.
+        seconds: duration of this call.
+        command: command line of this call.
+    """
     experiment = graph.experiment
     stages = {stage.node.key for run in graph.runs for stage in run.stages}
     return ExperimentResult(
@@ -51,7 +59,13 @@ def collect(graph: Graph, store: Store, executed: set[str], seconds: float, comm
 
 
 def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
-    """One run, which may have been told to do less than its experiment."""
+    """Collect one run, which may have fewer nodes than its experiment plans.
+
+    Args:
+        run: the run.
+        store: the store.
+        executed: keys of the nodes that this call computed.
+    """
     made = {name: store.result(node) for name, node in run.data.items() if transformed(node) and store.has(node)}
     return RunResult(
         strategy=run.strategy.label,
@@ -74,7 +88,17 @@ def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
 
 
 def answers(runs: Iterable[RunResult], store: Store, score: str, skip: int = 0) -> dict[str, dict[str, Any]]:
-    """How each question was answered after the last task, by strategy, unit and task but the first `skip`."""
+    """Scores of single answers after the last task.
+
+    Args:
+        runs: collected runs.
+        store: the store.
+        score: name of the score.
+        skip: number of first tasks to leave out.
+
+    Returns:
+        By strategy, unit ("seed S, ORDER") and task: pairs of question and score.
+    """
     found: dict[str, dict[str, Any]] = {}
     for run in runs:
         row = max(run.matrix)
@@ -102,6 +126,7 @@ def content(node: Node) -> str:
 def _stage(
     run: RunPlan, plan: StagePlan, store: Store, executed: set[str], made: Mapping[str, Mapping[str, Any]]
 ) -> StageResult:
+    """Collect one stage."""
     result = store.result(plan.node)
     about_data = [text for task in plan.stage.tasks if task in made for text in made[task]["warnings"]]
     return StageResult(
@@ -120,9 +145,9 @@ def _stage(
 
 
 def offset(run: RunPlan, plan: StagePlan, store: Store) -> int:
-    """Tokens of the stream before a stage: those of the stages that it follows, which are stored when it begins.
+    """Number of tokens of the stream before a stage: the tokens of the stage's ancestors, which must be stored.
 
-    A stage that starts from the base model follows none, but where a run merges what was learned, the one before it.
+    A stage that starts from the base model has no ancestor; if the run merges states, it follows the previous stage.
     """
     before, place = plan.parent, run.stages.index(plan)
     if before is None and run.merged and place > 0:
@@ -131,10 +156,12 @@ def offset(run: RunPlan, plan: StagePlan, store: Store) -> int:
 
 
 def _row(node: Node, store: Store) -> dict[str, Cell]:
+    """A row of R by data set."""
     return {name: Cell(**cell) for name, cell in store.result(node)["cells"].items()}
 
 
 def _data(graph: Graph, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Description of a data set."""
     sources = [part.source for part in graph.scenario.task(name).sources]
     report = result["report"]
     return {
@@ -185,7 +212,7 @@ def results_folder(graph: Graph) -> Path:
 
 
 def save(result: ExperimentResult, folder: Path) -> None:
-    """Write results.json and, per run, R as CSV, in place of those of an earlier call."""
+    """Write results.json, probes.csv if there are probes, and R of each run as CSV; replaces files of earlier calls."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("R-*.csv"):
         old.unlink()
@@ -197,7 +224,7 @@ def save(result: ExperimentResult, folder: Path) -> None:
 
 
 def probes_csv(result: ExperimentResult) -> str:
-    """Figures of all probes as CSV: one line per run, row of R, data set and measure."""
+    """Measures of all probes as CSV: one line per run, row of R, data set and measure."""
     lines = ["run,row,set,probe,measure,value"]
     for run in result.runs:
         for label, rows in run.probes.items():
@@ -208,7 +235,7 @@ def probes_csv(result: ExperimentResult) -> str:
 
 
 def run_name(run: RunResult) -> str:
-    """Short name of a run: strategy, order where it matters, seed."""
+    """Name of a run: strategy, task order and seed."""
     return f"{run.strategy}-{'-'.join(run.order)}-seed{run.seed}"
 
 

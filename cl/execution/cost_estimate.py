@@ -1,4 +1,4 @@
-"""What a graph will cost: seconds per node, from what this store has measured, or from a short calibration."""
+"""Estimate seconds per node, from train nodes in the store or from a short calibration."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from cl.graph.roles import STATE
 from cl.graph.specs import to_json
 from cl.models import pretrained
 
-# Rough on purpose, and replaced by measurements as soon as one train node is stored: the share of the
-# processor's measured matrix rate that training reaches.
 EFFICIENCY = 0.5
-# Seconds per call: importing torch, transformers and Lightning; compiling.
-STARTING = 10.0
-COMPILING = 45.0
+"""Share of the measured matrix rate that training reaches. Rough; unused as soon as one train node is stored."""
+STARTING = 10.0  # seconds per call to import torch, transformers and Lightning
+COMPILING = 45.0  # seconds per call to compile
 COMPUTE = ("device", "precision", "compile")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds by node key, and `once`, of starting and compiling.
+    """Estimated cost of nodes.
 
-    measured: the rate is that of this store's own train nodes, else from a calibration.
+    Args:
+        seconds: seconds by node key.
+        once: seconds of starting and compiling.
+        tokens_per_second: training speed.
+        measured: the speed is that of a train node in the store; otherwise it is from the calibration.
     """
 
     seconds: dict[str, float]
@@ -37,12 +39,18 @@ class Estimate:
 
     @property
     def total(self) -> float:
-        """Seconds of everything."""
+        """Total seconds."""
         return sum(self.seconds.values()) + self.once
 
 
 def estimate(graph: Graph, nodes: Iterable[Node], store: Store) -> Estimate:
-    """Estimate the seconds of `nodes`, one after another on this machine."""
+    """Estimate the seconds of nodes that are computed one after another on this machine.
+
+    Args:
+        graph: the planned experiment.
+        nodes: nodes to compute.
+        store: the store.
+    """
     nodes = list(nodes)
     if not nodes:
         return Estimate({}, 0.0, 0.0, False)
@@ -58,7 +66,7 @@ def estimate(graph: Graph, nodes: Iterable[Node], store: Store) -> Estimate:
 
 
 def _measured(example: Node, store: Store) -> float | None:
-    """Tokens per second of the newest stored train node with the same model size and settings, if there is one."""
+    """Tokens per second of the newest stored train node with the same model size and settings. None: there is none."""
     base = example.parents[STATE]
     if not store.has(base):
         return None
@@ -73,11 +81,11 @@ def _measured(example: Node, store: Store) -> float | None:
 
 
 def _shape(spec: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The settings that decide how fast a train node is, from the JSON form of its specification."""
+    """Settings that determine the speed of a train node, from the JSON form of its specification."""
     names = ("sequence", "batch", "micro_batch", "gradient_checkpointing")
     return *(spec["train"].get(name) for name in names), *(spec["compute"].get(name) for name in COMPUTE)
 
 
 def _calibrated(graph: Graph) -> float:
-    """Tokens per second from the rate of a matrix product: 6 floating-point operations per parameter and token."""
+    """Tokens per second from the calibrated rate, with 6 floating-point operations per parameter and token."""
     return EFFICIENCY * calibration.rate(graph.compute) / (6 * pretrained.parameters(graph.experiment.model))

@@ -17,13 +17,13 @@ ABSENT = "–"
 
 @dataclass(frozen=True)
 class Difference:
-    """One part of an identity that differs.
+    """One difference between the identities of a stored and a missing node.
 
     Args:
-        part: what it is.
-        name: dotted key of a setting, role of a parent, name of a library, `module:definition`.
-        stored: its value in the stored node.
-        wanted: its value in the missing node.
+        part: part of the identity.
+        name: dotted key of a setting, role of a parent, name of a library, or `module:definition`.
+        stored: value in the stored node.
+        wanted: value in the missing node.
     """
 
     part: Part
@@ -38,9 +38,9 @@ class Explanation:
 
     Args:
         node: the missing node.
-        nearest: key of the stored node with the fewest differences. None: none of its kind is stored.
+        nearest: key of the stored node with the fewest differences. None: no node of this kind is stored.
         name: name of the stored node.
-        differences: all of them.
+        differences: all differences from the stored node.
     """
 
     node: Node
@@ -50,9 +50,9 @@ class Explanation:
 
 
 def explain(missing: Iterable[Node], store: Store) -> list[Explanation]:
-    """Compare each missing node with the nearest stored node of its kind: the one with the fewest differences.
+    """Compare each missing node with the stored node of its kind that has the fewest differences.
 
-    Among equally near nodes one with the same name is preferred, then the newest.
+    Among equally near nodes, one with the same name is preferred, then the newest.
     """
     stored: dict[str, list[dict[str, Any]]] = {}
     for record in store.records():
@@ -64,6 +64,7 @@ def explain(missing: Iterable[Node], store: Store) -> list[Explanation]:
 def _explained(
     node: Node, records: list[dict[str, Any]], flattened: Mapping[int, dict[str, Any]], store: Store
 ) -> Explanation:
+    """Compare one missing node with the stored nodes of its kind."""
     wanted = _flat(node.identity)
 
     def rank(record: dict[str, Any]) -> tuple[int, bool, str]:
@@ -89,12 +90,14 @@ def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Keys with different values."""
     return [key for key in dict.fromkeys([*one, *other]) if one.get(key, ABSENT) != other.get(key, ABSENT)]
 
 
 def _described(
     key: str, stored: Any, wanted: Any, names: Mapping[str, str], node: Node, store: Store
 ) -> list[Difference]:
+    """The differences behind one key of a flattened identity."""
     part, _, rest = key.partition(".")
     if part == "code":
         return code_differences(str(stored), node, store)
@@ -105,7 +108,10 @@ def _described(
 
 
 def code_differences(stored: str, node: Node, store: Store) -> list[Difference]:
-    """The definitions that differ between a stored code version and today's; the versions where none was recorded."""
+    """The definitions that differ between a stored code version and the current code.
+
+    If the store has no record of the stored version, the two versions are the only difference.
+    """
     before, now = store.definitions(stored), by_definition(node.entries)
     if before is None:
         return [Difference("code", "version", stored, str(node.identity["code"]))]
@@ -116,6 +122,7 @@ def code_differences(stored: str, node: Node, store: Store) -> list[Difference]:
 
 
 def _words(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, str]:
+    """Texts for a changed definition in the stored and in the current code."""
     if name not in before:
         return ABSENT, "added"
     return "removed" if name not in now else "as stored", ABSENT if name not in now else "edited"

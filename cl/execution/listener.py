@@ -1,4 +1,4 @@
-"""Who is told about nodes while they are computed, also from another process."""
+"""Listeners: notified while nodes are computed, also by another process."""
 
 from __future__ import annotations
 
@@ -10,62 +10,66 @@ from typing import Any, Protocol
 from cl.graph.node import Node
 from cl.metrics.records import Point
 
-PATIENCE = 0.5  # seconds between two tellings of a node's progress
+PATIENCE = 0.5  # seconds between two progress messages of a node
 Say = Callable[[dict[str, Any]], None]
 
 
 class Listener(Protocol):
-    """Who is told of nodes by another process."""
+    """Is notified while nodes are computed. Cannot change a result."""
 
     def waiting(self, node: Node) -> None:
-        """Another process computes the node."""
+        """Called when another process computes the node."""
 
     def found(self, node: Node) -> None:
-        """Another process stored the node."""
+        """Called when another process has stored the node."""
 
     def started(self, node: Node) -> None:
-        """A node's computation begins."""
+        """Called before the node is computed."""
 
     def progress(self, node: Node, done: int, total: int) -> None:
-        """`done` of `total` steps are finished."""
+        """Called when `done` of `total` steps are finished."""
 
     def point(self, node: Node, point: Point) -> None:
-        """A point of a curve."""
+        """Called when a point of a training curve was recorded."""
 
     def finished(self, node: Node, seconds: float) -> None:
-        """The node is stored."""
+        """Called when the node is stored."""
 
 
 class Teller:
-    """A listener that says all it hears as JSON data; `hear`, in another process, hands it to a listener there."""
+    """A listener that sends each call as a JSON message; `hear` repeats the call in the receiving process.
+
+    Args:
+        say: sends one message.
+    """
 
     def __init__(self, say: Say) -> None:
         self.say, self.last = say, 0.0
 
     def waiting(self, node: Node) -> None:
-        """Say so."""
+        """Send the call."""
         self._tell("waiting", node)
 
     def found(self, node: Node) -> None:
-        """Say so."""
+        """Send the call."""
         self._tell("found", node)
 
     def started(self, node: Node) -> None:
-        """Say so."""
+        """Send the call."""
         self._tell("started", node)
 
     def progress(self, node: Node, done: int, total: int) -> None:
-        """Say so now and then: a step may take less time than saying it."""
+        """Send the call at most every PATIENCE seconds, because a step may be faster than a message."""
         if time.monotonic() - self.last >= PATIENCE or done == total:
             self.last = time.monotonic()
             self._tell("progress", node, done, total)
 
     def point(self, node: Node, point: Point) -> None:
-        """Say so."""
+        """Send the call."""
         self._tell("point", node, asdict(point))
 
     def finished(self, node: Node, seconds: float) -> None:
-        """Say so."""
+        """Send the call."""
         self._tell("finished", node, seconds)
 
     def _tell(self, event: str, node: Node, *what: Any) -> None:
@@ -73,6 +77,12 @@ class Teller:
 
 
 def hear(said: Mapping[str, Any], nodes: Mapping[str, Node], listener: Listener) -> None:
-    """Give the listener what a `Teller` said of one of the nodes, which stand by their keys."""
+    """Repeat a call that a `Teller` sent.
+
+    Args:
+        said: the message.
+        nodes: nodes by key.
+        listener: listener to call.
+    """
     what = said["what"] if said["event"] != "point" else [Point(**each) for each in said["what"]]
     getattr(listener, said["event"])(nodes[said["key"]], *what)

@@ -1,4 +1,4 @@
-"""Execute the nodes of a graph that the store does not have, parents first."""
+"""Execute the missing nodes of a graph, parents first."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ from cl.metrics.records import Point
 
 
 def pending(wanted: Iterable[Node], store: Store) -> list[Node]:
-    """Nodes to execute so that all `wanted` are stored, parents first; what only led to stored nodes is left out."""
+    """Nodes to execute so that all `wanted` nodes are stored, parents first.
+
+    A missing node that only stored nodes need is left out.
+    """
     wanted = list(wanted)
     nodes = {node.key: node for node in ancestors(wanted)}
     found: dict[str, Node] = {}
     seen: set[str] = set()
 
     def visit(key: str) -> None:
-        """Find the node and what it stands on, unless it is stored."""
+        """Find the node and its missing ancestors, unless it is stored."""
         if key in seen:
             return
         seen.add(key)
-        node = nodes[key]  # the one that is stored with all that anyone needs of it
+        node = nodes[key]  # the node of this key whose `needs` are those of all its children
         if not store.has(node):
             for parent in (*node.parents.values(), *node.uses.values()):
                 visit(parent.key)
@@ -44,9 +47,15 @@ def pending(wanted: Iterable[Node], store: Store) -> list[Node]:
 
 
 def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
-    """Execute nodes in the given order and publish each; finished ones stay stored whatever happens to a later one.
+    """Execute nodes in the given order and publish each. A published node stays stored if a later node fails.
 
-    Raises what a node raises, and UserError for a result that is not finite and for a GPU that is not there.
+    Args:
+        nodes: nodes, parents first.
+        store: the store.
+        listener: is notified.
+
+    Raises:
+        UserError: for a result that is not finite and for a missing GPU. Errors of a node are passed on.
     """
     nodes = list(nodes)
     _check_gpus(nodes)
@@ -63,11 +72,11 @@ def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
             _check_finite(node, result)
             store.publish(node, work, {"seconds_in_all": seconds, "machine": machine.record(), **result})
             listener.finished(node, seconds)
-        gc.collect()  # learner, trainer and callbacks know one another; their tensors do not wake the collector
+        gc.collect()  # learner, trainer and callbacks form cycles; their tensors do not trigger the collector
 
 
 def _check_gpus(nodes: Iterable[Node]) -> None:
-    """Refuse before anything is computed what this machine cannot compute."""
+    """Raises UserError, before anything is computed, if this machine has too few GPUs for a node."""
     needing = [node for node in nodes if node.gpus]
     if not needing:
         return
@@ -82,6 +91,7 @@ def _check_gpus(nodes: Iterable[Node]) -> None:
 
 
 def _check_finite(node: Node, result: dict[str, Any]) -> None:
+    """Raises UserError for NaN or infinity in a result."""
     try:
         json.dumps(result, allow_nan=False)
     except ValueError as error:
@@ -90,7 +100,7 @@ def _check_finite(node: Node, result: dict[str, Any]) -> None:
 
 
 class _Watcher:
-    """Binds a listener to the node that is being computed."""
+    """Passes progress and points of one node on to a listener."""
 
     def __init__(self, node: Node, listener: Listener) -> None:
         self.node, self.listener = node, listener
@@ -103,7 +113,17 @@ class _Watcher:
 
 
 def compute(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    """Compute a node in this process, or as one of several that train it together; its artifacts go to `work/out`."""
+    """Compute a node in this process, possibly as one of several processes that train it together.
+
+    Args:
+        node: the node; its parents are stored.
+        store: the store.
+        work: scratch folder; artifacts are written to its subfolder `out`.
+        listener: is notified.
+
+    Returns:
+        Result of the node's step.
+    """
     inputs = Inputs({role: store.path(parent) for role, parent in node.parents.items()})
     uses = {name: store.path(used) for name, used in node.uses.items()}
     from cl.steps.context import Context
@@ -114,8 +134,8 @@ def compute(node: Node, store: Store, work: Path, listener: Listener) -> dict[st
 
 
 def _computed(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
-    """Compute a node here, or start the processes that compute it together."""
-    empty = isinstance(node.spec, TrainSpec) and node.spec.first == node.spec.last  # a fork may have no step of its own
+    """Compute a node in this process, or start the processes that train it together."""
+    empty = isinstance(node.spec, TrainSpec) and node.spec.first == node.spec.last  # a fork may have no own step
     if node.processes == 1 or empty:
         return compute(node, store, work, listener)
     from cl.execution import torchrun

@@ -1,6 +1,6 @@
 """Compute a train node in several processes of this machine, started by torchrun.
 
-Each runs `cl.execution.torchrun_worker`; the first reports progress.
+Each process runs `cl.execution.torchrun_worker`; the first process reports progress.
 """
 
 from __future__ import annotations
@@ -20,19 +20,30 @@ from cl.execution import listener as listeners
 from cl.execution.store import Store
 from cl.graph.node import Node
 
-WORDS = 15  # lines of a log that are shown
+LOG_LINES = 15  # last lines of a log that an error message quotes
 
 
 def train(node: Node, store: Store, work: Path, listener: listeners.Listener) -> dict[str, Any]:
-    """Compute a train node by as many processes as it wants devices; returns what the first one measured.
+    """Compute a train node with `node.processes` processes.
 
-    Raises UserError for what any of them refuses, RuntimeError where one fails, with the last words of the log.
+    Args:
+        node: the train node.
+        store: the store.
+        work: scratch folder of the node.
+        listener: is notified.
+
+    Returns:
+        Result of the first process.
+
+    Raises:
+        UserError: raised by one of the processes.
+        RuntimeError: if a process fails otherwise, with the last lines of the log.
     """
     sent, log = work / "processes.json", work / "processes.log"
     threads = max(1, torch.get_num_threads() // node.processes)
     place = {"store": store.url, "scratch": str(store.scratch), "work": str(work), "parent": os.getpid()}
-    sent.write_text(json.dumps({"parcel": transport.pack([node]), "threads": threads, **place}), encoding="utf-8")
-    environment = os.environ | {"PYTHONSAFEPATH": "1"}  # a folder `strategies` of the user's must not hide ours
+    sent.write_text(json.dumps({"message": transport.pack([node]), "threads": threads, **place}), encoding="utf-8")
+    environment = os.environ | {"PYTHONSAFEPATH": "1"}  # the user's folder `strategies` must not hide the package
     command = [
         "-m",
         "torch.distributed.run",
@@ -51,21 +62,21 @@ def train(node: Node, store: Store, work: Path, listener: listeners.Listener) ->
         try:
             found = _follow(run.stdout, node, listener)
         finally:
-            run.terminate()  # torchrun ends its processes; after an interruption their checkpoint stays
+            run.terminate()  # torchrun ends its processes; their checkpoint stays in `work`
     if found is None:
         raise RuntimeError(f"train {node.name}: a process ended without a result; see {log}\n{_last_words(log)}")
     return found
 
 
 def _last_words(log: Path) -> str:
-    """The end of what the processes said, before torchrun tells that they failed."""
+    """The last lines of the log before torchrun's own report of the failure."""
     lines = log.read_text(encoding="utf-8").strip().splitlines()
     ends = [place for place, line in enumerate(lines) if "torch/distributed/elastic" in line]
-    return "\n".join(lines[: ends[0] if ends else None][-WORDS:])
+    return "\n".join(lines[: ends[0] if ends else None][-LOG_LINES:])
 
 
 def _follow(lines: Iterable[str], node: Node, listener: listeners.Listener) -> dict[str, Any] | None:
-    """Pass messages on to the listener; returns the result, or None where the process ended without one."""
+    """Pass messages on to the listener and return the result. None: the process ended without a result."""
     for said in child_process.messages(lines):
         if "result" in said:
             result: dict[str, Any] = said["result"]

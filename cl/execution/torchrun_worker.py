@@ -1,4 +1,4 @@
-"""One of the processes that train a node together, started by `cl.execution.torchrun`.
+"""One of several processes that train a node together, started by `cl.execution.torchrun`.
 
 Called as `torchrun -m cl.execution.torchrun_worker FILE`.
 """
@@ -20,14 +20,14 @@ from cl.execution.store import Store
 
 
 def main() -> int:
-    """Train the node that FILE describes; the first process says how it goes, line by line, as JSON."""
+    """Train the node that FILE describes. The first process reports progress and result as JSON lines."""
     say, first = child_process.reporter(), os.environ["RANK"] == "0"
     sent = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(sent["threads"])
     threading.Thread(target=_end_with, args=(sent["parent"],), daemon=True).start()
     store, teller = Store(sent["store"], Path(sent["scratch"])), listener.Teller(say if first else lambda line: None)
     try:
-        (node,) = transport.unpack(sent["parcel"])
+        (node,) = transport.unpack(sent["message"])
         if node.spec.device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         result = runner.compute(node, store, Path(sent["work"]), teller)
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _end_with(parent: int) -> None:
-    """End when the process that wants the node is gone: another one may take it up, and both would write."""
+    """End this process when the parent has ended: another process may compute the node, and both would write."""
     while True:
         try:
             os.kill(parent, 0)

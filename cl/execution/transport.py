@@ -1,7 +1,7 @@
-"""A node on its way to another process, with all that it stands on, as JSON; and what is told back of its computation.
+"""Nodes with their ancestors as a JSON message to another process.
 
-The process that receives a node computes its key anew. So a machine with other code or other versions of the libraries
-refuses the work in place of storing another result under the same name.
+The receiving process computes the keys again. So a machine with other code or other library versions refuses a node
+instead of storing another result under its key.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ from cl.graph.specs import Local, from_json, to_json
 
 
 def pack(nodes: Iterable[Node]) -> dict[str, Any]:
-    """Nodes with all that they stand on as JSON data: `rows`, parents first, and the places of the `wanted` in them."""
+    """Pack nodes with their ancestors into JSON data.
+
+    Returns:
+        `rows` of all nodes, parents first; indices of the `wanted` nodes in them; the working `folder`; the `override`
+        of the code version.
+    """
     rows: list[dict[str, Any]] = []
     places: dict[tuple[str, frozenset[str]], int] = {}
 
@@ -38,6 +43,7 @@ def pack(nodes: Iterable[Node]) -> dict[str, Any]:
 
 
 def _row(node: Node) -> dict[str, Any]:
+    """A node as JSON data, without its parents."""
     made_by = {name: node.identity[name] for name in ("libraries", "code")}
     own = {name: getattr(node, name) for name in ("key", "kind", "name", "cost")}
     local = None if node.local is None else to_json(node.local)
@@ -45,17 +51,21 @@ def _row(node: Node) -> dict[str, Any]:
     return {**own, **plain, "code": list(node.code), "made_by": made_by}
 
 
-def unpack(parcel: Mapping[str, Any]) -> list[Node]:
-    """The nodes that were wanted. Works in the sender's folder from then on, if this machine has it.
+def unpack(message: Mapping[str, Any]) -> list[Node]:
+    """Return the wanted nodes, and change to the sender's working folder if this machine has it.
 
-    Raises UserError where a node has another key here.
+    Args:
+        message: result of `pack`.
+
+    Raises:
+        UserError: if a node has another key on this machine.
     """
-    if Path(parcel["folder"]).is_dir():
-        os.chdir(parcel["folder"])  # paths of scenarios and models may be relative to it
-    if parcel["override"]:
-        os.environ["CL_CODE_VERSION"] = parcel["override"]
+    if Path(message["folder"]).is_dir():
+        os.chdir(message["folder"])  # paths of scenarios and models may be relative
+    if message["override"]:
+        os.environ["CL_CODE_VERSION"] = message["override"]
     nodes: list[Node] = []
-    for row in parcel["rows"]:
+    for row in message["rows"]:
         node = Node(
             row["name"],
             from_json(KINDS[row["kind"]].specification(), row["spec"]),
@@ -69,10 +79,11 @@ def unpack(parcel: Mapping[str, Any]) -> list[Node]:
         if node.key != row["key"]:
             raise UserError(_explain(node, row["made_by"]))
         nodes.append(node)
-    return [nodes[at] for at in parcel["wanted"]]
+    return [nodes[at] for at in message["wanted"]]
 
 
 def _explain(node: Node, made_by: Mapping[str, Any]) -> str:
+    """A sentence about libraries and code that differ from the sender's."""
     theirs = {**made_by["libraries"], "code": made_by["code"]}
     ours = {**node.identity["libraries"], "code": node.identity["code"]}
     other = [f"{name} {ours[name]} in place of {theirs[name]}" for name in ours if ours[name] != theirs[name]]

@@ -139,8 +139,17 @@ def is_ours(module: str) -> bool:
     top = module.split(".")[0]
     if top in ("cl", "strategies", "scenarios"):  # also in an installed release
         return True
-    file = None if top in sys.stdlib_module_names else find(top)
-    return file is not None and not {"site-packages", "dist-packages"} & set(file.parts)
+    if top in sys.stdlib_module_names:
+        return False
+    file = find(top)
+    places = _bare(top) if file is None else [file]
+    return any(not {"site-packages", "dist-packages"} & set(place.parts) for place in places)
+
+
+def _bare(top: str) -> list[Path]:
+    """Folders of a package without an `__init__.py`; none of any other module."""
+    spec = importlib.util.find_spec(top)
+    return [] if spec is None or spec.origin else [Path(place) for place in spec.submodule_search_locations or []]
 
 
 def _executed(statements: list[ast.stmt]) -> Iterator[ast.stmt]:

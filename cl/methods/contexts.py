@@ -1,4 +1,4 @@
-"""What the hooks of a method are shown, and the plans that they return: see `cl.methods.method`."""
+"""Arguments of a method's hooks, and the plans that planning hooks return: see `cl.methods.method`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stretch of learning that becomes one train node.
+    """One stage of the stream; it becomes one train node.
 
-    name: shown to people; tasks: what it learns, with each one's share of the stage's own rows;
-    t: 1-based position in the stream, 0 for a warm-up before it; total: rows of the whole stage (of text:
-    `train.sequence` tokens each; of an instruction task: examples), of which this node trains the part from `start` to
-    `stop` (fractions);
-    parent: index of the stage whose end state it starts from, None = the base model; row: row of R that its end
-    state fills, None = not evaluated; continues: it goes on inside its parent's stage (same data order, optimizer
-    state kept), as an annealing fork does; phase: only the methods of that phase act in it: `learn`, or `sft` or `dpo`,
-    which align what was learned.
+    Args:
+        name: name for display.
+        tasks: learned tasks, with the share of each in the stage's own rows.
+        t: 1-based position in the stream; 0 for a warm-up before the stream.
+        total: rows of the whole stage: of text `train.sequence` tokens each, of an instruction task examples.
+        parent: index of the stage whose end state this stage starts from. None: the base model.
+        row: row of R that the end state fills. None: not evaluated.
+        start: fraction of the stage at which this node starts.
+        stop: fraction of the stage at which this node stops.
+        continues: the node goes on inside its parent's stage (same data order, optimizer state kept), as an annealing
+            fork does.
+        phase: only methods of this phase act in the stage: `learn`, or `sft` or `dpo` to align the learned model.
     """
 
     name: str
@@ -44,12 +48,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Teaching:
-    """Which model teaches in a stage, and how what it says reaches the learner.
+    """The teacher of a stage, and how its predictions are obtained.
 
-    of: the `base` model, or the `previous` one, with which the stage starts. mode: `frozen_copy`, a second model beside
-    the one that learns; `adapter_off`, the same model without its adapters, where that is the teacher; `cache_hidden`,
-    its final hidden states, computed once per experiment in a node of their own and put through its output layer;
-    `cache_sampled` and `cache_top_k`: of each token `count` ids, drawn at random or the likeliest, at `temperature`.
+    Args:
+        of: the `base` model, or the `previous` model, from which the stage starts.
+        mode: `frozen_copy`: a second model in memory; `adapter_off`: the trained model without its adapters, if that is
+            the teacher; `cache_hidden`: final hidden states, computed once per experiment in a teacher node and passed
+            through the teacher's output layer during training; `cache_sampled` and `cache_top_k`: per token, `count`
+            ids drawn at random or the most likely ids.
+        count: ids kept per token.
+        temperature: softmax temperature at which ids are drawn or ranked.
     """
 
     of: Literal["base", "previous"]
@@ -59,13 +67,19 @@ class Teaching:
 
     @property
     def cached(self) -> bool:
-        """Whether a node computes it before the stage."""
+        """Whether a teacher node computes the predictions before the stage."""
         return self.mode.startswith("cache")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where in its stage a step is: `step` of `total` optimizer steps (0-based) in stage `t` (1-based)."""
+    """Position of an optimizer step in its stage.
+
+    Args:
+        step: 0-based optimizer step.
+        total: optimizer steps of the whole stage.
+        t: 1-based stage.
+    """
 
     step: int
     total: int
@@ -74,12 +88,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What `loss_terms` sees: the model, the rows of a micro-batch, and the 0-based optimizer step.
+    """Argument of `token_terms`: one micro-batch.
 
-    outputs: what the model made of the learned tokens, as the task loss was computed from it, so a term costs no second
-    forward pass; under: the same rows in evaluation mode and without a graph, with other values of some parameters, by
-    name: what an earlier model makes of them; readings: what the first column of the batch's `origin` counts; teacher:
-    what the teacher that the method asked for says of the same tokens.
+    Args:
+        model: the trained model.
+        batch: rows of the micro-batch.
+        step: 0-based optimizer step.
+        outputs: outputs on the learned tokens from which the task loss is computed, so that a term needs no second
+            forward pass.
+        under: computes the outputs on the same rows with other values of some parameters, given by name, such as those
+            of an earlier model; in evaluation mode and without a graph.
+        readings: readings that the first column of the batch's `origin` indexes.
+        teacher: computes the predictions of the method's teacher on the same tokens. None: the method has no teacher.
     """
 
     model: Any
@@ -93,11 +113,17 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Step:
-    """What `step_terms` and `after_backward` see of an optimizer step (0-based).
+    """Argument of `step_terms`, `after_backward` and `after_step`: one optimizer step.
 
-    taken: the rows that methods took out of the task loss, None where there are none; readings: what the first column
-    of a batch's `origin` counts; outputs: what the model makes of the learned tokens of some rows; loss: summed nats of
-    some rows.
+    Args:
+        model: the trained model.
+        step: 0-based optimizer step.
+        taken: rows that a method took out of the task loss. None: no row.
+        readings: readings that the first column of a batch's `origin` indexes.
+        outputs: computes the model's outputs on the learned tokens of a batch.
+        loss: computes the summed loss of a batch, in nats.
+        rollouts: generates answers, in evaluation mode and without a graph: of questions (one tensor of ids each), the
+            largest number of new tokens, and the id that ends an answer.
     """
 
     model: Any
@@ -111,13 +137,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Learned:
-    """What `consolidate` sees after stage t; `survey` is shown the same before its first step.
+    """Argument of `consolidate` after stage t, and of `survey` before the first step of stage t.
 
-    model: in evaluation mode, with the parameters that are trained requiring gradients; t: 1-based; tensors: the
-    method's own state at the end of the stage; memory: what it returned after the stage before, empty after the
-    first; loss: summed nats of a batch; outputs: what the model makes of its learned tokens; batches: rows of the
-    stage's own training data, in a fixed order, that many to a batch; tasks: their names, as `origin` counts them;
-    as_trained: the precision in which the stage trains, as a context, where fp32 is not what is wanted.
+    Args:
+        model: the model in evaluation mode; trained parameters require gradients.
+        t: 1-based stage.
+        tensors: the method's own state at the end of the stage.
+        memory: result of `consolidate` after the previous stage; empty after the first stage.
+        loss: computes the summed loss of a batch, in nats.
+        outputs: computes the model's outputs on the learned tokens of a batch.
+        batches: yields the stage's own training rows in a fixed order, in batches of the given number of rows.
+        tasks: names of the tasks that the first column of a batch's `origin` indexes.
+        as_trained: context manager for the precision in which the stage trains; outside of it the precision is fp32.
     """
 
     model: Any
@@ -132,9 +163,10 @@ class Learned:
 
 
 class Candidates(Protocol):
-    """Examples of a general set's training split, among which a method chooses what to learn from.
+    """Examples of a general set's training split, from which a method selects.
 
-    seed: of the run.
+    Attributes:
+        seed: seed of the run.
     """
 
     seed: int
@@ -143,7 +175,11 @@ class Candidates(Protocol):
         """Number of examples."""
 
     def nll(self, templated: bool, whole: bool) -> torch.Tensor:
-        """Mean nats per token [n] under the model that was learned: of the answer, or of the whole example.
+        """Mean negative log-likelihood in nats per token [n] under the learned model.
 
-        templated: in the model's chat template, else as plain text. Of a preference, with the better answer.
+        Of a preference pair, the better answer counts.
+
+        Args:
+            templated: render examples in the model's chat template; otherwise as plain text.
+            whole: average over all tokens of an example; otherwise over the tokens of its answer.
         """

@@ -1,10 +1,14 @@
-"""Learning rate at an optimizer step: pure functions of the step, so a resumed stage goes on exactly.
+"""Learning rate at an optimizer step, as pure functions of the step; so a resumed stage continues exactly.
 
-Symbols: t = step (updates already done in the stage, 0-based; t = total is the end), T_w = end of the warm-up.
-Every schedule warms up linearly and, as GPT-NeoX does, starts at eta/T_w instead of 0: eta * max(1, t) / T_w.
+Symbols: t = step (number of updates done in the stage; t = total at its end), T_w = end of the warm-up.
+Every schedule warms up linearly: eta * max(1, t) / T_w. As in GPT-NeoX, it starts at eta/T_w instead of 0.
 
-Sources: re-warming 2403.08763 Eq. 1-2; infinite schedules, same paper, in the form of GPT-NeoX PR 1194;
-warmup-stable-decay 2404.06395; 1-sqrt decay 2405.18392.
+Sources:
+
+- re-warming: arXiv 2403.08763 Eq. 1-2;
+- infinite schedules: same paper, in the form of GPT-NeoX PR 1194;
+- warmup-stable-decay: arXiv 2404.06395;
+- 1-sqrt decay: arXiv 2405.18392.
 """
 
 from __future__ import annotations
@@ -22,19 +26,27 @@ DECAYS = ("exponential", "linear", "1-sqrt")
 
 
 def boundary(total: int, fraction: float) -> int:
-    """The optimizer step at which `fraction` of a stage of `total` steps is over.
+    """Optimizer step at which `fraction` of a stage of `total` steps is done.
 
-    The fraction is taken at its decimal value (0.01 + 0.59 is 0.6), so both conventions of `Phases` agree.
+    The fraction is read as a decimal number (0.01 + 0.59 = 0.6), so that both constructors of `Phases` agree.
     """
     return round(_exact(fraction) * total)
 
 
 @dataclass(frozen=True)
 class Phases:
-    """Ends of a stage's phases in absolute optimizer steps: warm-up, cool-down, constant, then decay to `total`.
+    """Ends of a stage's phases, in optimizer steps of the stage. A phase of length 0 is skipped.
 
-    A phase of length 0 is skipped. Fix the ends once per stage: a later change of `total` would move them.
-    Raises UserError unless 0 <= warmup <= cooldown <= constant <= total.
+    Compute the ends once per stage: a later change of `total` would move them.
+
+    Args:
+        total: end of the decay, and of the stage.
+        warmup: end of the warm-up.
+        cooldown: end of the cool-down.
+        constant: end of the constant phase.
+
+    Raises:
+        UserError: unless 0 <= warmup <= cooldown <= constant <= total.
     """
 
     total: int
@@ -54,13 +66,13 @@ class Phases:
     def cumulative(
         cls, total: int, *, warmup: float = 0.0, cooldown_end: float | None = None, constant_end: float = 1.0
     ) -> Phases:
-        """From the fractions of the stage at which each phase ends (no `cooldown_end`: no cool-down)."""
+        """Phases from the fractions of the stage at which they end. Without `cooldown_end` there is no cool-down."""
         cooldown = warmup if cooldown_end is None else cooldown_end
         return cls(total, boundary(total, warmup), boundary(total, cooldown), boundary(total, constant_end))
 
     @classmethod
     def durations(cls, total: int, *, warmup: float, cooldown: float, constant: float) -> Phases:
-        """From the fractions of the stage that each phase lasts (the convention of GPT-NeoX PR 1194)."""
+        """Phases from their lengths as fractions of the stage (the convention of GPT-NeoX PR 1194)."""
         ends = accumulate(map(_exact, (warmup, cooldown, constant)))
         return cls(total, *(round(end * total) for end in ends))
 
@@ -90,7 +102,8 @@ def inf_invsqrt(
 ) -> float:
     """As `inf_cosine`, with the cool-down eta_max + (eta_const - eta_max) * h(x)/h(1), h(x) = 1/sqrt(1 + alpha x) - 1.
 
-    Raises UserError unless alpha > 0.
+    Raises:
+        UserError: unless alpha > 0.
     """
     if alpha <= 0:
         raise UserError(f"schedule alpha: {alpha} leaves no inverse square root; use a positive number such as 10")
@@ -102,11 +115,15 @@ def inf_invsqrt(
 
 
 def wsd(step: int, phases: Phases, *, eta_max: float, eta_min: float, decay: Decay = "1-sqrt") -> float:
-    """Warm up, hold eta_max until `phases.constant`, decay to eta_min.
+    """Warm up, hold eta_max until `phases.constant`, then decay to eta_min.
 
-    With x from 0 to 1 in the decay: `1-sqrt` eta_min + (eta_max - eta_min)(1 - sqrt x) (2405.18392, there with
-    eta_min = 0), `linear` the same with 1 - x, `exponential` eta_max (eta_min/eta_max)^x.
-    Deviation: 2404.06395 gives the exponential by its half-life; here its end value fixes it.
+    With x from 0 to 1 during the decay:
+
+    - `1-sqrt`: eta_min + (eta_max - eta_min)(1 - sqrt x) (arXiv 2405.18392, there with eta_min = 0);
+    - `linear`: eta_min + (eta_max - eta_min)(1 - x);
+    - `exponential`: eta_max (eta_min/eta_max)^x.
+
+    Deviation: arXiv 2404.06395 defines the exponential decay by its half-life; here its end value defines it.
     """
     if step < phases.constant:
         return _warmup(step, phases, eta_max)
@@ -123,7 +140,7 @@ def _exact(fraction: float) -> Fraction:
 
 
 def _part(step: int, start: int, end: int) -> float:
-    """How much of the phase [start, end] is over: 0 before it, and in a phase of length 0."""
+    """Completed fraction of the phase [start, end]; 0 before the phase, and for a phase of length 0."""
     return max(0, step - start) / (end - start) if end > start else 0.0
 
 

@@ -16,7 +16,13 @@ KEYS = ("summary", "paper", "keeps", "methods")  # of a strategy's file
 
 @dataclass(frozen=True)
 class Part:
-    """A method of a strategy with the name and settings it was built from."""
+    """A method of a strategy.
+
+    Args:
+        name: name of the method.
+        settings: all settings, defaults included.
+        method: the method built from them.
+    """
 
     name: str
     settings: dict[str, Any]
@@ -24,11 +30,11 @@ class Part:
 
     @property
     def transforms(self) -> bool:
-        """Whether the method changes examples, and so belongs to the key of the data."""
+        """Whether the method transforms examples and is therefore in the key of data nodes."""
         return isinstance(self.method, TransformsData)
 
     def acts(self, stage: Stage) -> bool:
-        """Whether the method acts in a stage at all."""
+        """Whether the method acts in a stage."""
         return self.method.phase == stage.phase and self.method.active(stage.t)
 
     def named(self) -> Named:
@@ -36,22 +42,30 @@ class Part:
         return Named(self.name, self.settings)
 
     def of_settings(self, names: Iterable[str]) -> Named:
-        """The method with some of its settings: those that change a memory or a selection."""
+        """The method with some of its settings, such as those that change a memory or a selection."""
         return Named(self.name, {key: self.settings[key] for key in names})
 
     def data_settings(self) -> dict[str, Any]:
-        """The settings that decide the examples which the method makes."""
+        """The settings that decide how the method transforms examples."""
         return self.method.data_key(self.settings) if isinstance(self.method, TransformsData) else {}
 
     def in_stage(self, t: int) -> Named:
-        """The method with the settings that act in stage t; the others keep their defaults."""
+        """The method with the settings that have an effect in stage t; others keep their defaults."""
         inactive = self.method.inactive_settings(t)
         return self.of_settings(key for key in self.settings if key not in inactive)
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """An ordered list of methods under one label."""
+    """An ordered list of methods under one label.
+
+    Args:
+        label: name in the experiment.
+        summary: one sentence from the strategy's file.
+        paper: source of the strategy.
+        parts: the methods in order.
+        warnings: sentences about settings that make a method degenerate.
+    """
 
     label: str
     summary: str
@@ -60,7 +74,12 @@ class Strategy:
     warnings: list[str] = field(default_factory=list)
 
     def like(self, part: Part, *others: Strategy) -> Part:
-        """The part at the place that `part` has in one of the others: the same method with this strategy's settings."""
+        """The part of this strategy at the position that `part` has in this or another strategy.
+
+        Args:
+            part: a part of this strategy or of one of `others`.
+            others: strategies with the same methods and other settings.
+        """
         places = [at for of in (self, *others) for at, each in enumerate(of.parts) if each is part]
         return self.parts[places[0]]
 
@@ -70,9 +89,15 @@ class Strategy:
 
 
 def build_part(name: str, settings: Mapping[str, Any] | None, where: str) -> Part:
-    """A method by name with its settings, defaults included, so that one written out changes no key.
+    """Build a method by name. Its settings include defaults, so that writing out a default changes no key.
 
-    Raises UserError for an unknown name, setting or type.
+    Args:
+        name: name of the method.
+        settings: settings that replace defaults.
+        where: place of the settings, for messages.
+
+    Raises:
+        UserError: for an unknown name or setting, or a value of a wrong type.
     """
     given = dict(settings or {})
     method = construction.build("methods", name, given, where)
@@ -84,17 +109,22 @@ def build_part(name: str, settings: Mapping[str, Any] | None, where: str) -> Par
 
 
 def build_method(named: Named, where: str) -> Method:
-    """A method from its name and settings, for the node `where`."""
+    """Build a method from its name and settings, for the node `where`."""
     return build_part(named.name, named.settings, f"{where}.{named.name}").method
 
 
 def build(label: str, changes: Mapping[str, Any] | None = None, shared: Mapping[str, Any] | None = None) -> Strategy:
-    """The strategy that an experiment lists under `label`.
+    """Build the strategy that an experiment lists under `label`.
 
-    changes: `from: NAME` and settings by method name, replacing single settings of the named strategy;
-    shared: settings by method name for all strategies that have the method. Where a method is listed twice
-    (first task, later tasks), both go to its last entry. Raises UserError for a method that the strategy does
-    not have.
+    If a strategy lists a method twice (first task, later tasks), `changes` and `shared` apply to its last entry.
+
+    Args:
+        label: name in the experiment; also the name of the strategy, unless `changes` has `from`.
+        changes: `from: NAME`, and settings by method name that replace single settings of the named strategy.
+        shared: settings by method name for all strategies that have the method; they win over `changes`.
+
+    Raises:
+        UserError: for a method that the strategy does not have, and for a setting that a method refuses.
     """
     changes = dict(changes or {})
     name = changes.pop("from", label)
@@ -116,7 +146,7 @@ def build(label: str, changes: Mapping[str, Any] | None = None, shared: Mapping[
 
 
 def _validated(label: str, part: Part, parts: Sequence[Part]) -> list[str]:
-    """Warnings of a method. Raises UserError if another method of the strategy makes it meaningless."""
+    """Warnings of a method. Raises UserError if another method of the strategy makes the method meaningless."""
     try:
         return part.method.validate([other.method for other in parts if other is not part])
     except UserError as error:
@@ -124,6 +154,7 @@ def _validated(label: str, part: Part, parts: Sequence[Part]) -> list[str]:
 
 
 def _single(entry: Any, strategy: str) -> tuple[str, dict[str, Any]]:
+    """Name and settings of one entry of `methods`."""
     if isinstance(entry, str):
         return entry, {}
     if isinstance(entry, dict) and len(entry) == 1:
@@ -133,6 +164,7 @@ def _single(entry: Any, strategy: str) -> tuple[str, dict[str, Any]]:
 
 
 def _mapping(settings: Any, where: str) -> dict[str, Any]:
+    """Settings as a dictionary; none if the entry is empty."""
     if settings is not None and not isinstance(settings, dict):
         raise UserError(f"{where}: {settings!r} must be settings as `key: value`")
     return dict(settings or {})

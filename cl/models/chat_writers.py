@@ -96,10 +96,12 @@ class LocalWriter:
 
     def write(self, prompts: Sequence[str], attempt: int) -> list[str]:
         """Write a text for each prompt, as a user turn in the model's chat template."""
+        from cl.models import backbone
+
         tokenizer, model, _ = self._opened
         turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
         asked = [tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False) for turn in turns]
-        context = getattr(model.config, "max_position_embeddings", None) or float("inf")
+        context = backbone.of(model).context or float("inf")
         lengths = [len(ids) for ids in tokenizer(asked, add_special_tokens=False)["input_ids"]]
         fitting = [row for row, length in enumerate(lengths) if length + self.tokens <= context]
         found = self._generate([asked[row] for row in fitting], attempt) if fitting else []
@@ -232,7 +234,7 @@ class EndpointWriter:
                     raise UserError(f"writer.url: {place} refused: {problem}") from None
             except (OSError, HTTPException) as error:
                 problem = str(getattr(error, "reason", error)) or type(error).__name__
-        remedy = "texts written before need no server, new texts do: start it or check the address"
+        remedy = "texts written before need no server, this one does: start it or check the address"
         raise UserError(f"writer.url: {place} failed {self.tries} times ({problem}); {remedy}")
 
     def _secret(self) -> str | None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cl.errors import UserError
+from cl.models import backbone
 
 
 def answers(
@@ -44,7 +45,7 @@ def answers(
     Raises:
         UserError: if a question with its answer may exceed the model's context.
     """
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = backbone.of(model).context
     longest = max((len(question) for question in questions), default=0) + (0 if prompt is None else len(prompt))
     if context is not None and longest + limit > context:
         raise UserError(f"evaluation: {longest} tokens of a question and {limit} of its answer exceed {context}")

@@ -159,8 +159,8 @@ class Rule:
         swap: use the swapped teacher.
         direction: direction of the divergence.
         temperature: tau of teacher and student.
-        squared: multiply D by tau^2, so that the size of its gradient hardly depends on tau (Hinton et al. 2015,
-            arXiv 1503.02531, section 2).
+        squared: multiply D by tau^2, which keeps the size of its gradient if tau changes (Hinton et al. 2015, arXiv
+            1503.02531, section 2).
         convex: weight the task loss by 1 - w.
     """
 

@@ -14,11 +14,8 @@ from torch import Tensor, nn
 
 from cl.data import batches
 from cl.data.batches import IGNORE, Batch
-from cl.models import adapters, losses
+from cl.models import adapters, backbone, losses
 from cl.models.losses import Outputs
-
-# Attributes of a transformers configuration with which some architectures change logits after the output layer.
-LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 
 
 class TokenLoss:
@@ -35,11 +32,14 @@ class TokenLoss:
 
     def __init__(self, model: Any, separator: int, boundaries: bool) -> None:
         self.model, self.separator, self.boundaries = model, separator, boundaries
-        head = model.get_output_embeddings()
-        plain = isinstance(head, nn.Linear) and head.bias is None
+        self.backbone = backbone.of(model)
         self.outputs: Callable[[Batch], Outputs] = self.compute
         self.root: nn.Module | None = None  # module that holds a sharded model
-        self.splits = plain and not any(getattr(model.config, name, None) for name in LOGIT_SCALES)
+
+    @property
+    def splits(self) -> bool:
+        """Whether logits are a plain linear layer of the last hidden states."""
+        return self.backbone.splits
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
         """Arguments of the model for a batch; with a prompt, arguments of the model without its prompt."""

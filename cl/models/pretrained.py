@@ -33,7 +33,7 @@ def origin(name: str) -> Origin:
         return "directory"
     if name.startswith((".", "/")) or name.count("/") != 1:
         known = [*table()["fresh"], *table()["packaged"]]
-        raise UserError(f"model.name: {name!r} is not a directory, a hub id (owner/name) or one of {', '.join(known)}")
+        raise UserError(f"model.name: {name!r} is no directory, no hub id (owner/name) and none of {', '.join(known)}")
     return "hub"
 
 
@@ -104,7 +104,7 @@ def load_tokenizer(model: Model) -> Any:
 
     chosen = tokenizer_model(model)
     if origin(chosen.name) == "fresh":
-        raise UserError(f"model: {chosen.name} is a fresh model and has no tokenizer; name a model that has one in model.tokenizer")
+        raise UserError(f"model: {chosen.name} is a fresh model and has no tokenizer of its own; name another")
     place, options = _source(chosen)
     try:
         return AutoTokenizer.from_pretrained(place, **options)
@@ -123,7 +123,7 @@ def create(model: Model, vocabulary: int, separator: int, seed: int | None, sequ
         vocabulary: number of tokens of the tokenizer.
         separator: id of the separator; bos and eos of a fresh model.
         seed: seed of a fresh model; None: 0.
-        sequence: tokens per row; a fresh model has room for at least 512.
+        sequence: tokens per row; the context of a fresh model is max(sequence, 512).
 
     Raises:
         UserError: if the model cannot be loaded, or has fewer tokens than the tokenizer.
@@ -174,7 +174,7 @@ def load(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     found: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
-    found.get_input_embeddings().padding_idx = None  # it is often the separator, which torch would not train as padding
+    found.get_input_embeddings().padding_idx = None  # this id is often the separator; torch trains no padding embedding
     return found
 
 

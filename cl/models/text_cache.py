@@ -146,4 +146,4 @@ class Texts:
             entry = json.loads(line)
             self._known.setdefault(str(entry["key"]), str(entry["text"]))
         except (ValueError, LookupError, TypeError):
-            self.warnings.append(f"{self.file}, line {self._lines}: is damaged and ignored; its text is written again")
+            self.warnings.append(f"{self.file}, line {self._lines}: is damaged and left out; its text is written anew")

@@ -1,1 +1,1 @@
-"""What can be measured on a stored state besides its scores."""
+"""Probes: measurements of a stored state apart from its scores."""

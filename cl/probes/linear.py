@@ -1,8 +1,8 @@
-"""Linear probing: whether a model's hidden states still tell the classes apart, whatever the model answers.
+"""Linear probing: whether a linear classifier can separate the classes by the model's hidden states.
 
-Zheng et al. 2023 ("Learn or Recall?"), arXiv 2312.07887: a classifier is fitted to the hidden states of all tasks'
-training questions at once, those of tasks to come included. The paper finds that sequential fine-tuning loses its
-answers while this score stays.
+Zheng et al. 2023 ("Learn or Recall?"), arXiv 2312.07887: a classifier is fitted to the hidden states of the training
+questions of all tasks at once, later tasks included. The paper finds that under sequential fine-tuning the model's
+answers get worse while the accuracy of the probe stays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cl.tasks.example import Example
 
-RIDGE = 0.01  # of standardised features; ours: a 135 M model scores 0.94 to 0.97 with 1e-3 to 1e-1 (25 intents)
+RIDGE = 0.01  # on standardised features; our choice: a 135 M model scores 0.94 to 0.97 with 1e-3 to 1e-1 (25 intents)
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Linear(Probe):
     """Fit a linear classifier to the hidden states of the training questions of all tasks with labels.
 
     Args:
-        items: test questions per task that are classified, at most.
+        items: largest number of test questions per task that are classified.
 
-    Source: Zheng et al. 2023, arXiv 2312.07887. Deviation: ridge regression in closed form (`classify`), where the
+    Source: Zheng et al. 2023, arXiv 2312.07887. Deviation: ridge regression in closed form (`classify`); the
     paper's code fits a cross-entropy with Adam for 20 epochs.
     """
 
@@ -53,7 +53,11 @@ class Linear(Probe):
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return the accuracy of each task whose training answers are labels.
 
-        All training questions of these tasks are fitted, and all their answers are classes.
+        The classifier is fitted to all training questions of these tasks; all their answers are classes.
+
+        Args:
+            state: the model.
+            data: the data sets of the stream.
 
         Raises:
             UserError: if no task has labels as its answers.
@@ -93,26 +97,32 @@ def _features(state: State, data: Data, name: str, split: str, count: int | None
 def classify(train_ND: Tensor, labels_N: Tensor, test_MD: Tensor) -> Tensor:
     """Classes [M] of test features by ridge regression on the one-hot labels of the training features.
 
-    Features are standardised by means and deviations of the training features; labels are centred, which is the bias.
-    In fp64 and closed form: no random number, no stopping rule.
+    Features are standardised by the mean and deviation of the training features; the labels are centred, and their mean
+    is the bias. The solution is in closed form and fp64, without random numbers or a stopping rule.
 
     Args:
-        train_ND: training features.
-        labels_N: their classes.
-        test_MD: test features.
+        train_ND: training features [N, D].
+        labels_N: classes of the training features [N].
+        test_MD: test features [M, D].
     """
     import torch
 
     train, test = train_ND.double().cpu(), test_MD.double().cpu()
     mean, deviation = train.mean(0), train.std(0, correction=0)
-    deviation = torch.where(deviation > 0, deviation, 1.0)  # of a constant feature nothing is learned
+    deviation = torch.where(deviation > 0, deviation, 1.0)  # a constant feature becomes 0
     wanted = torch.nn.functional.one_hot(labels_N.cpu()).double()
     weights = ridge((train - mean) / deviation, wanted - wanted.mean(0), RIDGE)
     return ((test - mean) / deviation @ weights + wanted.mean(0)).argmax(-1)
 
 
 def ridge(x_ND: Tensor, y_NC: Tensor, penalty: float) -> Tensor:
-    """Weights [D, C] with the least |X W - Y|^2 / N + penalty |W|^2."""
+    """Weights W [D, C] that minimise |X W - Y|^2 / N + penalty |W|^2.
+
+    Args:
+        x_ND: features X [N, D].
+        y_NC: targets Y [N, C].
+        penalty: factor of the penalty.
+    """
     import torch
 
     count, width = x_ND.shape

@@ -1,8 +1,8 @@
-"""The protocol of a probe: a measurement of a stored state that is no score of R.
+"""The protocol of a probe: a measurement of a stored state that is not a score of R.
 
-A probe is a dataclass in a file of its own; its fields are its settings. It declares what it measures, and the report
-draws it from the declaration. An experiment names probes under `probes:`. A probe is a node of its own, so adding one
-computes nothing else again.
+A probe is a dataclass in its own module; its fields are its settings. It declares its measures, and the report draws
+the measures from the declaration. An experiment names its probes under `probes:`. Each probe has its own node, so a new
+probe recomputes no other node.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["PROBES", "Data", "Measure", "Probe", "State", "build"]
 PROBES = {
     "linear": "cl.probes.linear:Linear",
 }
-"""Name in an experiment -> "module:Class"; nothing is imported before it is used."""
+"""Name in an experiment -> "module:Class"; a module is imported when its probe is used."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class State:
     Args:
         loss: the model with its forward pass; `loss.model` is the transformers model, in evaluation mode.
         tokenizer: folder of the tokenizer.
-        device: of the model.
+        device: device of the model.
         batch: rows per forward pass.
     """
 
@@ -53,7 +53,7 @@ class Data:
     """The data sets that a probe reads.
 
     Args:
-        folders: data nodes by name, in the order of the stream.
+        folders: folder of each data node by name of its set, in the order of the stream.
         sequence: tokens per row.
         split: split that is measured.
     """
@@ -63,13 +63,13 @@ class Data:
     split: str
 
     def rows(self, name: str, split: str) -> Rows:
-        """Rows of a split of a set."""
+        """Rows of a split of a data set."""
         from cl.data.batches import rows
 
         return rows(self.folders[name], name, split, self.sequence)
 
     def examples(self, name: str, split: str) -> list[Example]:
-        """Examples of a split of an instruction set."""
+        """Examples of a split of an instruction task."""
         from cl.data.tokenization import examples
 
         return examples(self.folders[name], split)
@@ -80,22 +80,34 @@ class Probe:
 
     Attributes:
         kinds: kinds of tasks that the probe reads.
-        measures: the figures that it measures.
+        measures: figures that the probe measures.
     """
 
     kinds: ClassVar[tuple[str, ...]]
     measures: ClassVar[tuple[Measure, ...]]
 
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
-        """Return the figures of each set that could be measured: {set: {key of a measure: value}}."""
+        """Return the figures of each data set that can be measured: {data set: {key of a measure: value}}.
+
+        Args:
+            state: the model.
+            data: the data sets.
+        """
         raise NotImplementedError
 
 
 def build(name: str, settings: Mapping[str, Any] | None) -> tuple[Named, Probe]:
-    """A probe from its name, or `package.module:Class`, and its settings; and both, defaults included.
+    """Build a probe.
+
+    Args:
+        name: name in `PROBES`, or `package.module:Class`.
+        settings: settings of the probe; None: only defaults.
+
+    Returns:
+        Name with all settings, defaults included; and the probe.
 
     Raises:
-        UserError: for an unknown name or setting, and for a class that is no probe.
+        UserError: for an unknown name or setting, and for a class that is not a probe.
     """
     where = f"probes.{name}"
     found = construction.build("probes", name, dict(settings or {}), where)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cl.errors import UserError
 from cl.graph.roles import TOKENIZER
 from cl.graph.stored import result_of
+from cl.models import backbone
 from cl.models.pretrained import create, save
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def run(spec: BaseSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     tokenizer = result_of(inputs[TOKENIZER])
     model = context.local.model
     created = create(model, tokenizer["vocabulary"], tokenizer["separator_id"], spec.seed, spec.sequence)
-    limit = getattr(created.config, "max_position_embeddings", None)
+    limit = backbone.of(created).context
     if limit is not None and spec.sequence > limit:
         raise UserError(f"train.sequence: {spec.sequence} is longer than the model's context of {limit} tokens")
     save(created, context.out)

@@ -1,1 +1,1 @@
-"""One stage of training: learner, objective, curve, checkpoints, processes."""
+"""Training of one stage: learner, objective, training curve, checkpoints, several processes."""

@@ -1,8 +1,8 @@
-"""State of an unfinished train node: saved while it trains, restored after a crash, bit for bit.
+"""Checkpoints of an unfinished train node. A node that is restored after a crash continues bit for bit.
 
     checkpoint/000120/  model, optimizer, methods, random: safetensors; state.json: step, points, seconds
 
-A checkpoint is written beside the old one and renamed when complete; only the newest is kept.
+A checkpoint is written under a temporary name and renamed when complete; then older checkpoints are deleted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cl.training import distributed
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Optimizer state as named tensors: `PARAMETER_INDEX/NAME`; parameter groups are settings and not stored."""
+    """Optimizer state as tensors named `PARAMETER_INDEX/NAME`. Parameter groups are settings and are not stored."""
     state = optimizer.state_dict()["state"]
     named = {
         f"{index}/{name}": value if isinstance(value, Tensor) else torch.tensor(value)
@@ -38,12 +38,12 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for key, value in tensors.items():
         index, name = key.split("/")
-        state.setdefault(int(index), {})[name] = distributed.like(value, parameters[int(index)])
+        state.setdefault(int(index), {})[name] = distributed.distribute_like(value, parameters[int(index)])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def method_tensors(methods: Sequence[Trains]) -> dict[str, Tensor]:
-    """State of all methods as named tensors: `PLACE/NAME`, by the method's place in the list."""
+    """State of all methods as tensors named `INDEX/NAME`, with the method's index in the list."""
     return {
         f"{place}/{name}": value.detach().contiguous()
         for place, method in enumerate(methods)
@@ -52,7 +52,7 @@ def method_tensors(methods: Sequence[Trains]) -> dict[str, Tensor]:
 
 
 def load_methods(methods: Sequence[Trains], tensors: Mapping[str, Tensor]) -> None:
-    """Inverse of `method_tensors`; a method without stored state is left as it is."""
+    """Inverse of `method_tensors`. A method without stored state stays unchanged."""
     for place, method in enumerate(methods):
         prefix = f"{place}/"
         own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
@@ -61,7 +61,10 @@ def load_methods(methods: Sequence[Trains], tensors: Mapping[str, Tensor]) -> No
 
 
 def random_state() -> dict[str, Tensor]:
-    """State of every torch generator in use; several processes seed every step anew, and need none of a GPU's."""
+    """State of every torch random generator in use.
+
+    Several processes set a seed in every step, so the states of GPU generators are not needed.
+    """
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and distributed.world() == 1:
         state |= {f"cuda.{i}": value for i, value in enumerate(torch.cuda.get_rng_state_all())}
@@ -73,7 +76,7 @@ def restore_random(state: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(state["cpu"])
     for name, value in state.items():
         place = int(name.removeprefix("cuda.")) if name.startswith("cuda.") else None
-        if place is not None and place < torch.cuda.device_count():  # there may have been more
+        if place is not None and place < torch.cuda.device_count():  # there may have been more GPUs
             torch.cuda.set_rng_state(value, place)
 
 
@@ -85,9 +88,17 @@ def save(
     methods: Sequence[Trains],
     extra: dict[str, Any],
 ) -> None:
-    """Write a checkpoint after `step` optimizer steps; it replaces the older ones once it is complete.
+    """Write a checkpoint; once complete, it replaces older checkpoints.
 
-    Of several processes the first one writes what all have gathered; so any number of them can go on from it.
+    Every process must call. The first process writes full tensors, so any number of processes can resume.
+
+    Args:
+        folder: folder of the checkpoints.
+        step: number of optimizer steps done.
+        model: the model; only trained parameters and buffers are stored.
+        optimizer: the optimizer.
+        methods: the methods in order.
+        extra: JSON data to store with the step.
     """
     weights = {n: value.contiguous() for n, value in distributed.collected(_untied(_changing(model))).items()}
     moments = optimizer_tensors(optimizer)
@@ -116,7 +127,11 @@ def newest(folder: Path) -> Path | None:
 def restore(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, methods: Sequence[Trains]
 ) -> dict[str, Any]:
-    """Load a checkpoint into its objects, random generators included; returns its `extra` with the step."""
+    """Load a checkpoint into model, optimizer, methods and random generators.
+
+    Returns:
+        The stored `extra`, with the number of steps under `step`.
+    """
     model.load_state_dict(_tied(load_file(path / "model.safetensors"), _changing(model)), strict=False)
     load_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
     load_methods(methods, load_file(path / "methods.safetensors"))
@@ -126,26 +141,26 @@ def restore(
 
 
 def _untied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each storage once: safetensors refuses tied weights."""
+    """Tensors without duplicates of one storage, because safetensors refuses tied weights."""
     return {names[-1]: weights[names[-1]] for names in _sharing(weights)}
 
 
 def _tied(weights: dict[str, Tensor], full: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add the names that share a storage with a stored one."""
+    """Inverse of `_untied`: stored tensors under all names that share a storage, sharded as in `full`."""
     stored = {name: weights[known] for names in _sharing(full) for known in names if known in weights for name in names}
-    return {name: distributed.like(stored[name], value) for name, value in full.items()}
+    return {name: distributed.distribute_like(stored[name], value) for name, value in full.items()}
 
 
 def _sharing(weights: Mapping[str, Tensor]) -> list[list[str]]:
-    """Names by storage."""
+    """Groups of names that share a storage."""
     found: dict[int, list[str]] = {}
     for name, value in weights.items():
-        own = distributed.here(value)
+        own = distributed.local(value)
         found.setdefault(own.data_ptr() if own.numel() else id(value), []).append(name)
     return list(found.values())
 
 
 def _changing(model: nn.Module) -> dict[str, Tensor]:
-    """What training can change: trained parameters and buffers, by name; frozen weights come from the parent state."""
+    """Trained parameters and buffers by name. Frozen weights are not stored: they come from the parent state."""
     frozen = {name for name, value in model.named_parameters(remove_duplicate=False) if not value.requires_grad}
     return {name: value for name, value in model.state_dict().items() if name not in frozen}

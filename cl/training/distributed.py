@@ -1,7 +1,7 @@
-"""Processes that compute one train node together: each its part of every batch, with one of them to speak for all.
+"""Collective operations of the processes that train one node together, each on its part of every batch.
 
-Everything here is the identity where there is one process. With DDP each holds the whole model, with FSDP2
-(`fully_shard`) a shard of each tensor; both make the mean over processes of gradients.
+With one process, every function is the identity. With DDP, each process holds the whole model; with FSDP2
+(`fully_shard`), a shard of each tensor. Both average gradients over processes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from cl.data.batches import Batch
+from cl.models import backbone
 from cl.models.forward import TokenLoss
 from cl.models.losses import Outputs
 
@@ -24,17 +25,22 @@ T = TypeVar("T")
 
 
 def world() -> int:
-    """How many processes there are."""
+    """Number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which one this is, from 0."""
+    """0-based number of this process."""
     return dist.get_rank() if world() > 1 else 0
 
 
-def summed(value: Tensor | int, device: torch.device) -> Tensor | int:
-    """The sum over processes of a number on their devices."""
+def all_reduce(value: Tensor | int, device: torch.device) -> Tensor | int:
+    """Sum a number over processes.
+
+    Args:
+        value: this process's number.
+        device: device of this process, on which the sum is returned.
+    """
     if world() == 1:
         return value
     total = torch.as_tensor(value, device=device).clone()
@@ -42,18 +48,18 @@ def summed(value: Tensor | int, device: torch.device) -> Tensor | int:
     return total
 
 
-def agreed(value: T) -> T:
-    """What the first process says: clocks differ, and all must do the same."""
+def broadcast(value: T) -> T:
+    """Value of the first process, for decisions that must be equal in all processes, such as those by the clock."""
     if world() == 1:
         return value
     found: list[Any] = [value]
     dist.broadcast_object_list(found)
-    said: T = found[0]
-    return said
+    first: T = found[0]
+    return first
 
 
 def gathered(value: T) -> list[T]:
-    """What every process says, in their order."""
+    """Values of all processes in order of rank."""
     if world() == 1:
         return [value]
     found: list[Any] = [None] * world()
@@ -61,10 +67,13 @@ def gathered(value: T) -> list[T]:
     return found
 
 
-def added(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What happened in some optimizer steps: the parts of all processes added up, where each has its part of a loss.
+def all_gather_sum(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sum each step's losses and terms over processes.
 
-    A process may lack a term that another has, as a loss on rows of which it got none.
+    A process may lack a term, for example a loss on rows of which the process got none.
+
+    Args:
+        steps: records of optimizer steps, as in `Learner.last`; `loss` and `terms` are this process's parts.
     """
     if world() == 1:
         return list(steps)
@@ -85,39 +94,43 @@ def _parts(step: dict[str, Any]) -> list[tuple[str, Tensor]]:
     return [*loss, *step["terms"].items()]
 
 
-def whole(value: Tensor) -> Tensor:
-    """A tensor of which each process may hold a shard. Every process must ask."""
+def full_tensor(value: Tensor) -> Tensor:
+    """The full tensor of a tensor that may be sharded. Every process must call."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def collected(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Whole tensors in the first process, moved one by one to its CPU; the others, who must ask, keep their shards.
+    """Collect sharded tensors in the first process, one by one on its CPU. Every process must call.
 
-    Tensors that are no shards stay as they are.
+    Returns:
+        In the first process full tensors; in other processes the shards. Tensors that are not sharded stay unchanged.
     """
     found: dict[str, Tensor] = {}
     for name, value in tensors.items():
-        full = whole(value)
+        full = full_tensor(value)
         sharded = isinstance(value, DTensor)
         found[name] = (full.cpu() if rank() == 0 else value) if sharded else full
     return found
 
 
-def like(value: Tensor, other: Tensor) -> Tensor:
-    """A whole tensor cut as another one is."""
+def distribute_like(value: Tensor, other: Tensor) -> Tensor:
+    """Shard a full tensor as `other` is sharded; unchanged if `other` is not sharded or has another shape."""
     if not isinstance(other, DTensor) or isinstance(value, DTensor) or value.shape != other.shape:
         return value
     found: Tensor = distribute_tensor(value.to(other.device), other.device_mesh, other.placements)
     return found
 
 
-def here(value: Tensor) -> Tensor:
-    """The part of a tensor that this process holds."""
+def local(value: Tensor) -> Tensor:
+    """The shard of a tensor that this process holds; an unsharded tensor is returned unchanged."""
     return value.to_local() if isinstance(value, DTensor) else value
 
 
 def gather(loss: TokenLoss) -> None:
-    """Make sharded parameters whole again in the first process, tied ones tied, for a model that is only stored."""
+    """Replace sharded parameters by full parameters in the first process, so that the model can be stored.
+
+    Tied parameters stay tied. The model cannot be trained afterwards.
+    """
     reshard(loss)
     made: dict[int, nn.Parameter] = {}
     for module in loss.model.modules():
@@ -131,29 +144,27 @@ def gather(loss: TokenLoss) -> None:
 
 
 def reshard(loss: TokenLoss) -> None:
-    """Let go what a forward pass without a backward pass has made whole; a backward pass does so itself."""
+    """Free the full parameters that a forward pass without a backward pass has gathered."""
     for module in loss.root.modules() if loss.root is not None else ():
         if isinstance(module, FSDPModule):
             module.reshard()
 
 
 def shard(loss: TokenLoss, mesh: DeviceMesh) -> None:
-    """Shard a model over a mesh, layer by layer, and let its outputs be asked for by way of FSDP's hooks.
+    """Shard a model over a mesh layer by layer, and replace `loss.outputs` by a call that runs FSDP's hooks.
 
-    What the layers are says the model itself (`_no_split_modules` of transformers). All else, embeddings and the output
-    layer, is whole from its forward to its backward pass.
+    Layers are the units of the model's backbone. Embeddings and the output layer are
+    gathered from their forward pass to their backward pass.
     """
-    names = set(getattr(loss.model, "_no_split_modules", None) or ())
-    for module in list(loss.model.modules()):
-        if type(module).__name__ in names:
-            fully_shard(module, mesh=mesh)
+    for layer in backbone.layers(loss.model, loss.backbone):
+        fully_shard(layer, mesh=mesh)
     root: Any = fully_shard(_Root(loss), mesh=mesh)
 
     loss.root, loss.outputs = root, lambda batch: Outputs(*root(batch))
 
 
 class _Root(nn.Module):
-    """A model whose forward pass is that of the loss, which FSDP hooks into; it looks for tensors in tuples only."""
+    """Module whose forward pass is that of the loss, for FSDP's hooks; they find tensors in tuples only."""
 
     def __init__(self, loss: TokenLoss) -> None:
         super().__init__()
@@ -162,6 +173,6 @@ class _Root(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor]:
         """Values, weight and targets of the learned tokens."""
         found = self.loss.compute(batch)
-        # FSDP hooks into what it finds here; a parameter itself would keep the hooks of all steps
+        # FSDP adds hooks to the returned tensors; a parameter itself would accumulate the hooks of all steps
         weight = None if found.weight is None else found.weight.view_as(found.weight)
         return found.values, weight, found.targets

@@ -1,10 +1,13 @@
 """The learner: a LightningModule that holds the model and the strategy's methods.
 
-One Lightning batch is one optimizer step: `training_step` walks through its micro-batches, sums the loss in
-nats, divides by the tokens of the whole step, adds the methods' terms, clips and updates. So accumulation and
-micro-batch size cannot change the loss, steps are counted by us, and gradient clipping works with the fused
-AdamW under mixed precision (Lightning's own clipping refuses the pair). Rows that a method takes for itself are left
-out of all that, and handed to its `step_terms`.
+One Lightning batch is one optimizer step: `training_step` sums the loss over micro-batches in nats, divides by the
+tokens of the whole step, adds the methods' terms, clips and updates. Therefore
+
+- accumulation and micro-batch size do not change the loss;
+- the learner counts steps itself;
+- gradient clipping works with fused AdamW under mixed precision (Lightning's own clipping refuses this pair).
+
+Rows that a method takes are left out of the task loss and passed to the method's `step_terms`.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from cl.data.batches import Batch
 from cl.data.sampling import Reading
 from cl.errors import UserError
 from cl.methods.method import Method, MicroBatch, Progress, Step, TakesRows, Trains, check_devices, overrides
-from cl.models import adapters, decoding, losses
+from cl.models import adapters, backbone, decoding, losses
 from cl.models.distillation import Teacher
 from cl.models.forward import TokenLoss, evaluating
 from cl.models.losses import Outputs
@@ -39,12 +42,23 @@ T = TypeVar("T")
 class Learner(pl.LightningModule):
     """Trains a causal language model on packed rows with a strategy's methods.
 
-    model: transformers causal LM; train: settings; methods: in order; separator: id that starts a document;
-    total: optimizer steps of the whole stage (for schedules); start: steps of it done before; t: 1-based
-    stage; readings: what the first column of a batch's `origin` counts; compiled: use torch.compile.
-    Its `teachers` are those of the methods that asked for one, by their place: what it says of some rows.
-    An ordinary LightningModule: it also trains in a plain `Trainer.fit` with a loader of one `cl.data.batches.Batch`
-    per optimizer step.
+    An ordinary LightningModule: it also trains in a plain `Trainer.fit` with a loader that yields one
+    `cl.data.batches.Batch` per optimizer step.
+
+    Args:
+        model: transformers causal language model.
+        train: settings of the optimizer and of the rows.
+        methods: methods in order.
+        separator: token id that starts a document.
+        total: optimizer steps of the whole stage, for schedules.
+        start: optimizer steps of the stage done before.
+        t: 1-based stage.
+        readings: readings that the first column of a batch's `origin` indexes.
+        compiled: use torch.compile.
+
+    Attributes:
+        teachers: maps a method's index to its teacher's prediction function.
+        last: record of the last step as tensors: loss (None if no row is left for the task loss), terms, grad_norm, lr.
     """
 
     def __init__(
@@ -67,9 +81,9 @@ class Learner(pl.LightningModule):
         self.compiled = compiled
         self.teachers: dict[int, Callable[[Batch], Teacher]] = {}
         self.token_loss = TokenLoss(model, separator, train.boundaries)
-        _check_room(model, train.sequence)
+        _check_context(model, train.sequence)
         self.objective = objective_of(self.methods)
-        # Whether a micro-batch's outputs are needed, or its summed cross-entropy alone.
+        # If False, the summed cross-entropy of a micro-batch is enough.
         self.needs_outputs = bool(self.objective.name) or any(overrides(m, Trains.token_terms) for m in self.methods)
         self._loss: Callable[[Batch], Tensor] = self.token_loss.total
         self._outputs: Callable[[Batch], Outputs] = self.token_loss.outputs
@@ -77,17 +91,16 @@ class Learner(pl.LightningModule):
             self._loss = torch.compile(self._loss, dynamic=False)
             self._outputs = torch.compile(self._outputs, dynamic=False)
         self.seed = torch.initial_seed()
-        self.last: dict[
-            str, Any
-        ] = {}  # of the last step: loss (None where no row was left to it), terms, grad_norm, lr
+        self.last: dict[str, Any] = {}
         if train.gradient_checkpointing:
             # renamed in transformers 5, where the old name warns
             getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
 
     def configure_model(self) -> None:
-        """Shard the model where the Trainer's strategy has a mesh of devices: FSDP.
+        """Shard the model if the Trainer's strategy has a device mesh (FSDP).
 
-        Raises UserError for a method that several processes cannot train with.
+        Raises:
+            UserError: for a method that cannot train with several processes.
         """
         if distributed.world() > 1:
             check_devices(self.methods, sharded=self.device_mesh is not None)
@@ -97,15 +110,15 @@ class Learner(pl.LightningModule):
         self._outputs = self.token_loss.outputs
 
     def on_fit_start(self) -> None:
-        """Training mode: transformers hands models over in evaluation mode, and Lightning leaves that as it is."""
+        """Switch to training mode: transformers loads models in evaluation mode, and Lightning keeps that mode."""
         self.train()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW, fused; weight decay on matrices only."""
+        """Fused AdamW with weight decay on matrices only."""
         return build_optimizer(self.model, self.settings)
 
     def learning_rate(self, step: int) -> float:
-        """Peak rate times the factor of the first method that gives one; constant where none does."""
+        """Peak rate times the factor of the first method with a schedule; the peak rate if no method has one."""
         for method in self.methods:
             factor = method.schedule(Progress(step, self.total, self.t))
             if factor is not None:
@@ -113,20 +126,20 @@ class Learner(pl.LightningModule):
         return self.settings.lr
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
-        """One optimizer step. What happened is left in `last`, as tensors."""
+        """Run one optimizer step and store its record in `last`."""
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         rate = self.learning_rate(self.step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("lr_factor", 1.0)  # multiplied, never overwritten
         optimizer.zero_grad(set_to_none=True)
-        if (world := distributed.world()) > 1:  # dropout: other rows, other numbers, and the same after a resumption
+        if (world := distributed.world()) > 1:  # dropout differs by process and is equal after a resumption
             torch.manual_seed(((self.seed * 1_000_003 + self.step) * world + distributed.rank()) % 2**63)
         own, taken = self._divide(batch)
         loss, terms = self._accumulate(own) if len(own.ids) else (None, {})
         terms |= self._per_step(taken)
         norm = nn.utils.clip_grad_norm_([p for p in self.parameters() if p.requires_grad], self.settings.clip)
-        norm = distributed.whole(norm)
+        norm = distributed.full_tensor(norm)
         optimizer.step()
         if any(overrides(method, Trains.after_step) for method in self.methods):
             self._after_step(taken)
@@ -134,7 +147,7 @@ class Learner(pl.LightningModule):
         self.last = {"loss": loss, "terms": terms, "grad_norm": norm, "lr": rate}
 
     def _step(self, taken: Batch | None) -> Step:
-        """The optimizer step as methods see it; forward passes have the precision of the training."""
+        """The argument of the methods' step hooks; its forward passes have the precision of the training."""
         device = self.model.device.type
         as_trained = partial(
             torch.autocast, device, torch.get_autocast_dtype(device), enabled=torch.is_autocast_enabled(device)
@@ -157,12 +170,16 @@ class Learner(pl.LightningModule):
         return Step(self.model, self.step, taken, self.readings, outputs, loss, rollouts)
 
     def _per_step(self, taken: Batch | None) -> dict[str, Tensor]:
-        """Terms and gradients that methods compute once per step, in fp32; returns the terms."""
+        """Add the gradients of the methods' step terms, and call `after_backward`, in fp32.
+
+        Returns:
+            The terms by name; with several processes, each process's share.
+        """
         at = self._step(taken)
         with torch.autocast(self.model.device.type, enabled=False):  # bf16 would round small sums of products away
             penalties = _named((method, method.step_terms(at)) for method in self.methods)
             if penalties:
-                with self._unsynchronised():  # the same in all processes
+                with self._unsynchronised():  # the terms are equal in all processes
                     self.manual_backward(torch.stack(list(penalties.values())).sum())
             for method in self.methods:
                 method.after_backward(at)
@@ -175,7 +192,11 @@ class Learner(pl.LightningModule):
                 method.after_step(at)
 
     def _divide(self, batch: Batch) -> tuple[Batch, Batch | None]:
-        """The rows of the task loss, and those that a method takes. Raises UserError where two methods take rows."""
+        """Split a batch into the rows of the task loss and the rows that a method takes.
+
+        Raises:
+            UserError: if two methods take rows.
+        """
         taking = [method for method in self.methods if isinstance(method, TakesRows)]
         masks = [method.row_mask(batch, self.readings) for method in taking]
         given = [(method, mask) for method, mask in zip(taking, masks, strict=True) if mask is not None]
@@ -187,26 +208,30 @@ class Learner(pl.LightningModule):
         return batch.at(~given[0][1]), batch.at(given[0][1])
 
     def _accumulate(self, batch: Batch) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """Backward through all micro-batches; returns this process's part of the step's mean loss and further terms."""
-        units, world = distributed.summed(self.objective.count(batch), batch.ids.device), distributed.world()
+        """Run backward passes over all micro-batches.
+
+        Returns:
+            This process's part of the step's mean loss, and of each further term.
+        """
+        units, world = distributed.all_reduce(self.objective.count(batch), batch.ids.device), distributed.world()
         sums: dict[str, Tensor] = {}
         parts = batch.split((self.settings.micro_batch or len(batch.ids)) * self.objective.rows)
         for place, part in enumerate(parts, 1):
             loss, found = self._loss_of(part, units)
             with self._unsynchronised() if place < len(parts) else nullcontext():
-                self.manual_backward(loss * world if world > 1 else loss)  # gradients become a mean
+                self.manual_backward(loss * world if world > 1 else loss)  # DDP and FSDP average gradients
             for name, value in found.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
         return sums.pop(TASK, None), sums
 
     def _unsynchronised(self) -> AbstractContextManager[None]:
-        """Keep gradients in this process; with FSDP they never stay, for no process could hold them."""
+        """Context that keeps DDP gradients in this process. FSDP always averages: no process could hold them all."""
         if distributed.world() > 1 and isinstance(self.trainer.strategy, DDPStrategy):
             return self.trainer.strategy.block_backward_sync()
         return nullcontext()
 
     def _loss_of(self, part: Batch, units: Tensor | int) -> tuple[Tensor, dict[str, Tensor]]:
-        """A micro-batch's part of the step's loss, and the values that it is the sum of, by name and without a graph.
+        """A micro-batch's part of the step's loss, and its summands by name, detached.
 
         Args:
             part: rows of the micro-batch.
@@ -231,16 +256,16 @@ class Learner(pl.LightningModule):
         return MicroBatch(self.model, part, self.step, outputs, under, self.readings, teacher)
 
 
-def _check_room(model: Any, sequence: int) -> None:
-    """Raises UserError where a prompt and a row together exceed the model's context."""
-    prompt, context = adapters.prompt(model), getattr(model.config, "max_position_embeddings", None)
+def _check_context(model: Any, sequence: int) -> None:
+    """Raises UserError if a prompt and a row together exceed the model's context."""
+    prompt, context = adapters.prompt(model), backbone.of(model).context
     if prompt is not None and context is not None and len(prompt) + sequence > context:
         exceeds = f"{sequence} and a prompt of {len(prompt)} tokens exceed the model's context of {context}"
         raise UserError(f"train.sequence: {exceeds}; lower one of them")
 
 
 def _named(found: Iterable[tuple[Method, dict[str, T]]]) -> dict[str, T]:
-    """The terms of all methods. Raises UserError where two have one name."""
+    """The terms of all methods. Raises UserError if terms of two methods have the same name."""
     terms: dict[str, T] = {}
     taken = set[str]()
     for method, own in found:
@@ -253,9 +278,9 @@ def _named(found: Iterable[tuple[Method, dict[str, T]]]) -> dict[str, T]:
 
 
 def build_optimizer(model: nn.Module, train: Optimization) -> torch.optim.AdamW:
-    """AdamW (arXiv 2403.08763, section 3) with weight decay on tensors of two or more dimensions.
+    """AdamW (arXiv 2403.08763, section 3) with weight decay on tensors of two or more dimensions only.
 
-    A parameter may carry an attribute `lr_factor`, by which its learning rate is multiplied.
+    The learning rate of a parameter with an attribute `lr_factor` is multiplied by it.
     """
     trained: dict[float, list[nn.Parameter]] = {1.0: []}
     for p in model.parameters():

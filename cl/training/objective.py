@@ -1,4 +1,4 @@
-"""Which objective a stage minimises: the one that a method names, else the cross-entropy of tokens."""
+"""The objective that a stage minimises: a method's objective, otherwise token cross-entropy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from cl.methods.objective import Objective, TokenCrossEntropy, check_objectives
 
 
 def objective_of(methods: Sequence[Trains]) -> Objective:
-    """The objective of a stage with these methods. Raises UserError as `check_objectives` does."""
+    """The objective of a stage with these methods.
+
+    Raises:
+        UserError: see `check_objectives`.
+    """
     check_objectives(methods)
     return next((found for method in methods if (found := method.objective()) is not None), TokenCrossEntropy())

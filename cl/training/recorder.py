@@ -1,6 +1,6 @@
-"""What happens beside the steps of a train node: the curve, looks inside the task, and checkpoints.
+"""Recorder of a train node: training curve, evaluations inside the stage, and checkpoints.
 
-Nothing here can change the training: looks leave every random generator as it was, and a checkpoint only reads.
+The recorder does not change the training: an evaluation restores every random generator, and a checkpoint only reads.
 """
 
 from __future__ import annotations
@@ -30,23 +30,43 @@ from cl.training.learner import Learner
 from cl.training.validation import Validator
 
 POINTS = 100  # points recorded per stage, apart from those that evaluate
-DENSER = 1.5  # looks are at (i/n)^DENSER of a stage
-FORWARD = 1 / 3  # of a training step: what a look costs per token, until one was timed
+DENSER = 1.5  # evaluation i of n is at (i/n)^DENSER of a stage
+FORWARD = 1 / 3  # cost of an evaluation per token, relative to a training step, until an evaluation was timed
 
 
 class Watcher(Protocol):
-    """Who looks on while a node is computed; nothing it does can change the result."""
+    """Is told of a node's progress while the node is computed. Cannot change the result."""
 
     def progress(self, done: int, total: int) -> None:
-        """`done` of `total` steps are finished."""
+        """Called when `done` of `total` steps are finished."""
 
     def point(self, point: Point) -> None:
-        """A point of the curve was recorded."""
+        """Called when a point of the curve was recorded."""
 
 
 @dataclass
 class Job:
-    """A train node made ready: everything that its loop needs."""
+    """Everything that the training loop of a train node needs.
+
+    Args:
+        learner: model and methods.
+        plan: rows of each step of the stage.
+        sources: training rows by data set.
+        first: step at which the node starts.
+        last: step at which the node ends.
+        validator: evaluates inside the stage.
+        device: `cpu` or `cuda`.
+        precision: `fp32` or `bf16`.
+        devices: number of processes.
+        distributed: `ddp` or `fsdp`.
+        work: scratch folder with the checkpoints.
+        evaluation: number of evaluations inside the stage, and their share of its time.
+        checkpoints: when checkpoints are saved.
+        watcher: is told of progress and points.
+        points: recorded points of the curve.
+        seconds: training time.
+        eval_seconds: time of evaluations inside the stage.
+    """
 
     learner: Learner
     plan: Plan
@@ -68,7 +88,7 @@ class Job:
 
     @cached_property
     def _tokens(self) -> npt.NDArray[np.int64]:
-        """Input tokens of each row of the plan, padding not counted."""
+        """Input tokens of each row of the plan, without padding."""
         found = np.empty_like(self.plan.row)
         for index, reading in enumerate(self.plan.readings):
             at = self.plan.stream == index
@@ -76,14 +96,19 @@ class Job:
         return found
 
     def seen(self, step: int) -> dict[str, int]:
-        """Tokens read in this node up to `step`, by share key."""
+        """Tokens read in this node up to `step`, by reading."""
         part = slice(self.first * self.plan.batch_rows, step * self.plan.batch_rows)
         streams = enumerate(self.plan.readings)
         return {str(key): int(self._tokens[part][self.plan.stream[part] == i].sum()) for i, key in streams}
 
 
 class Recorder(pl.Callback):
-    """Records the curve, looks at the validation windows, and saves checkpoints; training does not notice."""
+    """Lightning callback that records the curve, evaluates the validation windows, and saves checkpoints.
+
+    Args:
+        job: the train node.
+        optimizer_state: optimizer state of the parent. None: start with a fresh optimizer.
+    """
 
     def __init__(self, job: Job, optimizer_state: dict[str, Tensor] | None) -> None:
         self.job, self.optimizer_state = job, optimizer_state
@@ -92,16 +117,17 @@ class Recorder(pl.Callback):
         self.record_at = {job.first + round(i * count / POINTS) for i in range(POINTS + 1)}
         self.losses: list[dict[str, Any]] = []
         self.clock = self.saved = time.monotonic()
-        self.look_cost, self.step_cost = 0.0, math.inf  # seconds: of the last look, of the fastest steps
-        self.next_look = math.inf
+        self.evaluation_cost = 0.0  # seconds of the last evaluation
+        self.step_cost = math.inf  # seconds per step, of the fastest steps
+        self.next_evaluation = math.inf  # step
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take up the newest checkpoint, or record the state before the first update."""
+        """Restore the newest checkpoint, or record the state before the first update."""
         self._restore(self.job.learner, optimizer)
         self.clock = self.saved = time.monotonic()
-        self._plan_look(first=not self.job.points)
+        self._plan_evaluation(first=not self.job.points)
         if self.job.points:
-            for point in self.job.points:  # who looks on may have missed some when the process was killed
+            for point in self.job.points:  # the watcher may have missed some when the process was killed
                 self.job.watcher.point(point)
         else:
             self._record(self.job.learner)
@@ -118,22 +144,22 @@ class Recorder(pl.Callback):
             checkpoint.load_optimizer(optimizer, self.optimizer_state)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin."""
+        """Restore or record the state before the first step."""
         self.begin(trainer.optimizers[0])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Record, look and save where it is due."""
+        """Record a point, evaluate and save a checkpoint if due."""
         learner = self.job.learner
         self.losses.append(learner.last)
-        if learner.step in self.record_at or learner.step == self.next_look or learner.step == self.job.last:
+        if learner.step in self.record_at or learner.step == self.next_evaluation or learner.step == self.job.last:
             self._record(learner)
         self.job.watcher.progress(learner.step - self.job.first, self.job.last - self.job.first)
         self._save_if_due(learner)
 
     def _record(self, learner: Learner) -> None:
-        means = summarise(distributed.added(self.losses))  # first: reading them waits for the device
+        means = summarise(distributed.all_gather_sum(self.losses))  # before the clock is read: waits for the device
         for method in learner.methods if means else ():
             means["terms"] |= method.figures()
         if not all(math.isfinite(means.get(name) or 0.0) for name in ("loss", "grad_norm")):
@@ -142,11 +168,11 @@ class Recorder(pl.Callback):
         self.job.seconds += now - self.clock
         if self.losses:
             self.step_cost = min(self.step_cost, (now - self.clock) / len(self.losses))
-        scores = self._look(learner) if learner.step == self.next_look else {}
+        scores = self._evaluate(learner) if learner.step == self.next_evaluation else {}
         self.clock = time.monotonic()
         self.job.eval_seconds += self.clock - now
-        if scores or self.next_look < learner.step:
-            self._plan_look()
+        if scores or self.next_evaluation < learner.step:
+            self._plan_evaluation()
         seen = self.job.seen(learner.step)
         point = Point(
             step=learner.step,
@@ -160,39 +186,44 @@ class Recorder(pl.Callback):
         self.job.points.append(point)
         self.job.watcher.point(point)
 
-    def _look(self, learner: Learner) -> dict[str, float]:
+    def _evaluate(self, learner: Learner) -> dict[str, float]:
+        """Evaluate the validation windows, and time the evaluation."""
         started = time.monotonic()
         scores = self.job.validator(learner.token_loss, self.job.device, self.job.precision)
         distributed.reshard(learner.token_loss)
-        self.look_cost = time.monotonic() - started
+        self.evaluation_cost = time.monotonic() - started
         return scores
 
-    def _plan_look(self, first: bool = False) -> None:
-        """Fix the step of the next look, so that all looks together keep within their share of the stage's time.
+    def _plan_evaluation(self, first: bool = False) -> None:
+        """Set the step of the next evaluation such that all evaluations keep within their share of the stage's time.
 
-        The stage's time is that of its fastest steps, so neither compilation nor a stall buys looks; before a
-        look was timed, one is taken to cost FORWARD of a training step per token.
+        The stage's time is estimated from its fastest steps, so that neither compilation nor a stall adds evaluations.
+        Before an evaluation was timed, its cost per token is taken as FORWARD of a training step's.
+
+        Args:
+            first: the stage has not started.
         """
         job, done, total = self.job, self.job.learner.step - self.job.first, self.job.last - self.job.first
         if not total or not job.evaluation.points:
             return
         if first:
-            look = FORWARD * job.validator.tokens / (total * job.plan.batch_rows * job.plan.row_tokens)
-            self.next_look = job.first if look <= job.evaluation.share else math.inf
+            share = FORWARD * job.validator.tokens / (total * job.plan.batch_rows * job.plan.row_tokens)
+            self.next_evaluation = job.first if share <= job.evaluation.share else math.inf
         elif math.isinf(self.step_cost):
-            self.next_look = -1  # no step was timed yet: plan when one was
+            self.next_evaluation = -1  # no step was timed yet: plan after the next recorded point
         else:
             left = job.evaluation.share * self.step_cost * total - job.eval_seconds
-            affordable = math.floor(left / self.look_cost + 1e-9) if self.look_cost else job.evaluation.points
-            self.next_look = job.first + next_look(done, total, job.evaluation.points, affordable)
-        self.next_look = distributed.agreed(self.next_look)
+            cost, points = self.evaluation_cost, job.evaluation.points
+            affordable = math.floor(left / cost + 1e-9) if cost else points
+            self.next_evaluation = job.first + next_evaluation(done, total, points, affordable)
+        self.next_evaluation = distributed.broadcast(self.next_evaluation)
 
     def _save_if_due(self, learner: Learner) -> None:
         every, step = self.job.checkpoints, learner.step
         asked = every.steps is not None and step % every.steps == 0
         if step == self.job.last or (distributed.world() > 1 and not asked and step not in self.record_at):
-            return  # several processes look at the clock together, not in each step
-        if not distributed.agreed(asked or time.monotonic() - self.saved >= every.seconds):
+            return  # several processes compare clocks at recorded points only, not in every step
+        if not distributed.broadcast(asked or time.monotonic() - self.saved >= every.seconds):
             return
         if self.losses:
             self._record(learner)
@@ -208,11 +239,17 @@ class Recorder(pl.Callback):
         self.clock += self.saved - now  # writing is not training time
 
 
-def next_look(done: int, total: int, points: int, affordable: int) -> float:
-    """Step of the look after the one at step `done` of `total`; infinity if there is none.
+def next_evaluation(done: int, total: int, points: int, affordable: int) -> float:
+    """Step of the evaluation after the evaluation at step `done`; infinity if there is none.
 
-    With i of n looks at total * (i/n)^1.5 they are denser after the boundary, where forgetting is fastest. n is
-    `points`, or less where only `affordable` looks are left for the rest of the stage; the last step is one.
+    Evaluation i of n is at step total * (i/n)^1.5, so that evaluations are denser after the start of a stage, where
+    forgetting is fastest. The last step is evaluated. n is `points`, or less if fewer evaluations are affordable.
+
+    Args:
+        done: steps done.
+        total: steps of the stage.
+        points: largest number of evaluations in the stage.
+        affordable: largest number of evaluations in the rest of the stage.
     """
     if affordable < 1 or done >= total:
         return math.inf
@@ -222,9 +259,13 @@ def next_look(done: int, total: int, points: int, affordable: int) -> float:
 
 
 def summarise(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over optimizer steps as fields of a Point: loss, lr of the last, gradient norm, terms and their ratios.
+    """Average records of optimizer steps into fields of a `Point`.
 
-    A mean is over the steps that had the loss or the term: a step may have no row left to the task loss.
+    A loss or term is averaged over the steps that have it: a step may have no row left for the task loss.
+
+    Returns:
+        Mean loss (None if no step has one), learning rate of the last step, mean gradient norm, and each term's mean
+        with its ratio to the loss as `NAME/ratio`. Empty without steps.
     """
     if not steps:
         return {}

@@ -1,4 +1,4 @@
-"""The rows of a stage: its starting ledger, the batch of each step, and the rows it trained on."""
+"""Rows of a stage: the ledger at its start, the batch of each step, and the rows that were trained on."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ MEMORY = "memory.safetensors"
 
 
 def stage_seed(seed: int, t: int) -> int:
-    """Seed of the random generators of a stage: that of the run with the stage's number."""
+    """Seed of the random generators of a stage, from the run's seed and the stage's number."""
     return seed * 1_000_003 + t
 
 
 def stage_plan(spec: TrainSpec, ledger: Ledger, sources: Mapping[str, Rows]) -> Plan:
-    """The plan of a stage's rows, from the ledger with which it starts."""
+    """The plan of a stage's rows.
+
+    Args:
+        spec: specification of the train node.
+        ledger: ledger at the start of the stage.
+        sources: training rows by data set.
+    """
     return Plan.build(
         spec.shares,
         ledger,
@@ -38,10 +44,10 @@ def stage_plan(spec: TrainSpec, ledger: Ledger, sources: Mapping[str, Rows]) -> 
 
 
 def starting_ledger(spec: TrainSpec, inputs: Inputs, sources: Mapping[str, Rows]) -> Ledger:
-    """The ledger before a stage: the parent's, and the tasks that a pretrained model knows.
+    """The ledger before a stage: the parent's ledger, and the tasks that a pretrained model knows.
 
-    A stage that continues inside its parent's starts from the ledger with which the parent started, and so
-    reads the same plan.
+    A stage that continues inside its parent's stage starts from the ledger at the parent's start, and so reads the same
+    plan.
     """
     parent = result_of(inputs[STATE])
     name = "ledger_before" if spec.continues else "ledger"
@@ -58,7 +64,7 @@ def starting_optimizer(spec: TrainSpec, inputs: Inputs) -> dict[str, Tensor] | N
 
 
 class Batches(Dataset[Batch]):
-    """The batch of each optimizer step of a plan, or this process's part of it."""
+    """The batch of each optimizer step of a plan; with several processes, this process's part of each batch."""
 
     def __init__(self, plan: Plan, sources: Mapping[str, Rows], separator: int) -> None:
         self.plan, self.sources, self.separator = plan, sources, separator
@@ -75,9 +81,16 @@ class Batches(Dataset[Batch]):
 def trained(
     ledger: Ledger, tasks: Sequence[str], sources: Mapping[str, Rows], size: int, separator: int
 ) -> Iterator[Batch]:
-    """The rows of some tasks that the ledger says were trained on, each once, `size` at a time, in their stored order.
+    """Yield batches of the rows that were trained on, each row once, in stored order.
 
-    The first column of a batch's `origin` counts the tasks.
+    The first column of a batch's `origin` is the index of the task.
+
+    Args:
+        ledger: records the rows that were trained on.
+        tasks: names of the tasks.
+        sources: training rows by data set.
+        size: rows per batch.
+        separator: token id that starts a document.
     """
     for place, task in enumerate(tasks):
         for chosen in torch.from_numpy(ledger.accounts[task].trained_rows()).split(size):

@@ -1,6 +1,6 @@
-"""Models that teach: a second one beside the learner, the learner without its adapters, or a cache of what one said.
+"""Teachers of a stage: a second model, the trained model without its adapters, or a cache of stored predictions.
 
-A teacher runs in evaluation mode and without a graph, on the same rows, masks and positions as the learner.
+A teacher runs in evaluation mode and without a graph, on the same rows, masks and positions as the trained model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ Says = Callable[[Batch], Teacher]
 
 
 class Setting(NamedTuple):
-    """Of the stage in which a model teaches."""
+    """The stage in which a model teaches.
+
+    Args:
+        t: 1-based stage.
+        device: `cpu` or `cuda`.
+        precision: `fp32` or `bf16`.
+        readings: readings that the first column of a batch's `origin` indexes.
+    """
 
     t: int
     device: str
@@ -37,16 +44,33 @@ class Setting(NamedTuple):
 
 
 def opened(state: Path, base: Path | None, device: str) -> Any:
-    """A stored model that only speaks: its adapters merged where they can be."""
+    """Open a stored model for inference, with its adapters merged into the weights if possible.
+
+    Args:
+        state: folder of the model or of its adapters.
+        base: folder of the base model, if `state` holds adapters.
+        device: `cpu` or `cuda`.
+    """
     found = adapters.load(state, base)
     found = adapters.merged(found) if adapters.mergeable(found) else found
     return found.to(device).eval().requires_grad_(False)
 
 
 def opening(teaching: Teaching, place: int, inputs: Inputs, loss: TokenLoss, stage: Setting) -> Says:
-    """The teacher of the method at that place: what it says of the learned tokens of some rows.
+    """Open a method's teacher.
 
-    inputs: the train node's; loss: the learner's. Raises UserError where the learner without its adapters is not it.
+    Args:
+        teaching: which teacher, and how its predictions are obtained.
+        place: index of the method in the node's list.
+        inputs: folders of the train node's parents.
+        loss: loss of the trained model.
+        stage: the stage.
+
+    Returns:
+        A function from a batch to the teacher's predictions on its learned tokens.
+
+    Raises:
+        UserError: if disabling the adapters does not recover the requested teacher.
     """
     if teaching.mode == "adapter_off":
         check_adapter_off(loss.model, teaching, stage.t)
@@ -72,7 +96,7 @@ def opening(teaching: Teaching, place: int, inputs: Inputs, loss: TokenLoss, sta
 
 
 def _light(model: Any, precision: str) -> Any:
-    """Under bf16 autocast matrices are rounded to bf16 anyway: keep them so, but for the embeddings."""
+    """Store matrices as bf16 if bf16 autocast rounds them anyway; embeddings and output layer stay as they are."""
     if precision == "bf16":
         head = model.get_output_embeddings()
         for module in model.modules():
@@ -82,7 +106,7 @@ def _light(model: Any, precision: str) -> Any:
 
 
 def _head(model: Any, loss: TokenLoss, precision: str) -> Tensor | None:
-    """The output layer's weight as it is used, cast once; None where logits are more than that."""
+    """The output layer's weight in the precision of its use. None: logits are not a plain layer of hidden states."""
     if not loss.splits:
         return None
     weight: Tensor = model.get_output_embeddings().weight.detach()
@@ -90,17 +114,27 @@ def _head(model: Any, loss: TokenLoss, precision: str) -> Tensor | None:
 
 
 def _without_adapters(loss: TokenLoss, batch: Batch) -> Outputs:
+    """Outputs of the model with its adapters disabled."""
     learns = [(parameter, parameter.requires_grad) for parameter in loss.model.parameters()]
     try:
         with torch.no_grad(), evaluating(loss.model), loss.model.disable_adapter():
             return loss.outputs(batch)
-    finally:  # peft makes all that it switches on again trainable, frozen adapters too
+    finally:  # peft makes every adapter trainable when it enables it again, frozen adapters too
         for parameter, before in learns:
             parameter.requires_grad_(before)
 
 
 def check_adapter_off(model: Any, teaching: Teaching, t: int) -> None:
-    """Raises UserError where the model without its adapters is not the teacher that is asked for."""
+    """Check that the model with its adapters disabled is the requested teacher.
+
+    Args:
+        model: the trained model.
+        teaching: the requested teacher.
+        t: 1-based stage.
+
+    Raises:
+        UserError: if disabling the adapters does not recover the requested teacher.
+    """
     uses = adapters.uses(model)
     acting = [name for name, use in uses.items() if use in ("trained", "frozen")]
     if not acting or adapters.prompt(model) is not None or lora_experts.present(model):
@@ -119,7 +153,14 @@ def check_adapter_off(model: Any, teaching: Teaching, t: int) -> None:
 
 
 class Cache:
-    """What the teacher said of rows, by data set, as `teach` stored it; read row by row."""
+    """A teacher's stored predictions (`cl.steps.teacher`), read row by row.
+
+    Args:
+        folders: teacher nodes by data set.
+        readings: readings that the first column of a batch's `origin` indexes.
+        head: weight of the teacher's output layer, for stored hidden states.
+        device: device of the predictions.
+    """
 
     def __init__(self, folders: Mapping[str, Path], readings: Sequence[Reading], head: Tensor | None, device: str):
         self.readings, self.head, self.device = readings, head, device
@@ -130,7 +171,7 @@ class Cache:
         self.starts = {name: file.get_tensor("starts").tolist() for name, file in self.files.items()}
 
     def __call__(self, batch: Batch) -> Teacher:
-        """Of the learned tokens of a batch."""
+        """Predictions on the learned tokens of a batch."""
         assert batch.origin is not None, "a cache is looked up by where a row comes from"
         found = [self._row(self.readings[reading].source, row) for reading, row in batch.origin.tolist()]
         joined = {key: torch.cat([part[key] for part in found]).to(self.device) for key in found[0]}
@@ -151,10 +192,10 @@ class Cache:
 
 
 class Said(NamedTuple):
-    """A teacher of whom a sample of each token is kept."""
+    """A teacher with a stored sample of its distribution at each token."""
 
     kept: Sampled
 
     def says(self, tokens: slice | Tensor, temperature: float) -> Sampled:
-        """Of a part of the tokens, at the temperature at which it was kept."""
+        """Return the sample at some tokens. The temperature is that of the stored sample."""
         return Sampled(*(value[tokens] for value in self.kept))

@@ -1,4 +1,4 @@
-"""Losses on fixed windows of a split: a row of R, and evaluation inside a stage."""
+"""Losses on fixed windows of a split, for rows of R and for evaluation inside a stage."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from cl.models.forward import TokenLoss, autocast
 
 
 def opened(spec: EvaluateSpec | ProbeSpec, inputs: Inputs) -> Iterator[tuple[TokenLoss, list[str]]]:
-    """Open the model that a row of R is of, and yield it with the names of the sets that it answers.
+    """Open the model of a row of R, and yield its loss with the names of the sets that the model answers.
 
-    One model for all sets; or, where sets have adapters of their own, one for each adapter. Adapters are merged where
-    they can be.
+    Without `spec.select`, one model answers all sets; otherwise one model is opened per adapter. Adapters are merged
+    into the weights if possible.
     """
     select: Mapping[str, str] = spec.select or {}
     for adapter in dict.fromkeys(select.get(name) for name in spec.sets):
@@ -31,14 +31,26 @@ def opened(spec: EvaluateSpec | ProbeSpec, inputs: Inputs) -> Iterator[tuple[Tok
         else:
             found = adapters.alone(inputs[STATE], inputs[BASE], adapter)
         model = (adapters.merged(found) if adapters.mergeable(found) else found).to(spec.compute.device).eval()
-        model.requires_grad_(True)  # nothing is trained here, but autocast keeps the casts of such weights only
+        model.requires_grad_(True)  # nothing is trained, but autocast caches only casts of weights that need gradients
         loss = TokenLoss(model, result_of(inputs[TOKENIZER])["separator_id"], spec.packing.boundaries)
         yield loss, [name for name in spec.sets if select.get(name) == adapter]
         del found, model, loss  # before the next model is opened
 
 
 def score(loss: TokenLoss, windows: Rows, count: int, batch: int, device: str, precision: str) -> tuple[float, int]:
-    """Summed loss in nats and number of target tokens on the first `count` rows of `windows`."""
+    """Sum the loss over the first `count` rows of `windows`.
+
+    Args:
+        loss: loss of the model.
+        windows: rows of a split.
+        count: number of rows.
+        batch: rows per forward pass.
+        device: `cpu` or `cuda`.
+        precision: `fp32` or `bf16`.
+
+    Returns:
+        Loss in nats, and number of target tokens.
+    """
     total, tokens = 0.0, 0
     with torch.no_grad(), autocast(device, precision):
         for start in range(0, count, batch):
@@ -50,9 +62,20 @@ def score(loss: TokenLoss, windows: Rows, count: int, batch: int, device: str, p
 
 
 def window(folder: Path, name: str, split: str, sequence: int, tokens: int) -> tuple[Rows, int]:
-    """Rows of a split and how many of them make its fixed window of at most `tokens` tokens: at least one, at most all.
+    """Open the fixed window of a split: the leading rows that hold at most `tokens` tokens, but at least one row.
 
-    Raises UserError for a split that is shorter than one row.
+    Args:
+        folder: folder of the data node.
+        name: name of the data set.
+        split: name of the split.
+        sequence: tokens per row.
+        tokens: largest number of tokens.
+
+    Returns:
+        All rows of the split, and the number of rows in the window.
+
+    Raises:
+        UserError: for a split shorter than one row.
     """
     found = rows(folder, name, split, sequence)
     if not len(found):
@@ -65,14 +88,14 @@ def window(folder: Path, name: str, split: str, sequence: int, tokens: int) -> t
 
 
 def bytes_per_token(data_result: Mapping[str, Any], split: str = "test") -> float:
-    """UTF-8 bytes per target token of a split; every token but the first of the array is a target."""
+    """UTF-8 bytes per target token of a split. Every token of the array except the first is a target."""
     return float(data_result["report"]["bytes"][split] / (data_result["tokens"][split] - 1))
 
 
 class Validator:
-    """Evaluates a fixed validation window of each data set while a model is being trained.
+    """Evaluates a fixed validation window of each data set during training.
 
-    The training is left untouched: mode and every random generator are as before.
+    The model's mode and the state of every random generator are restored.
 
     Args:
         folders: data nodes by name.

@@ -1,1 +1,1 @@
-"""The sources of documents: files, packages, benchmarks and the hub."""
+"""Sources of documents: files, packages, benchmarks and the hub."""

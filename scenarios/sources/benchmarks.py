@@ -1,7 +1,8 @@
-"""Public continual-learning benchmarks in their own file formats, from a directory of the user's.
+"""Public continual-learning benchmarks in their own file formats, read from a directory of the user.
 
-None of them is shipped. Each loader keeps the benchmark's own splits where they are splits, and says which of its known
-defects it handles; that an example of the test is not trained on is the splitting's affair.
+No benchmark is shipped. Paths are relative to the folder of the scenario's file; errors name file and item. Each source
+keeps the benchmark's own splits if they are disjoint, and states which known defects it handles. `cl.tasks.splitting`
+ensures that no test question is trained on.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from scenarios.sources.files import checked, content_hash
 Split = Literal["train", "validation", "test"]
 
 CHOOSE = "Choose one from the option."
-# What a question begins with, by family of CL_Benchmark, in O-LoRA's words (its Table 8); COPA asks in its sentences.
+# Instruction at the start of a question, by family of CL_Benchmark (O-LoRA, Table 8); a COPA sentence is a question.
 INSTRUCTIONS = {
     "NLI": f'What is the logical relationship between the "sentence 1" and the "sentence 2"? {CHOOSE}',
     "QQP": f'Whether the "first sentence" and the "second sentence" have the same meaning? {CHOOSE}',
@@ -33,7 +34,7 @@ INSTRUCTIONS = {
 
 
 class _Local:
-    """A benchmark's files: `paths` by split, and what is read of them."""
+    """Files of a benchmark by split, with the settings that decide how they are read."""
 
     licence = "the benchmark's own"
 
@@ -48,7 +49,7 @@ class _Local:
         return f"{content_hash(self.paths.values())} {json.dumps(self.settings, sort_keys=True)}"
 
     def _rows(self, split: Split) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each object of a JSON list, with where it stands for errors."""
+        """Each object of a JSON list, after its place in the file for error messages."""
         for number, row in enumerate(_json(self.paths[split], list), start=1):
             where = f"{self.paths[split]}, item {number}"
             if not isinstance(row, dict):
@@ -59,9 +60,14 @@ class _Local:
 class Trace(_Local):
     """One task of TRACE (arXiv 2310.06762, repository BeyonderXX/TRACE): {"prompt", "answer"} in three files.
 
-    path: the benchmark's folder; task: a folder in it with train.json, eval.json and test.json; style: of the answers;
-    options: labels, for style `label`. Prompts are taken as they are, with the form that they ask for.
-    Raises UserError for a missing file and, with file and item, for an item without prompt or answer.
+    Prompts are used unchanged, including the requested form of the answer. Raises UserError for a missing file, and for
+    an item without prompt or answer.
+
+    Args:
+        path: folder of the benchmark.
+        task: folder of the task in `path`, with train.json, eval.json and test.json.
+        style: form of the answers.
+        options: labels, for the style `label`.
     """
 
     def __init__(
@@ -83,12 +89,16 @@ class Trace(_Local):
 class CLBenchmark(_Local):
     """One data set of O-LoRA's CL_Benchmark (arXiv 2310.14152, repository cmnfriend/O-LoRA).
 
-    path: its folder; dataset: FAMILY/NAME, such as NLI/MNLI. Files hold {"label", "sentence"}, labels.json the labels.
-    A question is the repository's: the family's instruction, the labels after "Option: ", the sentence; of COPA the
-    sentence alone. Ours: no "Answer:" at the end, as the chat template marks the answer, and no blanks at line ends.
-    Defects: dev.json equals test.json in every set, so it is not read and a validation split is carved out of the
-    training; 131 test rows of MNLI are labelled "-" (no majority) and are left out, as is any row whose label is "-".
-    Raises UserError for a missing file, an unknown family and, with file and item, a label that labels.json lacks.
+    Files hold {"label", "sentence"}; labels.json holds the labels. A question is as in the repository: the instruction
+    of the family, the labels after "Option: ", the sentence; for COPA only the sentence. Deviations: no "Answer:" at
+    the end, because the chat template marks the answer, and no blanks at line ends. Defects: dev.json equals test.json
+    in every set, so it is not read and a validation split is taken from the training; 131 test rows of MNLI have the
+    label "-" (no majority), and all rows with this label are left out. Raises UserError for a missing file, an unknown
+    family, and a label that labels.json lacks.
+
+    Args:
+        path: folder of the benchmark.
+        dataset: FAMILY/NAME, such as NLI/MNLI.
     """
 
     licence = "repository MIT; each data set keeps its own terms"
@@ -118,12 +128,16 @@ class CLBenchmark(_Local):
 
 
 class Coin(_Local):
-    """A task of CoIN or any other in LLaVA's conversation format, its text part (arXiv 2403.08350).
+    """The text of a task of CoIN (arXiv 2403.08350), or of any file in LLaVA's conversation format.
 
-    path: a file of [{"conversations": [{"from": "human", "value"}, {"from": "gpt", "value"}]}], of which the first turn
-    of each is read; test: the same for the test, without which one is carved out; style: of the answers; images: an
-    item that needs its picture cannot be answered from text: `refuse` stops at it, `drop` leaves it out.
-    Raises UserError for a missing file and, with file and item, for what is no conversation or needs its image.
+    A file holds [{"conversations": [{"from": "human", "value"}, {"from": "gpt", "value"}]}]; the first text of each
+    speaker is read. Raises UserError for a missing file and for an item that is not a conversation.
+
+    Args:
+        path: training file.
+        test: test file; by default a test split is taken from `path`.
+        style: form of the answers.
+        images: items with an image cannot be answered from text: `refuse` raises UserError, `drop` leaves them out.
     """
 
     def __init__(
@@ -154,10 +168,14 @@ class Coin(_Local):
 class Clinc(_Local):
     """Intents of CLINC150 (Larson et al. 2019, repository clinc/oos-eval), with the data set's own splits.
 
-    path: folder with data_full.json and domains.json; domains: whose intents are read, for class-incremental tasks of
-    15 intents each, or intents: their names; labels: all that may be answered (by default those of this task).
-    Labels are written with blanks. Queries out of scope are left out. The question around a query is ours.
-    Raises UserError for a missing file, and for a domain, an intent or a label that the data set does not have.
+    Labels are written with blanks in place of underscores. Out-of-scope queries are left out. The words of the question
+    around a query are ours. Raises UserError for a missing file, and for an unknown domain, intent or label.
+
+    Args:
+        path: folder with data_full.json and domains.json.
+        domains: domains whose intents are read, 15 intents each; give either domains or intents.
+        intents: names of the intents that are read.
+        labels: all labels that may be answered, as in a class-incremental stream; by default the intents of this task.
     """
 
     licence = "CC-BY-3.0"
@@ -197,7 +215,7 @@ class Clinc(_Local):
                     yield _example(where, question, intent.replace("_", " "), "label", labels, split)
 
     def _queries(self, key: str) -> Iterator[tuple[str, str, str]]:
-        """Each query of a split with its intent, after where it stands for errors."""
+        """Each query of a split with its intent, after its place in the file for error messages."""
         path = self.paths["train"]
         pairs = _json(path, dict).get(key)
         if not isinstance(pairs, list):
@@ -214,7 +232,7 @@ def _json(path: Path, kind: type) -> Any:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"path: there is no file {path}") from None
-    except ValueError as error:  # of the decoding or of the JSON
+    except ValueError as error:  # wrong encoding or wrong JSON
         raise UserError(f"path: {path} is not JSON in UTF-8: {error}") from error
     if not isinstance(found, kind):
         raise UserError(f"{path}: must hold a JSON {'list' if kind is list else 'object'}")
@@ -232,7 +250,7 @@ def _require(key: str, names: Iterable[str], known: Collection[str]) -> None:
 
 
 def _first_turns(where: str, row: dict[str, Any]) -> tuple[str, str]:
-    """What the human of a conversation says first, and what the model does."""
+    """First text of the human in a conversation, and first text of the model."""
     turns = row.get("conversations")
     turns = [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
     first = {turn.get("from"): turn.get("value") for turn in reversed(turns)}

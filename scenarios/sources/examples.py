@@ -1,4 +1,4 @@
-"""Questions and answers from one's own JSON Lines files."""
+"""Questions and answers from the user's JSON Lines files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,24 @@ from scenarios.sources.files import Files, checked, content_hash, json_lines
 
 
 class Examples:
-    """Examples of an instruction task, one JSON object to a line.
+    """Examples of an instruction task, one JSON object per line.
 
-    path: file, folder or glob of `.jsonl` files, relative to the folder of the scenario's file; question, answer: the
-    fields that hold them; style: what every answer looks like (see `Style`), unless `style_field` names a
-    field that says it; options: field with the list of options or labels; accepted: field with further right answers;
-    labels: the options of all lines, instead of a field; rejected: field with the worse answer, for preferences; split:
-    field that says train, validation or test.
-    Raises UserError, with file and line, for anything that is missing or is not text.
+    Raises UserError, with file and line, for a field that is missing or does not hold text.
+
+    Args:
+        path: file, folder or glob of `.jsonl` files, relative to `folder`.
+        style: form of all answers, see `cl.tasks.example.Style`.
+        question: field with the question.
+        answer: field with the reference answer.
+        style_field: field with the form of the answer, in place of `style`.
+        options: field with the list of options or labels.
+        accepted: field with the list of further right answers.
+        labels: options of all lines, in place of the field `options`.
+        split: field with the split: train, validation or test.
+        rejected: field with the worse answer, for preferences.
+        licence: licence, in one line.
+        about: description, in one line; by default the path.
+        folder: folder of the scenario's file.
     """
 
     def __init__(
@@ -39,7 +49,7 @@ class Examples:
         folder: str = ".",
     ) -> None:
         if labels and options:
-            raise UserError("labels: stands in place of the field `options`; give one of the two")
+            raise UserError("labels: replaces the field `options`; give only one of the two")
         self.files = Files(path, column=question, folder=folder)
         self.settings: dict[str, Any] = {
             "style": style, "question": question, "answer": answer, "style_field": style_field, "options": options,
@@ -54,7 +64,7 @@ class Examples:
                 yield self._example(row, where)
 
     def fingerprint(self) -> str:
-        """Hash of the files' names and contents, and the settings that decide what an example is."""
+        """Hash of the files' names and contents, and the settings that decide how examples are read."""
         return f"{content_hash(self.files.files())} {json.dumps(self.settings, sort_keys=True)}"
 
     def _example(self, row: dict[str, Any], where: str) -> Example:

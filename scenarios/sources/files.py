@@ -1,4 +1,4 @@
-"""Text from one's own files: plain text, JSON Lines or Parquet."""
+"""Text from the user's files: plain text, JSON Lines or Parquet."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from cl.errors import UserError
 class Files:
     r"""Documents from a file, from all files of a folder and its sub-folders, or from the files of a glob.
 
-    path: relative to the folder of the scenario's file; `**` in a glob stands for any sub-folders. Hidden files
-    and folders are left out, the rest is read in the order of the names.
-    column: which field of a `.jsonl` or `.parquet` file is the document; required there and only allowed there.
-    separator: text between two documents of a plain text file, e.g. "\n\n"; without it a file is one document.
-    licence, about: one line each, shown by `cl scenario show`.
-    Raises UserError for a missing file, a wrong column and anything that is not UTF-8.
+    Hidden files and folders are left out; other files are read in the order of their names. Raises UserError for a
+    missing file, a wrong column and text that is not UTF-8.
+
+    Args:
+        path: file, folder or glob, relative to `folder`; `**` in a glob stands for any sub-folders.
+        column: field of a `.jsonl` or `.parquet` file that holds the document; required for these files only.
+        separator: text between two documents of a plain text file, such as "\n\n"; None: each file is one document.
+        licence: licence, in one line, for `cl scenario show`.
+        about: description, in one line, for `cl scenario show`; by default the path.
+        folder: folder of the scenario's file.
     """
 
     def __init__(
@@ -47,11 +51,11 @@ class Files:
             yield from self._read(path)
 
     def fingerprint(self) -> str:
-        """Hash of the files' names and contents and of the settings that decide what a document is."""
+        """Hash of the files' names and contents, and the settings that decide how documents are read."""
         return f"{content_hash(self.files())} column={self.column!r} separator={self.separator!r}"
 
     def files(self) -> list[Path]:
-        """Return the files that are read, sorted; raises UserError where there is none."""
+        """Return the files that are read, sorted; raises UserError if there is no file."""
         names = glob.glob(str(self.path / "**") if self.path.is_dir() else str(self.path), recursive=True)
         found = map(Path, names)  # glob leaves hidden files and folders out
         files = sorted(path for path in found if path.is_file())
@@ -77,7 +81,7 @@ class Files:
 
 
 def content_hash(files: Iterable[Path]) -> str:
-    """Hash of the names and contents of files; a file is read again only if its size or time of change differs."""
+    """Hash of the names and contents of files; a file is read again only if its size or modification time changed."""
     digests = [(path.name, _file_hash(path, path.stat().st_size, path.stat().st_mtime_ns)) for path in files]
     return hashlib.blake2b(repr(digests).encode(), digest_size=16).hexdigest()
 
@@ -96,9 +100,10 @@ def _text(path: Path) -> str:
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each object of a JSON Lines file, with where it stands for errors; empty lines are passed over.
+    """Yield each object of a JSON Lines file, after its place in the file for error messages; skips empty lines.
 
-    Raises UserError for anything else, and for what is not UTF-8.
+    Raises:
+        UserError: for a line that is not a JSON object, and for text that is not UTF-8.
     """
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
@@ -124,13 +129,29 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
 
 
 def require_column(column: str, columns: Iterable[str], where: str) -> None:
-    """Raise UserError, naming the columns there are, unless `column` is one of them."""
+    """Raise UserError, which names the existing columns, if `column` is not one of them.
+
+    Args:
+        column: required column.
+        columns: existing columns.
+        where: place in the data, with which the message begins.
+    """
     if column not in (columns := list(columns)):
         raise UserError(f"{where}: there is no column {column!r} (columns: {', '.join(map(str, columns))})")
 
 
 def checked(value: object, column: str, columns: Iterable[str], where: str) -> str:
-    """Return `value` if it is text; raises UserError otherwise."""
+    """Return the value of a column if it is text.
+
+    Args:
+        value: value to check.
+        column: column of the value.
+        columns: existing columns.
+        where: place in the data, with which an error message begins.
+
+    Raises:
+        UserError: if the column does not exist or the value is not text.
+    """
     require_column(column, columns, where)
     if not isinstance(value, str):
         raise UserError(f"{where}: column {column!r} holds {value!r}, which is not text")

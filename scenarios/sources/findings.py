@@ -1,4 +1,4 @@
-"""Medical findings of the Human Phenotype Ontology: what defines each, as documents or as questions."""
+"""Definitions of medical findings (Human Phenotype Ontology), as documents or as questions."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from cl.tasks.example import Example
 from cl.tasks.splitting import Document
 from scenarios.sources.packaged import Packaged
 
-OPTIONS = 4  # findings among which a question lets choose
+OPTIONS = 4  # options of a question
 LONGEST = 300  # characters of a definition in a question
 
 
 class Findings:
-    """The first `terms` findings of the packaged corpus `hpo`: to read, or to be asked for.
+    """The first `terms` findings of the packaged corpus `hpo`, as documents or as questions.
 
-    form: `documents`, the name and definition of five findings each, as the corpus has them; `questions`, a definition
-    with four names to choose from, the others drawn at random by `seed` from the same findings. So a stream may learn
-    from documents what it is then asked as a question; both are of the same findings, whatever split each is in.
-    Definitions are cut at LONGEST characters in questions.
+    A stream can learn from documents and be measured on questions about the same findings; both forms use all findings,
+    whatever the split. In questions, definitions are cut at LONGEST characters.
+
+    Args:
+        form: `documents`: names and definitions of five findings per document, as in the corpus; `questions`: a
+            definition and four names to choose from, three of them drawn at random from the same findings.
+        terms: number of findings.
+        seed: seed of the random names.
     """
 
     def __init__(self, form: Literal["documents", "questions"], terms: int = 400, seed: int = 0) -> None:
@@ -41,7 +45,7 @@ class Findings:
             yield from self._questions(found)
 
     def fingerprint(self) -> str:
-        """The corpus's, and the settings."""
+        """Fingerprint of the corpus, and the settings."""
         return f"{self.corpus.fingerprint()} {self.form} {self.terms} {self.seed}"
 
     def _findings(self) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Text from a Hugging Face data set: a hub name, or a folder that `save_to_disk` wrote."""
+"""Text from a Hugging Face data set: a name on the hub, or a folder written by `save_to_disk`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ if TYPE_CHECKING:
 
 
 class Hub:
-    """Documents from one column of a data set. Code that a data set brings is never run.
+    """Documents from one column of a data set. Code in a data set is never run.
 
-    path: a local folder (relative to the folder of the scenario's file), or else a name on the hub, which is
-    downloaded when it is first used and then read from the cache of `datasets`.
-    split, config, revision: as in `datasets.load_dataset`; give a commit as revision to pin the data.
-    column: the field that is the document.
-    Raises UserError where the data set, the split or the column does not exist.
+    A data set on the hub is downloaded at first use and then read from the cache of `datasets`. Raises UserError if the
+    data set, the split or the column does not exist.
+
+    Args:
+        path: local folder, relative to `folder`; if there is none, a name on the hub.
+        split: split of the data set.
+        column: column that holds the document.
+        config: configuration of a hub data set, as in `datasets.load_dataset`.
+        revision: revision of a hub data set; give a commit to pin the data.
+        licence: licence, in one line.
+        about: description, in one line; by default path and split.
+        folder: folder of the scenario's file.
     """
 
     def __init__(
@@ -56,9 +63,9 @@ class Hub:
             yield checked(row[self.column], self.column, dataset.column_names, self.path)
 
     def fingerprint(self) -> str:
-        """Hash of a local folder's files; on the hub the commit, or without one what `datasets` loaded."""
+        """Hash of a local folder's files; for the hub the commit, or without a commit the fingerprint of `datasets`."""
         if self.folder:
-            # Its cache files (cache-*.arrow) appear as the data set is used and are not part of it.
+            # `datasets` adds cache files (cache-*.arrow) to the folder; they are not part of the data set.
             files = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("cache-"))
             content = content_hash(sorted(files))
         elif re.fullmatch("[0-9a-f]{40}", self.revision or ""):

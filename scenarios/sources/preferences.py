@@ -1,4 +1,4 @@
-"""Preferences made of instructions with verifiable answers: the right answer against one that is worse on purpose."""
+"""Synthetic preferences from instructions with verifiable answers: the right answer and a deliberately worse one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ WRAPPERS = ("Sure! The answer is {}.", "I think that it is {}, but I am not cert
 
 
 class Preferences:
-    """Each example of an instruction source, with a rejected answer beside the right one.
+    """Examples of an instruction source, each with a rejected answer.
 
-    of: the source, as `source: NAME` with its settings; rejected: `content`, the answer to another question of the
-    same style and options in the right form; `form`, the right answer wrapped in talk; `both`, half of each, by the
-    hash of the question. An example without another answer of its style gets `form`. These preferences are synthetic:
-    what people prefer is not in them. For a set of one's own use `examples` with the field `rejected`.
-    Raises UserError for a source that yields no examples.
+    These preferences are synthetic and hold no human preferences. For human preferences use the source `examples` with
+    the field `rejected`. Raises UserError for a source that yields no examples.
+
+    Args:
+        of: the source, as `source: NAME` with its settings.
+        rejected: kind of the rejected answer. `content`: the answer to another question with the same style and
+            options, in the right form; `form`: the right answer wrapped in talk; `both`: half of each, by the hash of
+            the question. An example for which no other answer exists gets `form`.
+        folder: folder of the scenario's file.
     """
 
     def __init__(
@@ -40,16 +44,16 @@ class Preferences:
         """Yield the source's examples, each with a rejected answer."""
         found = list(self.of.documents())
         if not all(isinstance(example, Example) for example in found):
-            raise UserError("of: the source yields text, which has no answers; take one of instructions")
+            raise UserError("of: the source yields text, which has no answers; take a source of instructions")
         for place, example in enumerate(found):
             yield replace(example, rejected=self._worse(example, place, found))
 
     def fingerprint(self) -> str:
-        """The source's, and what is done with it."""
+        """Fingerprint and class of the source, and the kind of the rejected answer."""
         return json.dumps([type(self.of).__qualname__, self.of.fingerprint(), self.rejected])
 
     def code(self) -> tuple[str, ...]:
-        """`module:Class` of the wrapped source, whose code decides the examples as well."""
+        """`module:Class` of the wrapped source, whose code is part of the node key."""
         return (f"{type(self.of).__module__}:{type(self.of).__qualname__}",)
 
     def _worse(self, example: Example, place: int, found: list[Example]) -> str:
@@ -60,7 +64,7 @@ class Preferences:
 
 
 def _other(example: Example, place: int, found: list[Example]) -> str | None:
-    """The next different answer of the same style and options, behind the example and around; None without one."""
+    """The next different answer with the same style and options, searched cyclically after the example; or None."""
     right = (example.answer, *example.accepted)
     for other in (*found[place + 1 :], *found[:place]):
         if (other.style, other.options) == (example.style, example.options) and other.answer not in right:

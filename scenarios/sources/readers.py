@@ -1,7 +1,6 @@
-"""From the files of a packaged corpus to documents: one small function per format.
+"""Read documents from the files of a packaged corpus: one function per format.
 
-A document should be long enough to learn from, some hundreds of tokens; so formats of very short entries are
-read several consecutive entries to a document.
+A document should have some hundreds of tokens, so several consecutive short entries become one document.
 """
 
 from __future__ import annotations
@@ -20,39 +19,39 @@ from pathlib import Path
 
 from cl.errors import UserError
 
-ENTRIES = 20  # of a dictionary to a document
-TERMS = 10  # of an ontology, or docstrings of a module, to a document
+ENTRIES = 20  # dictionary entries per document
+TERMS = 10  # ontology terms, or docstrings of a module, per document
 DOCSTRING = re.compile(r'(?:\A(?:#[^\n]*\n|\s)*|:[ \t]*\n\s*)[rR]?"""(.*?)"""', re.DOTALL)
-DAMAGED = '"?'  # what another program made of an apostrophe or a closing quotation mark
+DAMAGED = '"?'  # an apostrophe or a closing quotation mark, damaged by another program
 BLOCK_END = re.compile(r"</(?:p|h\d|li|td|th|pre|div|tr)>")
 
 
 def texts(paths: Iterable[Path]) -> Iterator[str]:
-    """One file to a document."""
+    """One document per file."""
     return (path.read_text(encoding="utf-8") for path in paths)
 
 
 def speeches(paths: Iterable[Path]) -> Iterator[str]:
-    """Column `text` of a zipped CSV of speeches, which may have blanks before punctuation and _ for a dash."""
+    """Column `text` of a zipped CSV of speeches, without blanks before punctuation and with - in place of _."""
     for text in _zipped_column(paths):
         text = re.sub(r"(?: \.)+", ".", text)
         yield re.sub(r" ([,;:!?)])", r"\1", text).replace("( ", "(").replace(" _ ", " - ")
 
 
 def articles(paths: Iterable[Path]) -> Iterator[str]:
-    """Column `text` of a zipped CSV of articles, without the articles whose punctuation is damaged."""
+    """Column `text` of a zipped CSV of articles, without articles whose punctuation is damaged."""
     return (text for text in _zipped_column(paths) if DAMAGED not in text)
 
 
 def wiktionary(paths: Iterable[Path]) -> Iterator[str]:
-    """Lines of word, tab, definition: each becomes "word: definition", twenty to a document."""
+    """Lines of word, tab, definition as "word: definition", twenty lines per document."""
     for path in paths:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             yield from _grouped((line.strip().replace("\t", ": ", 1) for line in lines), ENTRIES, "\n")
 
 
 def bible(paths: Iterable[Path]) -> Iterator[str]:
-    """A module of pythonbible: the text in one literal, and where each verse (book, chapter, verse) starts in it."""
+    """Chapters from a module of pythonbible, which holds the text in one literal and the start of each verse in it."""
     for path in paths:
         _, text, rest = path.read_text(encoding="utf-8").split('"""', 2)
         verses = re.findall(r"(\d{7,8}): (\d+),", rest.partition("}")[0])
@@ -64,14 +63,14 @@ def bible(paths: Iterable[Path]) -> Iterator[str]:
 
 
 def ontology(paths: Iterable[Path]) -> Iterator[str]:
-    """Terms of an OBO file that have a definition: name, definition and comment, ten to a document."""
+    """Name, definition and comment of the terms of an OBO file that have a definition, ten terms per document."""
     for path in paths:
         terms = path.read_text(encoding="utf-8").split("\n[Term]\n")[1:]
         yield from _grouped((_term(term) for term in terms if "\ndef: " in term), TERMS, "\n\n")
 
 
 def chitchat(paths: Iterable[Path]) -> Iterator[str]:
-    """Conversations: the opening question where there is one, then one line a message, speakers named A, B."""
+    """Conversations: the opening question if there is one, then one line per message; speakers are named A, B."""
     for path in paths:
         for conversation in json.loads(path.read_text(encoding="utf-8")).values():
             messages = [message for turn in conversation["messages"] for message in turn]
@@ -81,10 +80,10 @@ def chitchat(paths: Iterable[Path]) -> Iterator[str]:
 
 
 def docstrings(paths: Iterable[Path]) -> Iterator[str]:
-    """Docstrings in triple quotation marks of Python modules, ten consecutive ones of a module to a document.
+    """Docstrings in triple quotation marks of Python modules, ten consecutive docstrings of a module per document.
 
-    Found by a regular expression, at the top of a file or on the line below a colon: parsing takes ten times
-    as long and finds hardly more.
+    A regular expression finds them at the top of a file or on the line below a colon: parsing takes ten times as long
+    and finds hardly more.
     """
     for path in paths:
         found = DOCSTRING.findall(path.read_text(encoding="utf-8"))
@@ -92,7 +91,7 @@ def docstrings(paths: Iterable[Path]) -> Iterator[str]:
 
 
 def help_pages(paths: Iterable[Path]) -> Iterator[str]:
-    """HTML pages of LibreOffice's help: the text of the page proper, one block a line."""
+    """HTML pages of LibreOffice's help: the text of the content area, one line per block."""
     for path in paths:
         _, _, page = path.read_text(encoding="utf-8").partition('id="DisplayArea"')
         page = page.partition(">")[2].partition('<div id="SearchFrame">')[0]

@@ -1,7 +1,7 @@
-"""Sentences out of Home Assistant's templates, drawn at random.
+"""Draw random sentences from Home Assistant's templates.
 
-The notation is that of the package hassil: (a|b) alternatives, (a;b) in any order, [a] optional, <rule> another
-template, {list} or {list:slot} a value, whose slot is remembered.
+Notation of the package hassil: (a|b) alternatives, (a;b) in any order, [a] optional, <rule> another template, {list} or
+{list:slot} a value, which is recorded under its slot.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 TOKENS = re.compile(r"[()\[\]|;]|<[^>]+>|\{[^}]+\}|[^()\[\]|;<{]+")
-# Lists that belong to a home, and words for what may be anything.
+# Values of lists that each home defines for itself, and values of lists without fixed values.
 HOME = {
     "area": ["kitchen", "bedroom", "living room", "garage", "office", "bathroom", "hallway", "garden"],
     "floor": ["ground floor", "first floor", "basement", "attic"],
@@ -21,14 +21,19 @@ ANYTHING = ["milk and eggs", "dinner is ready", "the blue album", "call the plum
 
 
 class Templates:
-    """Draws sentences of an intent; content: a language file of the package; chance: where randomness comes from."""
+    """Draws sentences of intents.
+
+    Args:
+        content: content of a language file of the package.
+        chance: random number generator.
+    """
 
     def __init__(self, content: dict[str, Any], chance: random.Random) -> None:
         self.content, self.chance = content, chance
         self.slots: dict[str, Any] = {}
 
     def sentence(self, intent: str) -> tuple[str, dict[str, Any]]:
-        """One sentence with its slots by name."""
+        """Draw a sentence of an intent; returns the sentence and its values by slot."""
         block = self.chance.choice(self.content["intents"][intent]["data"])
         self.lists = {**self.content["lists"], **block.get("lists", {})}
         self.rules = {**self.content["expansion_rules"], **block.get("expansion_rules", {})}
@@ -43,7 +48,7 @@ class Templates:
         return parts
 
     def _sequence(self, tokens: list[str], at: int) -> tuple[str, int]:
-        """Choose one of the alternatives from `at` to the closing bracket; returns its text and where it ended."""
+        """Choose one of the alternatives from `at` to the closing bracket; returns its text and the end's index."""
         alternatives: list[list[Any]] = [[]]
         joint = "|"
         while at < len(tokens) and tokens[at] not in ")]":

@@ -42,7 +42,7 @@ def test_a_search_is_verified_by_real_runs(tmp_path: Path) -> None:
         (["rewarm_cosine"], ["--order.orders=[backwards]"], "order.orders: 'backwards' is unknown"),
         (["rewarm_cosine"], ["--order.orders=[[0, 1]]"], "has 2 batches, the stream 8"),
         (["rewarm_cosine"], ["--order.gigabytes=0.001"], "order.gigabytes: the grid takes"),
-        (["rewarm_cosine"], ["--order.oracle=replay"], "order.part: 0 rows with the oracle replay"),
+        (["rewarm_cosine"], ["--order.oracle=replay"], "order.part: 0 does not fit oracle replay"),
         (["rewarm_cosine"], ["--order.held_out=1"], "order.held_out: 1 must be at least 3"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cl.execution import accept, runner
+from cl.execution import accept, garbage, runner
 from cl.execution.store import Store
 from cl.graph.node import Node
 from tests.support.nodes import node
@@ -63,7 +63,7 @@ def test_artifacts_that_children_need_must_be_there(store: Store) -> None:
 def test_it_is_taken_back(store: Store) -> None:
     accept.declare(accept.acceptable(chain(), store), store)
     for key in accept.declared(chain(), store):
-        store.revoke(key)
+        store.declarations.revoke(key)
     assert len(runner.pending(chain()[-1:], store)) == 3
 
 
@@ -78,7 +78,7 @@ def test_what_is_computed_later_stands_on_accepted_nodes(store: Store) -> None:
 def test_garbage_collection_keeps_the_nodes_that_stand_in(store: Store) -> None:
     accept.declare(accept.acceptable(chain(), store), store)
     store.protect("mine", [each.key for each in chain()])
-    store.collect()
+    garbage.delete(store)
     assert runner.pending(chain()[-1:], store) == []
 
 
@@ -88,6 +88,6 @@ def test_reports_say_who_accepted_which_edit(store: Store) -> None:
     (sentence,) = accept.sentences(chain(), store)
     assert sentence.startswith("3 nodes were computed by other code (version); accepted as equal by ")
     assert "base base, train state, evaluate row" in sentence
-    declaration = store.accepted()[chain()[0].key]
+    declaration = store.declarations.all()[chain()[0].key]
     assert declaration["stored_code"] == "override:old"
     assert declaration["code"] == "override:new"

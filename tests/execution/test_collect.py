@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from cl.execution import collect
-from cl.metrics.records import Cell
-from tests.support.results import experiment, one_run
+from cl.metrics.records import Cell, ExperimentResult
+from tests.support.results import experiment, one_run, probed
 
 
 def test_a_matrix_is_one_line_per_cell() -> None:
@@ -29,3 +29,18 @@ def test_tables_of_an_earlier_call_are_replaced(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("R-*.csv")} == {
         f"R-{run.strategy}-english-german-seed0.csv" for run in found.runs
     }
+
+
+def test_figures_of_probes_are_a_table_of_their_own(tmp_path: Path) -> None:
+    found = probed()
+    collect.save(found, tmp_path)
+    header, *lines = (tmp_path / "probes.csv").read_text(encoding="utf-8").splitlines()
+    assert header == "run,row,set,probe,measure,value"
+    assert len(lines) == 2 * sum(len(run.matrix) for run in found.runs)
+    assert lines[0] == "finetune-english-german-seed0,0,english,linear,accuracy,0.35"
+    assert ExperimentResult.load(tmp_path / "results.json") == found
+
+
+def test_without_probes_there_is_no_table_of_them(tmp_path: Path) -> None:
+    collect.save(experiment(), tmp_path)
+    assert not (tmp_path / "probes.csv").exists()

@@ -1,57 +1,21 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 from filelock import FileLock
 
 from cl.errors import UserError
 from cl.execution.store import RECORD, Store
-from cl.graph.node import Node
-from tests.support import nodes
+from tests.support.stored import compute, files, node
 
 
 @pytest.fixture(autouse=True)
 def fixed_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CL_CODE_VERSION", "test")
-
-
-@pytest.fixture(params=["local", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A store in a local folder, and one behind fsspec that is no folder."""
-    if request.param == "local":
-        yield Store(tmp_path / "store")
-        return
-    yield Store("memory://store", scratch=tmp_path / "scratch")
-    fsspec.filesystem("memory").rm("/store", recursive=True)
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-def node(seed: int = 0, *needs: str) -> Node:
-    return nodes.node("base", f"node {seed}", {"seed": seed}, needs=frozenset(needs))
-
-
-def compute(store: Store, wanted: Node, files: dict[str, str] | None = None, **result: Any) -> None:
-    with store.work(wanted) as work:
-        assert work is not None
-        for name, text in (files or {"model.safetensors": "weights"}).items():
-            (work / "out" / name).parent.mkdir(parents=True, exist_ok=True)
-            (work / "out" / name).write_text(text, encoding="utf-8")
-        store.publish(wanted, work, {"seconds_in_all": 1.0, **result})
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_published_node_is_there_and_its_scratch_is_gone(store: Store) -> None:
@@ -143,83 +107,10 @@ def test_a_damaged_record_is_told(store: Store) -> None:
         store.result(node())
 
 
-def test_garbage_is_what_no_experiment_stands_on(store: Store) -> None:
-    for seed in range(4):
-        compute(store, node(seed))
-    a, b, c, d = (node(seed).key for seed in range(4))
-    store.protect("first", [a, b])
-    store.protect("second", [b, c])
-    assert store.roots() == {"first": sorted([a, b]), "second": sorted([b, c])}
-    assert store.garbage() == [d]
-    assert set(store.garbage(["first"])) == {a, d}
-    assert set(store.garbage(["first", "second"])) == {a, b, c, d}
-    assert store.keys() == sorted([a, b, c, d])  # asking deletes nothing
-    size = store.size(d)
-    assert store.collect() == size
-    assert store.collect() == 0
-    assert store.keys() == sorted([a, b, c])
-    store.collect(["first"])
-    assert store.keys() == sorted([b, c])
-    assert set(store.roots()) == {"second"}
-
-
 def test_protecting_again_adds(store: Store) -> None:
     store.protect("first", ["a"])
     store.protect("first", ["b"])
     assert store.roots() == {"first": ["a", "b"]}
-
-
-@pytest.mark.parametrize("dropped", [["frist"], ["first", "other"]])
-def test_dropping_an_unknown_experiment_is_an_error(store: Store, dropped: list[str]) -> None:
-    store.protect("first", [])
-    with pytest.raises(UserError, match=r"drop: no experiment .* it has \['first'\]"):
-        store.collect(dropped)
-
-
-def test_nodes_in_part_are_garbage_unless_someone_needs_them(store: Store) -> None:
-    for key in ("needed", "leftover"):
-        store.fs.makedirs(f"{store.root}/nodes/{key}")
-        store.fs.pipe_file(f"{store.root}/nodes/{key}/model.safetensors", b"1234")
-    store.protect("running", ["needed"])
-    assert store.keys() == []
-    assert store.collect() == 4
-    assert store.fs.exists(f"{store.root}/nodes/needed/model.safetensors")
-    assert not store.fs.exists(f"{store.root}/nodes/leftover")
-
-
-def test_gc_deletes_scratch_that_nobody_needs(local: Store) -> None:
-    for seed in (1, 2):
-        with local.work(node(seed)) as work:
-            assert work is not None
-            (work / "checkpoint").write_text("12345")
-    local.protect("unfinished", [node(1).key])
-    assert local.collect() == 5
-    assert files(local.scratch / "work" / node(1).key) == {"checkpoint"}
-    assert not (local.scratch / "work" / node(2).key).exists()
-
-
-def test_gc_leaves_scratch_of_a_node_that_another_process_computes(local: Store) -> None:
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(local.url, node(1), ready, done))
-    process.start()
-    try:
-        assert ready.wait(60)
-        assert local.collect() == 0
-        assert (local.scratch / "work" / node(1).key / "checkpoint").exists()
-    finally:
-        done.set()
-        process.join()
-    assert local.collect() == 5
-
-
-def hold(url: str, wanted: Node, ready: Any, done: Any) -> None:
-    """Hold a node in progress until told to let go (in another process)."""
-    with Store(url).work(wanted) as work:
-        assert work is not None
-        (work / "checkpoint").write_text("12345")
-        ready.set()
-        done.wait(60)
 
 
 def test_a_node_is_computed_by_one_at_a_time(local: Store) -> None:

@@ -27,7 +27,7 @@ def last(toy: Path) -> Node:
 
 
 def sent(node: Node) -> dict[str, Any]:
-    """A parcel that went through JSON."""
+    """A message that went through JSON."""
     found: dict[str, Any] = json.loads(json.dumps(transport.pack([node])))
     return found
 

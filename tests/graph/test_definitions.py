@@ -128,6 +128,20 @@ def test_an_edit_below_is_seen_from_above(tmp_path: Path, monkeypatch: pytest.Mo
     assert after != fingerprint(tmp_path, monkeypatch)
 
 
+def test_a_package_of_the_users_own_needs_no_init_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+    for number, helper in enumerate((HELPER, HELPER.replace("FACTOR = 5", "FACTOR = 6"))):
+        folder = tmp_path / str(number)
+        (folder / "bare").mkdir(parents=True)
+        (folder / "bare" / "method.py").write_text("from bare.helper import scale\n\nrun = scale\n", encoding="utf-8")
+        (folder / "bare" / "helper.py").write_text(helper, encoding="utf-8")
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(folder))
+            forget()
+            found.add(code_version.fingerprint(("bare.method:run",)))
+    assert len(found) == 2
+
+
 def test_two_definitions_that_change_places_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = "def a():\n    return 1\n\ndef b():\n    return 2\n\ndef double(x):\n    return a() - b()\n"
     other = one.replace("a() - b()", "b() - a()")

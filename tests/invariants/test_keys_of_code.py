@@ -57,7 +57,8 @@ EDITS: dict[str, tuple[tuple[str, str, str], set[str]]] = {
     "scoring": (("cl/tasks/answer_scoring.py", "PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 20)",
                  "PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 21)"), {"evaluate", "probe", "data"}),
     "probe": (("cl/probes/linear.py", "RIDGE = 0.01", "RIDGE = 0.02"), {"probe"}),
-    "probe protocol": (("cl/probes/probe.py", "chance: float | None = None", "chance: float | None = 0.0"), {"probe"}),
+    "probe protocol": (("cl/probes/probe.py", "not isinstance(found, Probe)", "not issubclass(type(found), Probe)"), {"probe"}),
+    "records": (("cl/metrics/records.py", "chance: float | None = None", "chance: float | None = 0.0"), set()),
     "report": (("cl/reporting/html/page.py", "HERE = Path(__file__).parent", "HERE = Path('.')"), set()),
     "terminal": (("cl/reporting/terminal.py", "self.executed", "self.done_here"), set()),
     "tracking": (("cl/reporting/mlflow.py", "FLUSH_SECONDS = 2.0", "FLUSH_SECONDS = 3.0"), set()),
@@ -72,9 +73,9 @@ EDITS: dict[str, tuple[tuple[str, str, str], set[str]]] = {
     "checkpoint default": (("cl/config/checkpoints.py", "seconds: float = 60.0", "seconds: float = 61.0"), set()),
     "neutral hook": (("cl/methods/method.py", "def notes(self)", "def remarks(self)"), {"data"}),
     "hook of memories": (("cl/methods/method.py", "return vectors[-1]", "return dict(vectors[-1])"), {"merge"}),
-    "comment": (("cl/training/learner.py", "multiplied, never overwritten", "multiplied"), set()),
-    "docstring": (("cl/training/learner.py", '"""AdamW, fused;', '"""Fused AdamW;'), set()),
-    "message": (("cl/training/learner.py", "only one may; leave one of them out", "keep one"), set()),
+    "comment": (("cl/training/learner.py", "    def training_step(", "    # a comment\n    def training_step("), set()),
+    "docstring": (("cl/training/learner.py", 'Optimizer:\n        """', 'Optimizer:\n        """Now: '), set()),
+    "message": (("cl/training/learner.py", 'UserError(f"', 'UserError(f"Sorry: '), set()),
     "name of a function": (("cl/training/learner.py", "build_optimizer", "make_optimizer"), set()),
     "name of a constant": (("cl/training/recorder.py", "POINTS", "CURVE_POINTS"), set()),
     "annotation": (("cl/training/stage_rows.py", "size: int, separator: int", "size: int, separator: object"), set()),
@@ -88,6 +89,9 @@ EDITS: dict[str, tuple[tuple[str, str, str], set[str]]] = {
     "tokens": (("cl/data/tokenization.py", "BATCH = 1000", "BATCH = 999"), {"data"}),
     "forward pass": (("cl/models/forward.py", "use_cache=False", "use_cache=None"), OPENING - {"merge"}),
 }  # fmt: skip
+
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,6 @@ def test_without_a_compiler_auto_is_eager_and_true_an_error(monkeypatch: Any) ->
 
 def test_cuda_where_there_is_none_is_an_error(monkeypatch: Any) -> None:
     monkeypatch.setattr(precision, "has_cuda", lambda: False)
-    with pytest.raises(UserError, match=r"train\.precision: auto cannot be settled: there is no cuda here"):
+    with pytest.raises(UserError, match=r"train\.precision: auto needs a cuda device on this machine"):
         precision.resolve(Train(device="cuda"), 0.0)
     assert precision.resolve(Train(device="cuda", precision="bf16"), 0.0)[0] == "cuda"  # computed elsewhere

@@ -8,7 +8,7 @@ import pytest
 
 from cl.metrics.records import Point
 from cl.reporting.mlflow_values import Delivered, Deliveries, final_metrics, numbered, point_metrics
-from tests.support.results import experiment
+from tests.support.results import experiment, probed
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,13 @@ def test_final_metrics_stand_where_their_row_ends_in_the_stream() -> None:
     formulas = {name: tokens for name, (_, tokens) in found.items() if not name.startswith("R/")}
     assert formulas
     assert set(formulas.values()) == {ends[-1]}
+
+
+def test_figures_of_probes_stand_where_their_row_ends_in_the_stream() -> None:
+    run = probed().runs[0]
+    found = [each for each in final_metrics(run, []) if each[0] == "probe/linear/german/accuracy"]
+    assert [value for _, value, _ in found] == [0.25, 0.5, 0.75]
+    assert [tokens for *_, tokens in found] == [0, *(stage.offset + stage.tokens for stage in run.stages)]
 
 
 def test_deliveries_are_remembered(tmp_path: Path) -> None:

@@ -11,7 +11,38 @@ import torch
 from cl.data.batches import Batch
 from cl.data.sampling import Reading
 from cl.methods.method import Learned, MicroBatch, Step, Trains
+from cl.methods.objective import Objective
 from cl.models.losses import Outputs, fused
+
+
+class Half:
+    """An objective of rows: half the squared norm of the output matrix for each row, in micro-batches of pairs."""
+
+    learns_from: tuple[str, ...] = ("text",)
+    rows, name = 2, "half"
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        """Rows of each micro-batch."""
+
+    def count(self, batch: Batch) -> int:
+        return len(batch.ids)
+
+    def total(self, model: Any, outputs: Outputs, batch: Batch) -> torch.Tensor:
+        assert len(outputs.targets) == int(batch.learned())
+        self.sizes.append(len(batch.ids))
+        value: torch.Tensor = len(batch.ids) * 0.5 * model.get_output_embeddings().weight.square().sum()
+        return value
+
+
+class Names(Trains):
+    """Names an objective."""
+
+    def __init__(self, own: Objective) -> None:
+        self.own = own
+
+    def objective(self) -> Objective:
+        return self.own
 
 
 def step_of(

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from cl.metrics.records import Cell, ExperimentResult, Point, RunResult, StageResult
+from cl.metrics.records import Cell, ExperimentResult, Measure, Point, RunResult, StageResult
 
 STAGE_TOKENS = 2_000_000
 STEPS = 500
@@ -176,6 +176,24 @@ def _data() -> dict[str, dict[str, object]]:
 
 def with_runs(*runs: RunResult) -> ExperimentResult:
     return dataclasses.replace(experiment(), runs=list(runs), retain=[])
+
+
+PROBED = {0: 0.25, 1: 0.5, 2: 0.75}  # by row; English a tenth more, each seed a hundredth more
+
+
+def probed(seeds: Sequence[int] = (0,)) -> ExperimentResult:
+    """The fabricated experiment with a probe `linear` of all rows, whose measures are an accuracy and a count."""
+    made = experiment(seeds)
+    runs = []
+    for run in made.runs:
+        rows: dict[int, dict[str, dict[str, float]]] = {
+            t: {name: {"accuracy": PROBED[t] + 0.1 * (name == "english") + 0.01 * run.seed} for name in run.order}
+            for t in run.matrix
+        }
+        runs.append(dataclasses.replace(run, probes={"linear": rows}))
+    accuracy = Measure("accuracy", "higher", "share", "Share of right classes.", chance=0.2)
+    count = Measure("count", "lower", "classes", "Number of classes.")
+    return dataclasses.replace(made, runs=runs, probes={"linear": [accuracy, count]})
 
 
 CONTENDERS = ("finetune", "rewarm", "rewarm_replay_25")

@@ -119,11 +119,11 @@ KILL = {"1": "cl.training.learner:Learner.training_step 15", "2": "cl.execution.
 def test_one_process_is_the_identity() -> None:
     steps = [{"loss": torch.tensor(2.0), "terms": {"a": torch.tensor(1.0)}, "lr": 0.1}]
     value = torch.arange(3.0)
-    assert processes.added(steps) == steps
-    assert processes.whole(value) is value
-    assert processes.like(value, value) is value
-    assert processes.summed(7, torch.device("cpu")) == 7
-    assert processes.agreed(3) == 3
+    assert processes.all_gather_sum(steps) == steps
+    assert processes.full_tensor(value) is value
+    assert processes.distribute_like(value, value) is value
+    assert processes.all_reduce(7, torch.device("cpu")) == 7
+    assert processes.broadcast(3) == 3
     assert not isinstance(value, DTensor)
 
 
@@ -136,6 +136,6 @@ def test_parts_of_processes_add_up_and_a_term_may_be_missing_in_one(monkeypatch:
     other = [{"": 1.0, "a": 0.25, "b": 4.0}, {}]
     monkeypatch.setattr(processes, "world", lambda: 2)
     monkeypatch.setattr(processes, "gathered", lambda value: [value, other])
-    first, second = processes.added(mine)
+    first, second = processes.all_gather_sum(mine)
     assert (float(first["loss"]), {k: float(v) for k, v in first["terms"].items()}) == (3.0, {"a": 0.75, "b": 4.0})
     assert (second["loss"], second["terms"], second["lr"]) == (None, {}, 0.2)

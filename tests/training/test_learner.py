@@ -16,11 +16,11 @@ from cl.data.batches import Batch
 from cl.data.sampling import Reading
 from cl.errors import UserError
 from cl.methods.method import MicroBatch, Progress, Step, TakesRows, Trains
-from cl.methods.objective import Objective
 from cl.models import losses
 from cl.models.losses import Criterion
 from cl.training.learner import Learner, build_optimizer
 from tests.support.learner import anchored, assert_close_without_drift, fit, gradients, learner, state
+from tests.support.methods import Half, Names
 from tests.support.training import SEPARATOR, VOCABULARY, Anchor, tiny, token_rows
 
 # Lightning advises workers for the loader; these rows are in memory.
@@ -346,43 +346,17 @@ def test_rollouts_are_the_likeliest_tokens_and_leave_no_trace() -> None:
     assert journal.of("loss") == fit(learner(), token_rows(16)).of("loss")
 
 
-class PerRow:
-    """An objective of rows: half the squared norm of the output matrix for each row."""
-
-    learns_from, rows, name = ("text",), 2, "norm"
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-    def count(self, batch: Batch) -> int:
-        return len(batch.ids)
-
-    def total(self, model: Any, outputs: losses.Outputs, batch: Batch) -> torch.Tensor:
-        assert len(outputs.targets) == int(batch.learned())
-        self.sizes.append(len(batch.ids))
-        value: torch.Tensor = len(batch.ids) * 0.5 * model.get_output_embeddings().weight.square().sum()
-        return value
-
-
-class Replaces(Trains):
-    def __init__(self) -> None:
-        self.own = PerRow()
-
-    def objective(self) -> Objective:
-        return self.own
-
-
 @pytest.mark.parametrize("micro_batch", [None, 1, 2])
 def test_a_method_may_replace_the_loss(micro_batch: int | None) -> None:
-    method = Replaces()
-    module = learner([method], micro_batch=micro_batch)
+    half = Half()
+    module = learner([Names(half)], micro_batch=micro_batch)
     module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign]
     task, terms = module._accumulate(Batch(token_rows(8), None))
     weight: Any = module.model.get_output_embeddings().weight
     assert task is None  # the cross-entropy is not what is learned
-    assert float(terms["norm"]) == pytest.approx(0.5 * float(weight.detach().square().sum()), rel=1e-6)
+    assert float(terms["half"]) == pytest.approx(0.5 * float(weight.detach().square().sum()), rel=1e-6)
     torch.testing.assert_close(weight.grad, weight.detach(), rtol=1e-5, atol=1e-7)
-    assert method.own.sizes == {None: [8], 1: [2] * 4, 2: [4, 4]}[micro_batch]  # rows that belong together stay so
+    assert half.sizes == {None: [8], 1: [2] * 4, 2: [4, 4]}[micro_batch]  # rows that belong together stay so
 
 
 def test_an_anchor_holds_the_model_near_its_start() -> None:

@@ -1,4 +1,4 @@
-"""The recorder: points of the curve, and how often a stage is looked at."""
+"""The recorder: points of the curve, and how often a stage is evaluated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from cl import cli
 from cl.config.checkpoints import Checkpoints
 from cl.config.evaluation import Evaluation
-from cl.training.recorder import Recorder, next_look, summarise
+from cl.training.recorder import Recorder, next_evaluation, summarise
 from tests.support.training import (
     dropout_model,
     eventful,
@@ -44,23 +44,23 @@ class Clock:
         return self.now
 
 
-def recorded(share: float, look: float, tokens: int, monkeypatch: Any, steps: int = 200) -> Any:
-    """The job after a stage of `steps` steps of a second and 100 tokens each, whose looks take `look` seconds."""
+def recorded(share: float, seconds: float, tokens: int, monkeypatch: Any, steps: int = 200) -> Any:
+    """The job after a stage of `steps` steps of a second and 100 tokens each; an evaluation takes `seconds`."""
     clock, one = Clock(), torch.tensor(1.0)
     monkeypatch.setattr("cl.training.recorder.time", clock)
 
-    class Look:
+    class Validation:
         def __init__(self) -> None:
             self.tokens = tokens
 
         def __call__(self, *args: Any) -> dict[str, float]:
-            clock.now += look
+            clock.now += seconds
             return {"english": 1.0}
 
     learner = SimpleNamespace(step=0, last={}, token_loss=SimpleNamespace(root=None), methods=[])
     counts = SimpleNamespace(batch_rows=10, row_tokens=10)
     job = SimpleNamespace(
-        learner=learner, plan=counts, first=0, last=steps, validator=Look(), device="cpu", precision="fp32",
+        learner=learner, plan=counts, first=0, last=steps, validator=Validation(), device="cpu", precision="fp32",
         work=Path(), evaluation=Evaluation(share=share), checkpoints=Checkpoints(seconds=1e9), watcher=SimpleNamespace(
             progress=lambda done, total: None, point=lambda point: None
         ), points=[], seconds=0.0, eval_seconds=0.0, seen=lambda step: {"english": step * 100},
@@ -76,7 +76,7 @@ def recorded(share: float, look: float, tokens: int, monkeypatch: Any, steps: in
 
 
 @pytest.mark.parametrize(
-    ("share", "look", "tokens", "looks"),
+    ("share", "seconds", "tokens", "evaluations"),
     [
         (0.1, 0.5, 100, 21),  # all planned ones: 10.5 of 200 seconds
         (0.1, 2.0, 100, 10),  # 20 of 200 seconds
@@ -86,13 +86,13 @@ def recorded(share: float, look: float, tokens: int, monkeypatch: Any, steps: in
     ],
 )
 def test_evaluation_keeps_within_its_share(
-    share: float, look: float, tokens: int, looks: int, monkeypatch: Any
+    share: float, seconds: float, tokens: int, evaluations: int, monkeypatch: Any
 ) -> None:
-    job = recorded(share, look, tokens, monkeypatch)
-    assert sum(bool(point.scores) for point in job.points) == looks
-    assert looks < 2 or job.points[-1].scores  # paced: some are left for the end
-    assert job.eval_seconds == pytest.approx(looks * look)
-    assert job.seconds == pytest.approx(200)  # looking is not training time
+    job = recorded(share, seconds, tokens, monkeypatch)
+    assert sum(bool(point.scores) for point in job.points) == evaluations
+    assert evaluations < 2 or job.points[-1].scores  # paced: some are left for the end
+    assert job.eval_seconds == pytest.approx(evaluations * seconds)
+    assert job.seconds == pytest.approx(200)  # evaluation is not training time
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ def test_evaluation_keeps_within_its_share(
         (4, 0, []),
     ],
 )
-def test_looks_by_hand(points: int, affordable: int, expected: list[int]) -> None:
-    steps, at = [], next_look(0, 100, points, affordable)
+def test_evaluations_by_hand(points: int, affordable: int, expected: list[int]) -> None:
+    steps, at = [], next_evaluation(0, 100, points, affordable)
     while at <= 100:
         steps.append(at)
         affordable -= 1
-        at = next_look(int(at), 100, points, affordable)
+        at = next_evaluation(int(at), 100, points, affordable)
     assert steps == expected
 
 

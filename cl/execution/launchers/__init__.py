@@ -1,1 +1,1 @@
-"""Where nodes are computed: in this process, on a Ray cluster, or as Slurm jobs."""
+"""Launchers: compute nodes in this process, on a Ray cluster, or as Slurm jobs."""

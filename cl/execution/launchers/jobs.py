@@ -1,4 +1,4 @@
-"""Nodes grouped into jobs of a queue: which node is computed in which job, and which jobs wait for which."""
+"""Group nodes into jobs of a queue, with the dependencies between jobs."""
 
 from __future__ import annotations
 
@@ -10,35 +10,46 @@ from cl.graph.node import Node
 
 @dataclass
 class Job:
-    """Nodes that one job computes in this order; after: places of the jobs that it waits for."""
+    """A job.
+
+    Args:
+        nodes: nodes that the job computes, in order.
+        after: indices of the jobs that must end before this job starts.
+    """
 
     nodes: list[Node] = field(default_factory=list)
     after: set[int] = field(default_factory=set)
 
     @property
     def gpus(self) -> int:
-        """That it asks for."""
+        """Number of GPUs that the job requests."""
         return max(node.gpus for node in self.nodes)
 
     @property
     def processes(self) -> int:
-        """That compute its largest node together."""
+        """Number of processes of the job's largest node."""
         return max(node.processes for node in self.nodes)
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for display."""
         first = self.nodes[0]
         return ", ".join(dict.fromkeys(n.kind for n in self.nodes)) if first.how.light else f"{first.kind} {first.name}"
 
 
 def jobs(todo: Sequence[Node]) -> list[Job]:
-    """Nodes, parents first, as jobs: a heavy node is a job, a light one joins the last job that it stands on.
+    """Group nodes into jobs.
 
-    Light nodes that stand on nothing share a job; so does one whose parents are all in it or in jobs before it.
+    - A heavy node gets its own job.
+    - A light node joins the last job among those of its parents, if this job waits for the jobs of all other parents.
+      Otherwise it gets its own job.
+    - Light nodes without parents in `todo` share a job.
+
+    Args:
+        todo: nodes, parents first.
     """
     found: list[Job] = []
-    behind: list[set[int]] = []  # of each job, all that it waits for, directly or not
+    behind: list[set[int]] = []  # per job, all jobs that it waits for, directly or indirectly
     place: dict[str, int] = {}
     for node in todo:
         before = {place[p.key] for p in (*node.parents.values(), *node.uses.values()) if p.key in place}
@@ -53,5 +64,5 @@ def jobs(todo: Sequence[Node]) -> list[Job]:
 
 
 def _of_light_roots(found: Sequence[Job]) -> int | None:
-    """The job of light nodes that wait for nothing, if there is one."""
+    """Index of the job of light nodes without parents. None: there is none."""
     return next((at for at, job in enumerate(found) if not job.after and job.nodes[0].how.light), None)

@@ -1,7 +1,7 @@
-"""The launchers: where nodes are computed. Results are the same everywhere.
+"""Launchers compute nodes. Results do not depend on the launcher.
 
-A launcher gets the missing nodes, parents first, and sees to it that each is computed once its parents are stored. A
-node needs nothing but its parents in the store, so nodes travel and data do not (`cl.execution.transport`).
+A launcher gets the missing nodes, parents first, and computes each node once its parents are stored. A node needs only
+its parents in the store, so nodes are sent to workers and data are not (`cl.execution.transport`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ LAUNCHERS = {
     "ray": "cl.execution.launchers.ray:Ray",
     "slurm": "cl.execution.launchers.slurm:Slurm",
 }
-"""Name in an experiment -> "module:Class"; nothing is imported before it is used."""
+"""Name in an experiment -> "module:Class". A module is imported when its launcher is used."""
 
 
 class Launcher(Protocol):
-    """Computes nodes somewhere. Built with the experiment, whose `cluster` holds its settings.
+    """Computes nodes. The constructor takes the experiment, whose `cluster` holds the launcher's settings.
 
     Attributes:
         waits: whether `launch` returns only when all nodes are stored.
@@ -40,22 +40,22 @@ class Launcher(Protocol):
         Args:
             todo: the missing nodes, parents first.
             store: where the nodes are published.
-            listener: is told of progress.
-            command: arguments of `cl` with which a launcher that does not wait reports in the end.
+            listener: is notified.
+            command: arguments of `cl` that a launcher which does not wait runs after the last node.
 
         Returns:
-            None where all nodes are stored; else a message about the work that goes on elsewhere.
+            None if all nodes are stored; otherwise a message about the submitted work.
 
         Raises:
-            UserError: for nodes that cannot be computed there, and everything that a node raises.
+            UserError: for nodes that this launcher cannot compute. Errors of a node are passed on.
         """
 
     def jobs(self, todo: Sequence[Node]) -> list[Job]:
-        """The jobs that `launch` would submit; none where nodes are computed one by one."""
+        """The jobs that `launch` would submit; none if it computes nodes one by one."""
 
 
 def of(experiment: Experiment) -> Launcher:
-    """The launcher that an experiment names. Raises UserError for an unknown name."""
+    """Build the launcher that an experiment names. Raises UserError for an unknown name."""
     if experiment.launcher not in LAUNCHERS:
         raise UserError(registry.unknown("launcher", experiment.launcher, LAUNCHERS))
     found: Launcher = registry.imported(LAUNCHERS[experiment.launcher], "launcher")(experiment)
@@ -66,7 +66,7 @@ def execute(todo: Sequence[Node], store: Store, listener: Listener, experiment: 
     """Compute the nodes and return when all are stored.
 
     Raises:
-        UserError: for a launcher that does not wait, and everything that a node raises.
+        UserError: for a launcher that does not wait. Errors of a node are passed on.
     """
     if not todo:
         return

@@ -13,7 +13,7 @@ from cl.graph.node import Node
 
 
 class Local:
-    """The launcher of this process."""
+    """The launcher that computes nodes in this process."""
 
     waits = True
 
@@ -25,5 +25,5 @@ class Local:
         runner.run(todo, store, listener)
 
     def jobs(self, todo: Sequence[Node]) -> list[Job]:
-        """None."""
+        """No jobs."""
         return []

@@ -1,7 +1,7 @@
-"""Nodes on a Ray cluster: one task for each, started by Ray as soon as its parents are stored.
+"""Compute nodes on a Ray cluster: one task per node, started by Ray as soon as the node's parents are stored.
 
-What comes back to this process is what a listener hears. A task whose worker dies is started again, and goes on from
-the newest checkpoint where the scratch folder is shared or the machine is the same.
+Workers send calls of a listener back to this process. A task whose worker dies is started again; it resumes from the
+newest checkpoint if the scratch folder is shared or the machine is the same.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from cl.execution.launchers.jobs import Job
 from cl.execution.store import Store
 from cl.graph.node import Node
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no library reports home
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs leaves their variables alone
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep CUDA_VISIBLE_DEVICES of tasks without GPUs
 try:
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -33,8 +33,8 @@ except ImportError as error:
     raise UserError("launcher: ray is not installed; install it with: pip install 'cl[ray]'") from error
 
 PATIENCE = 10  # seconds for a cluster to answer
-LOOK = 0.2  # seconds between two looks at what workers say
-OBJECTS = 100 * 2**20  # bytes of shared memory: nothing but messages passes through it
+POLL = 0.2  # seconds between two polls of the workers' messages
+OBJECTS = 100 * 2**20  # bytes of shared memory, which holds messages only
 
 
 class Ray:
@@ -46,36 +46,43 @@ class Ray:
         self.cluster = experiment.cluster
 
     def launch(self, todo: Sequence[Node], store: Store, listener: listeners.Listener, command: Sequence[str]) -> None:
-        """Compute the nodes as tasks of the cluster: see `execute`."""
+        """Compute the nodes as tasks of the cluster: see `execute`. The command is not used."""
         execute(todo, store, listener, self.cluster)
 
     def jobs(self, todo: Sequence[Node]) -> list[Job]:
-        """None: a task for each node."""
+        """No jobs: each node is a task."""
         return []
 
 
 def execute(todo: Sequence[Node], store: Store, listener: listeners.Listener, cluster: Cluster) -> None:
-    """Execute nodes, parents first in the list, and return when all are stored.
+    """Execute nodes and return when all are stored.
 
-    Raises what a node raises, UserError for a worker that died too often and for a GPU that a cluster of this machine
-    does not have.
+    Args:
+        todo: the missing nodes, parents first.
+        store: the store.
+        listener: is notified.
+        cluster: settings of the cluster.
+
+    Raises:
+        UserError: for a worker that died too often, and for GPUs or CPUs that a cluster of this machine does not have.
+            Errors of a node are passed on.
     """
     with _connected(cluster):
-        _check_room(todo, cluster)
+        _check_resources(todo, cluster)
         mail: Any = Queue(actor_options={"num_cpus": 0})
         tasks = _started(todo, worker.address(store), mail, cluster)
         try:
             _follow(tasks, mail, listener, cluster)
         finally:
-            for task in tasks:  # those that are finished do not mind
+            for task in tasks:  # no effect on finished tasks
                 ray.cancel(task)
             mail.shutdown()
 
 
 @contextlib.contextmanager
 def _connected(cluster: Cluster) -> Iterator[None]:
-    """A connection to the cluster that is named, or to one of this machine that ends with it."""
-    if ray.is_initialized():  # the caller's own
+    """Context with a connection to the named cluster, or to a cluster of this machine that ends with the context."""
+    if ray.is_initialized():  # by the caller
         yield
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -83,7 +90,7 @@ def _connected(cluster: Cluster) -> Iterator[None]:
         if cluster.address is None:
             workers = cluster.workers or max(1, (os.cpu_count() or 1) // cluster.cpus)
             cores = workers * cluster.cpus
-            os.environ.setdefault("RAY_task_oom_retries", str(cluster.retries))  # by itself it would try for ever
+            os.environ.setdefault("RAY_task_oom_retries", str(cluster.retries))  # by default Ray retries forever
             ray.init("local", num_cpus=cores, object_store_memory=OBJECTS, include_dashboard=False, **quiet)
         else:
             _knock(cluster.address)
@@ -97,14 +104,14 @@ def _connected(cluster: Cluster) -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Raises OSError where nobody answers: Ray would try for ten minutes."""
+    """Raises OSError if the address does not answer; Ray itself would try for ten minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=PATIENCE).close()
 
 
-def _check_room(todo: Sequence[Node], cluster: Cluster) -> None:
-    """Refuse what a cluster that cannot grow will never have; a named one may start machines when asked."""
+def _check_resources(todo: Sequence[Node], cluster: Cluster) -> None:
+    """Raises UserError for nodes that need more than a cluster of this machine has. A named cluster may grow."""
     if cluster.address is not None:
         return
     there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -120,12 +127,12 @@ def _check_room(todo: Sequence[Node], cluster: Cluster) -> None:
 
 @ray.remote
 def _work(sent: Mapping[str, Any], url: str, threads: int, mail: Any, *parents: None) -> None:
-    """Compute a node on a worker. parents: what Ray waits for."""
+    """Compute a node on a worker. parents: results of the parents' tasks, so that Ray waits for them."""
     worker.work(sent, url, threads, listeners.Teller(mail.put))
 
 
 def _started(todo: Sequence[Node], url: str, mail: Any, cluster: Cluster) -> dict[Any, Node]:
-    """A task for each node, which begins when those of its parents have ended well."""
+    """Start a task for each node; it begins when the tasks of its parents have succeeded."""
     tasks: dict[str, Any] = {}
     for node in todo:
         before = dict.fromkeys(parent.key for parent in (*node.parents.values(), *node.uses.values()))
@@ -143,10 +150,10 @@ def _started(todo: Sequence[Node], url: str, mail: Any, cluster: Cluster) -> dic
 
 
 def _follow(tasks: Mapping[Any, Node], mail: Any, listener: listeners.Listener, cluster: Cluster) -> None:
-    """Pass on what workers say until all tasks have ended. Raises what the first one that fails raises."""
+    """Pass the workers' messages on until all tasks have ended. Raises the error of the first task that fails."""
     waiting, nodes = dict(tasks), {node.key: node for node in tasks.values()}
     while waiting:
-        ended, _ = ray.wait(list(waiting), timeout=LOOK)
+        ended, _ = ray.wait(list(waiting), timeout=POLL)
         while not mail.empty():
             listeners.hear(mail.get(), nodes, listener)
         for task in ended:
@@ -154,6 +161,7 @@ def _follow(tasks: Mapping[Any, Node], mail: Any, listener: listeners.Listener, 
 
 
 def _check(task: Any, node: Node, cluster: Cluster) -> None:
+    """Raises the error of a task that has failed."""
     try:
         ray.get(task)
     except RayTaskError as error:

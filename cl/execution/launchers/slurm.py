@@ -1,6 +1,7 @@
-"""Nodes as Slurm jobs, by submitit: each job waits for those that it stands on, and the last one reports.
+"""Submit nodes as Slurm jobs with submitit. Each job waits for the jobs of its nodes' parents; the last job reports.
 
-Nobody waits here. A job that is preempted or runs out of time is queued again and goes on from its newest checkpoint.
+The submitting process does not wait. A job that is preempted or runs out of time is queued again and resumes from its
+newest checkpoint.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ NOWHERE = "launcher: there is no Slurm here (srun, sbatch and squeue are not fou
 
 
 class Slurm:
-    """The launcher that submits jobs. It does not wait: the last job runs the command again, which then reports."""
+    """The launcher that submits jobs. It does not wait: the last job runs the command again, to report."""
 
     waits = False
 
@@ -54,23 +55,39 @@ class Slurm:
 
 
 class Work(submitit.helpers.Checkpointable):
-    """The work of a job; when Slurm stops it, submitit queues it again."""
+    """The work of a job. If Slurm stops the job, submitit queues it again.
+
+    Args:
+        sent: message from `cl.execution.transport.pack`.
+        url: URL of the store.
+        threads: number of threads.
+    """
 
     def __init__(self, sent: dict[str, Any], url: str, threads: int) -> None:
         self.sent, self.url, self.threads = sent, url, threads
 
     def __call__(self) -> None:
-        """Compute its nodes."""
+        """Compute the job's nodes."""
         worker.work(self.sent, self.url, self.threads, worker.Log())
 
 
 def submit(
     todo: Sequence[Node], store: Store, cluster: Cluster, name: str, report: list[str]
 ) -> tuple[list[str], Path]:
-    """Submit the jobs that compute `todo`, and one after them that runs the command `report`.
+    """Submit the jobs that compute `todo`, and a last job that runs the command `report`.
 
-    Returns the ids of all, and the folder of their scripts and logs. Raises UserError where jobs of the experiment
-    `name` are in the queue, Slurm is not there, or refuses a setting.
+    Args:
+        todo: the missing nodes, parents first.
+        store: the store.
+        cluster: settings of the jobs.
+        name: name of the experiment.
+        report: command line of the last job.
+
+    Returns:
+        Ids of all jobs, and the folder of their scripts and logs.
+
+    Raises:
+        UserError: if jobs of the experiment are in the queue, if there is no Slurm, or if it refuses a setting.
     """
     folder = (store.scratch / "slurm").resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +99,7 @@ def submit(
             cores, waits = cluster.cpus * job.processes, [ids[at] for at in sorted(job.after)]
             executor = _executor(folder, cluster, job.name, cores, job.gpus, waits)
             ids.append(executor.submit(Work(transport.pack(job.nodes), worker.address(store), cores)).job_id)
-            record.write_text(json.dumps(ids), encoding="utf-8")  # each at once: what is queued must be known
+            record.write_text(json.dumps(ids), encoding="utf-8")  # after each job, so that an error leaves no unknown job
         executor = _executor(folder, cluster, f"report {name}", cluster.cpus, 0, ids)
         ids.append(executor.submit(submitit.helpers.CommandFunction(report)).job_id)
     except submitit.core.utils.FailedJobError as error:
@@ -92,7 +109,7 @@ def submit(
 
 
 def _check_queue(record: Path) -> None:
-    """Refuse to submit twice what is in the queue already."""
+    """Raises UserError if jobs of this experiment are in the queue."""
     ids = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
     if not ids:
         return
@@ -101,7 +118,7 @@ def _check_queue(record: Path) -> None:
                                capture_output=True, text=True, check=False)  # fmt: skip
     except FileNotFoundError as error:
         raise UserError(NOWHERE) from error
-    if asked.returncode and "Invalid job id" not in asked.stderr:  # which Slurm has forgotten
+    if asked.returncode and "Invalid job id" not in asked.stderr:  # finished jobs are unknown to Slurm
         raise UserError(f"launcher: squeue cannot say what is in the queue: {asked.stderr.strip()[:300]}")
     if left := asked.stdout.split():
         raise UserError(f"launcher: jobs of this experiment are in the queue: {', '.join(left)}; wait, or scancel them")
@@ -110,7 +127,7 @@ def _check_queue(record: Path) -> None:
 def _executor(
     folder: Path, cluster: Cluster, title: str, cores: int, gpus: int, after: Sequence[str]
 ) -> submitit.SlurmExecutor:
-    """How one job is submitted."""
+    """The submitit executor of one job."""
     own: dict[str, Any] = {"job_name": title, "time": cluster.minutes, "cpus_per_task": cores}
     if gpus:
         own["gpus_per_node"] = gpus
@@ -118,9 +135,9 @@ def _executor(
     flags = dict(further.pop("additional_parameters", {}))
     if after:
         own["dependency"] = f"afterok:{':'.join(after)}"
-        flags.setdefault("kill-on-invalid-dep", "yes")  # one that waits for a failed job would wait for ever
+        flags.setdefault("kill-on-invalid-dep", "yes")  # otherwise a job waits forever for a failed one
     try:
-        python = f"{shlex.quote(sys.executable)} -P"  # a folder `strategies` of the user's must not hide ours
+        python = f"{shlex.quote(sys.executable)} -P"  # the user's folder `strategies` must not hide the package
         executor = submitit.SlurmExecutor(folder=folder / "%j", max_num_timeout=cluster.retries, python=python)
         executor.update_parameters(**{**own, **further, "additional_parameters": flags})
     except RuntimeError as error:

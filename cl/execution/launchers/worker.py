@@ -1,4 +1,4 @@
-"""What a worker does: compute the nodes that it was sent, with as many threads as it was given."""
+"""Worker of a launcher: computes the nodes of a message with a given number of threads."""
 
 from __future__ import annotations
 
@@ -15,16 +15,23 @@ from cl.metrics.records import Point
 
 
 def address(store: Store) -> str:
-    """A store's URL as other processes find it, whatever folder they work in."""
+    """A store's URL that is valid in every working folder."""
     return str(Path(store.root).resolve()) if store.is_local else store.url
 
 
 def work(sent: Mapping[str, Any], url: str, threads: int, listener: listeners.Listener) -> None:
-    """Execute the nodes of a parcel and publish them in the store at `url`. Raises what a node raises."""
+    """Execute the nodes of a message and publish them. Errors of a node are passed on.
+
+    Args:
+        sent: message from `cl.execution.transport.pack`.
+        url: URL of the store.
+        threads: number of threads.
+        listener: is notified.
+    """
     import torch
 
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # for the record, and for processes that a node starts
-    torch.set_num_threads(threads)  # sums over more threads would round otherwise
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for the node's record and its child processes
+    torch.set_num_threads(threads)  # sums over another number of threads round differently
     runner.run(transport.unpack(sent), Store(url), listener)
 
 
@@ -32,25 +39,25 @@ class Log:
     """A listener that prints lines, for the log of a job."""
 
     def waiting(self, node: Node) -> None:
-        """Say why nothing happens."""
+        """Print that another process computes the node."""
         print(f"wait {node.kind} {node.name}: another process computes it", flush=True)
 
     def found(self, node: Node) -> None:
-        """Say that nothing is left to do."""
+        """Print that the node is stored."""
         print(f"stored {node.kind} {node.name}", flush=True)
 
     def started(self, node: Node) -> None:
-        """Say what is computed."""
+        """Print the node."""
         print(f"start {node.kind} {node.name} {node.key}", flush=True)
 
     def progress(self, node: Node, done: int, total: int) -> None:
-        """Points are enough."""
+        """Print nothing: points are enough."""
 
     def point(self, node: Node, point: Point) -> None:
-        """Say how it goes."""
+        """Print step, tokens and loss."""
         loss = "" if point.loss is None else f", loss {point.loss:.4f}"
         print(f"  step {point.step}, {point.tokens} tokens{loss}", flush=True)
 
     def finished(self, node: Node, seconds: float) -> None:
-        """Say what it took."""
+        """Print the duration."""
         print(f"done {node.kind} {node.name} in {seconds:.1f} s", flush=True)

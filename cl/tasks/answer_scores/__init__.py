@@ -1,1 +1,1 @@
-"""The scores of an answer, one file each: `score(prediction, example)` in [0, 1]. Adding a file adds a score."""
+"""Scores of an answer, one module per score with `score(prediction, example)` in [0, 1]; a new module adds a score."""

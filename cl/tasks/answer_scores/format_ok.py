@@ -1,4 +1,4 @@
-"""1 where the answer has the form that was asked for, right or wrong."""
+"""1 if the answer has the requested form, whether right or wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""1 where the answer is right in whatever form."""
+"""1 if the content of the answer is right, whatever its form."""
 
 from __future__ import annotations
 

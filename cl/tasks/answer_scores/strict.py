@@ -1,4 +1,4 @@
-"""1 where the answer is right in the very form that was asked for."""
+"""1 if the answer is right and in the requested form."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cl.metrics.records import ExperimentResult
 from cl.reporting.html.table import Value, strategies, terminal_table
-from tests.support.results import experiment
+from tests.support.results import experiment, probed
 
 
 def cell(result: ExperimentResult, label: str, title: str) -> Value:
@@ -63,3 +63,10 @@ def test_terminal_table_fits_100_columns_and_says_what_the_page_says() -> None:
     assert max(map(len, text.splitlines())) <= 100
     for word in ("rewarm_replay_25", "docstrings", "4.50*", "± 0.02", "1.58 b/B", "reference"):
         assert word in text
+
+
+def test_a_measure_of_a_probe_is_a_column_of_its_mean_over_sets_after_the_last_task() -> None:
+    value = cell(probed((0, 2)), "rewarm", "linear accuracy")
+    assert value.number == pytest.approx(0.75 + 0.05 + 0.01)
+    missing = cell(probed(), "rewarm", "linear count")
+    assert (missing.text, missing.note) == ("–", "not measured after the last task")

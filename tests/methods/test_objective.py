@@ -1,0 +1,62 @@
+"""Objectives of a stage: the default by hand, and which methods disagree about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from cl.data.batches import Batch
+from cl.errors import UserError
+from cl.methods.method import MicroBatch, Trains
+from cl.methods.objective import Objective, TokenCrossEntropy, check_objectives
+from cl.models.losses import Criterion, Outputs
+from tests.support.methods import Half, Names
+
+
+class Adds(Trains):
+    """Adds a term to the loss of tokens."""
+
+    def token_terms(self, batch: MicroBatch) -> dict[str, Criterion]:
+        return {}
+
+
+class Leaves(Trains):
+    """Leaves the loss as it is."""
+
+
+def test_the_default_is_the_summed_cross_entropy_of_the_learned_tokens() -> None:
+    default: Objective = TokenCrossEntropy()
+    logits, targets = torch.tensor([[0.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1])
+    expected = torch.tensor(2.0).log() + torch.tensor(1 + torch.e**-2).log()
+    batch: Any = None
+    torch.testing.assert_close(default.total(None, Outputs(logits, None, targets), batch), expected)
+    assert default.count(Batch(torch.zeros(3, 5, dtype=torch.int64), None)) == 3 * 4
+    assert (default.rows, default.name, default.learns_from) == (1, "", ("text", "instruction"))
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        [],
+        [Leaves(), Adds(), Adds()],
+        [Leaves(), Names(Half())],
+        [Adds(), Names(TokenCrossEntropy(("instruction",)))],  # whose terms are added to the loss of tokens
+    ],
+)
+def test_methods_that_agree(methods: list[Trains]) -> None:
+    check_objectives(methods)
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ([Names(Half()), Leaves(), Names(TokenCrossEntropy())], "Names and Names each replace the loss, only one may"),
+        ([Adds(), Names(Half())], "Adds adds terms to the loss of tokens, which Names replaces; leave one out"),
+        ([Names(Half()), Adds()], "Adds adds terms to the loss of tokens, which Names replaces; leave one out"),
+    ],
+)
+def test_methods_that_disagree_are_told(methods: list[Trains], message: str) -> None:
+    with pytest.raises(UserError, match=f"strategy: {message}"):
+        check_objectives(methods)
