@@ -45,7 +45,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(DATA)
 demo: $(STAMP)  ## the quick-start experiment, from nothing to a report
 	$(BIN)/cl run experiments/quickstart.yaml
 
-test: lint types layers  ## every check: style, types, layers and all tests
+test: lint types layers docs  ## every check: style, types, layers, docs and all tests
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(STAMP)  ## the tests that take under three minutes together

@@ -101,8 +101,8 @@ def sentences(nodes: Iterable[Node], store: Store) -> list[str]:
         else:
             following += 1
     found = [
-        f"{len(names)} nodes were computed by other code ({_few(definitions, 4)}); accepted as equal by {who} on {when}: "
-        f"{_few(names, 3)}"
+        f"{len(names)} nodes were computed by other code ({_few(definitions, 4)}); accepted as equal by {who} on "
+        f"{when}: {_few(names, 3)}"
         for (who, when, definitions), names in groups.items()
     ]
     return [*found, f"{following} nodes stand on accepted nodes"] if following else found

@@ -13,7 +13,8 @@ import os
 from collections.abc import Iterable
 from functools import cache, lru_cache
 
-from cl.graph.definitions import BODY, Place, definition, find, is_ours, path_of, read, resolve
+from cl.graph.definitions import definition
+from cl.graph.source_files import BODY, Place, find, is_ours, path_of, read, resolve
 
 RELEASED = ("cl", "strategies", "scenarios")
 """Our packages; in a release a result version stands for their code."""

@@ -143,14 +143,14 @@ class RunResult:
         known: number of leading tasks that a pretrained model had learned before the run; rows below are absent.
         key: key of the run: the hash of all nodes that it needs.
         stages: its train nodes.
-        matrix: matrix[t][name] is R[t, name]: row 0 before any training, row t after t tasks. A row that the strategy
+        matrix: `matrix[t][name]` is R[t, name]: row 0 before any training, row t after t tasks. A row that the strategy
             does not produce is absent, never zero.
         matrix_keys: by t, the key of the node that evaluated the row.
         independent: whether each task was learned from the base model. Then rows do not follow one another, and
             nothing can be forgotten.
         merged: whether rows are of merged models. `stages` are of the training, which does not use merged models.
         made: of each data set that methods transformed, examples and answer tokens by split and style, and notes.
-        probes: probes[label][t][name] holds the figures of a probe on the state of row t, by the key of a measure.
+        probes: `probes[label][t][name]` holds the figures of a probe on the state of row t, by the key of a measure.
     """
 
     strategy: str

@@ -24,7 +24,7 @@ return its arguments."""
 class Outputs(NamedTuple):
     """Outputs of a model at N learned tokens, with their graph.
 
-    Args:
+    Attributes:
         values: hidden states before the output layer [N, D]; or the logits [N, V], if the architecture changes logits
             after the output layer.
         weight: weight of the output layer [V, D]; None if `values` are logits.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cl.graph import code_version, definitions
+from cl.graph import code_version, definitions, source_files
 
 SOURCE = '''\
 """Module."""
@@ -39,7 +39,7 @@ counter = itertools.count()
 
 
 def forget() -> None:
-    for cached in (definitions.read, definitions.find, definitions.is_ours, definitions.definition):
+    for cached in (source_files.read, source_files.find, source_files.is_ours, definitions.definition):
         cached.cache_clear()
     for hashed in (code_version.fingerprint, code_version.closure):
         hashed.cache_clear()

@@ -27,13 +27,13 @@ BUILT = {
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from cl.graph import code_version, definitions
+from cl.graph import code_version, definitions, source_files
 from cl.graph.kinds import KINDS
 
 root, asked = Path.cwd(), json.load(sys.stdin)
 
 def versions():
-    for cached in (definitions.read, definitions.find, definitions.definition, definitions.is_ours):
+    for cached in (source_files.read, source_files.find, source_files.is_ours, definitions.definition):
         cached.cache_clear()
     code_version.fingerprint.cache_clear(), code_version.closure.cache_clear()
     built = asked["built"]
@@ -57,7 +57,8 @@ EDITS: dict[str, tuple[tuple[str, str, str], set[str]]] = {
     "scoring": (("cl/tasks/answer_scoring.py", "PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 20)",
                  "PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 21)"), {"evaluate", "probe", "data"}),
     "probe": (("cl/probes/linear.py", "RIDGE = 0.01", "RIDGE = 0.02"), {"probe"}),
-    "probe protocol": (("cl/probes/probe.py", "not isinstance(found, Probe)", "not issubclass(type(found), Probe)"), {"probe"}),
+    "probe protocol": (("cl/probes/probe.py", "not isinstance(found, Probe)", "not issubclass(type(found), Probe)"),
+                       {"probe"}),
     "records": (("cl/metrics/records.py", "chance: float | None = None", "chance: float | None = 0.0"), set()),
     "report": (("cl/reporting/html/page.py", "HERE = Path(__file__).parent", "HERE = Path('.')"), set()),
     "terminal": (("cl/reporting/terminal.py", "self.executed", "self.done_here"), set()),

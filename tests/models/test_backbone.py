@@ -9,18 +9,19 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from cl.models import backbone
 
+# Not plain: gemma2 has final_logit_softcapping, cohere a logit_scale, phi a bias.
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 50}
 FAMILIES: dict[str, tuple[dict[str, Any], bool, int, str]] = {
     "llama": ({"intermediate_size": 24, "max_position_embeddings": 40}, True, 40, "LlamaDecoderLayer"),
     "gpt_neox": ({"intermediate_size": 24, "max_position_embeddings": 41}, True, 41, "GPTNeoXLayer"),
     "gemma2": (
         {"intermediate_size": 24, "max_position_embeddings": 42, "num_key_value_heads": 2, "head_dim": 8},
-        False,  # final_logit_softcapping
+        False,
         42,
         "Gemma2DecoderLayer",
     ),
-    "cohere": ({"intermediate_size": 24, "max_position_embeddings": 43}, False, 43, "CohereDecoderLayer"),  # logit_scale
-    "phi": ({"intermediate_size": 24, "max_position_embeddings": 44}, False, 44, "PhiDecoderLayer"),  # a bias
+    "cohere": ({"intermediate_size": 24, "max_position_embeddings": 43}, False, 43, "CohereDecoderLayer"),
+    "phi": ({"intermediate_size": 24, "max_position_embeddings": 44}, False, 44, "PhiDecoderLayer"),
 }
 
 

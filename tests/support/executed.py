@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from cl.graph.code_version import closure
-from cl.graph.definitions import NEUTRAL, Place
 from cl.graph.kinds import Kind
+from cl.graph.source_files import NEUTRAL, Place
 from tests.support.training import ROOT
 
 OURS = tuple(f"{ROOT / name}/" for name in ("cl", "strategies", "scenarios"))

@@ -99,7 +99,7 @@ def submit(
             cores, waits = cluster.cpus * job.processes, [ids[at] for at in sorted(job.after)]
             executor = _executor(folder, cluster, job.name, cores, job.gpus, waits)
             ids.append(executor.submit(Work(transport.pack(job.nodes), worker.address(store), cores)).job_id)
-            record.write_text(json.dumps(ids), encoding="utf-8")  # after each job, so that an error leaves no unknown job
+            record.write_text(json.dumps(ids), encoding="utf-8")  # an error leaves no unknown job
         executor = _executor(folder, cluster, f"report {name}", cluster.cpus, 0, ids)
         ids.append(executor.submit(submitit.helpers.CommandFunction(report)).job_id)
     except submitit.core.utils.FailedJobError as error:
