@@ -11,7 +11,7 @@ from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.planner import Graph
 from cl.graph.roles import STATE
-from cl.graph.specs import to_json
+from cl.graph.spec_json import to_json
 from cl.models import pretrained
 
 EFFICIENCY = 0.5

@@ -16,7 +16,8 @@ from cl.errors import UserError
 from cl.graph.kinds import KINDS
 from cl.graph.node import Node
 from cl.graph.roles import Role
-from cl.graph.specs import Local, from_json, to_json
+from cl.graph.spec_json import from_json, to_json
+from cl.graph.specs import Local
 
 
 def pack(nodes: Iterable[Node]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Pure planning: from an experiment to nodes with content addresses."""
+"""Planning: from an experiment to a graph of nodes with content addresses."""

@@ -1,7 +1,7 @@
-"""How much of each task is trained, and whether an experiment fits its scenario at all.
+"""Training budget of each task, and checks of an experiment against its scenario.
 
-The unit is the row: `train.sequence` tokens of text, or one example of an instruction task. Where sources are weighed
-against each other (replay, joint training), every row counts alike, as `train.sequence` tokens.
+The unit is the row: `train.sequence` tokens of text, or one example of an instruction task. Where sources are weighted
+(replay, joint training), every row counts as `train.sequence` tokens.
 """
 
 from __future__ import annotations
@@ -15,13 +15,21 @@ from cl.registry import unknown
 from cl.tasks.scenario import Scenario
 
 SETTING = {"text": "tokens", "instruction": "examples"}
-"""Which setting holds the budget of a kind of task."""
+"""Setting with the budget of each kind of task."""
 FILLED = {"text": 1.0, "instruction": 0.3, "preference": 0.6}
-"""Share of `train.sequence` that a row is taken to fill in estimates of cost; planning does not read examples."""
+"""Assumed share of `train.sequence` that a row fills, for cost estimates; planning does not read examples."""
 
 
 class Budget:
-    """Rows of each task of an experiment. Raises UserError for a budget that is missing, superfluous or too small."""
+    """Training rows of each task of an experiment.
+
+    Args:
+        experiment: the experiment.
+        defined: its scenario.
+
+    Raises:
+        UserError: for a budget that is missing, without effect, or less than one optimizer step.
+    """
 
     def __init__(self, experiment: Experiment, defined: Scenario) -> None:
         self.sequence, self.batch = experiment.train.sequence, experiment.train.batch
@@ -45,6 +53,7 @@ class Budget:
                 raise UserError(f"{SETTING[kind]}.{task}: is missing; give the training {SETTING[kind]} of every task")
 
     def _checked(self, setting: str, task: str, number: int) -> float:
+        """Rows of a budget. Raises UserError if they are less than one optimizer step."""
         rows = number / self.sequence if setting == "tokens" else number
         if rows < self.batch:
             step = "train.batch x train.sequence" if setting == "tokens" else "train.batch"
@@ -56,16 +65,29 @@ class Budget:
         return self._rows[task]
 
     def cost(self, tasks: Mapping[str, float], rows: float) -> int:
-        """About how many tokens so many rows of a mixture of tasks are, for estimates."""
+        """Estimate the tokens of a mixture of tasks.
+
+        Args:
+            tasks: share of each task.
+            rows: number of rows.
+        """
         return round(rows * self.sequence * sum(share * FILLED[self._kinds[task]] for task, share in tasks.items()))
 
     def weight(self, task: str) -> int:
-        """What a task that the model knows counts for in the split of replay: its budget, or else the largest one."""
+        """Tokens of a task that the model knows, for the split of replay: its budget, or the largest budget."""
         return round(self._rows.get(task, max(self._rows.values())) * self.sequence)
 
 
 def check(experiment: Experiment, defined: Scenario) -> None:
-    """Refuse names that the scenario does not have, and claims about the model that cannot be."""
+    """Check orders, revision and known tasks.
+
+    Args:
+        experiment: the experiment.
+        defined: its scenario.
+
+    Raises:
+        UserError: for names that the scenario does not have, and for impossible claims about the model.
+    """
     model, tasks = experiment.model, list(defined.tasks)
     for order in defined.ordered(experiment.orders, len(model.knows)) if experiment.orders else ():
         if order[: len(model.knows)] != model.knows:

@@ -1,9 +1,9 @@
-"""What stands for our code in a node's key: the definitions that its step can execute, and nothing else.
+"""Code version in a node's key: a hash of all definitions that the node's step can execute, and of no others.
 
-The definitions are found from the step's own ones by following every reference (`cl.graph.definitions`), without
-importing anything. The hash numbers them in the order in which they are first referred to, so it depends on no name.
-The analysis does not see names that are computed (the look-up of a method by name: its class is listed beside the
-step) and data files.
+The definitions are found by following every reference from the step (`cl.graph.definitions`), without importing
+anything. The hash numbers definitions in the order of their first reference, so that it depends on no name. The
+analysis does not see data files and names that are computed at run time: a class that a step builds by name is listed
+as an entry of its own.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 
 from cl.graph.definitions import definition
-from cl.graph.source_files import BODY, Place, find, is_ours, path_of, read, resolve
+from cl.graph.source_files import BODY, Place, path_of, read, resolve
 
 RELEASED = ("cl", "strategies", "scenarios")
-"""Our packages; in a release a result version stands for their code."""
+"""Packages whose code a release replaces by result versions in keys."""
 
 
 def code_version(entries: tuple[str, ...], released: str) -> str:
-    """What stands for the code of some definitions in a key.
+    """Code version of some definitions.
 
     Args:
-        entries: `module:name` of each definition that a step starts from; `module` alone: all of the module.
-        released: what stands for our own code in an installed release.
+        entries: `module:name` of each definition that a step starts from; `module` alone stands for the whole module.
+        released: result version, used in an installed release.
 
-    In a checkout: the hash of all definitions that the entries can execute. In a release: `released`, and the hash of
-    the user's own entries. The environment variable CL_CODE_VERSION overrides both; it is recorded with each node.
+    Returns:
+        In a checkout, the hash of all definitions that the entries can execute. In a release, `released` and the hash
+        of the user's own entries. The environment variable CL_CODE_VERSION overrides both; it is recorded with each
+        node.
     """
     override = os.environ.get("CL_CODE_VERSION")
     if override:
@@ -41,13 +43,13 @@ def code_version(entries: tuple[str, ...], released: str) -> str:
 
 @lru_cache
 def is_checkout() -> bool:
-    """Whether `cl` is imported from a development checkout rather than from an installed release."""
+    """Whether `cl` is imported from a development checkout, not from an installed release."""
     return (path_of("cl").parents[1] / "pyproject.toml").is_file()
 
 
 @cache
 def fingerprint(entries: tuple[str, ...]) -> str:
-    """Hash of all definitions that `entries` can execute, independent of names and places."""
+    """Hash of all definitions that `entries` can execute, independent of their names and modules."""
     places = closure(entries)
     number = {place: at for at, place in enumerate(places)}
     total = hashlib.sha256()
@@ -59,9 +61,11 @@ def fingerprint(entries: tuple[str, ...]) -> str:
 
 @cache
 def closure(entries: tuple[str, ...]) -> tuple[Place, ...]:
-    """All definitions that `entries` can execute, in the order in which they are first referred to.
+    """All definitions that `entries` can execute, in the order of their first reference.
 
-    Raises ModuleNotFoundError for an entry of an unknown module, KeyError for an unknown name.
+    Raises:
+        ModuleNotFoundError: for an entry of an unknown module.
+        KeyError: for an unknown name.
     """
     found: dict[Place, None] = {}
     todo = [place for entry in reversed(entries) for place in reversed(_started(entry))]
@@ -77,6 +81,7 @@ def closure(entries: tuple[str, ...]) -> tuple[Place, ...]:
 
 
 def _started(entry: str) -> list[Place]:
+    """The definitions of one entry."""
     module, _, name = entry.partition(":")
     if not name:
         return [(module, each) for each in read(module).statements]
@@ -87,7 +92,7 @@ def _started(entry: str) -> list[Place]:
 
 
 def by_definition(entries: tuple[str, ...]) -> dict[str, str]:
-    """Hash of each definition that `entries` can execute, by `file:name`: to say which one differs."""
+    """Hash of each definition that `entries` can execute, by `module:name`, to report which definitions differ."""
     hashes = {}
     for module, name in closure(entries):
         found = definition((module, name))
@@ -96,14 +101,11 @@ def by_definition(entries: tuple[str, ...]) -> dict[str, str]:
     return hashes
 
 
-__all__ = ["by_definition", "closure", "code_version", "find", "fingerprint", "is_checkout", "is_ours"]
-
-
 def entry_of(cls: type) -> str:
     """The entry of a class."""
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def entries_of(classes: Iterable[type]) -> tuple[str, ...]:
-    """The entries of some classes, each once."""
+    """The entries of classes, without duplicates."""
     return tuple(dict.fromkeys(map(entry_of, classes)))

@@ -1,12 +1,12 @@
-"""The top-level definitions of our source files, in a form that neither their names nor their modules enter.
+"""Canonical form of definitions (`cl.graph.source_files`), which does not depend on their names and modules.
 
-A *definition* is a top-level function, class or assignment. Its canonical text leaves out what cannot change a result:
+The canonical text of a definition leaves out everything that cannot change a result:
 
-- docstrings and comments, annotations of functions and of local variables, the message of a `UserError`;
-- import statements: a name from a library is written as its full dotted path, whatever it is called here;
-- names of our own definitions: a reference to one is a numbered placeholder.
+- docstrings, comments, annotations of functions and of local variables, the message of a `UserError`;
+- import statements: a name from a library is written as its full dotted path, whatever alias the module uses;
+- names of definitions in `cl` and of the user: a reference to a definition is a numbered placeholder.
 
-So a rename or a move of a definition, a module or an import changes no text. Files are parsed and never imported.
+So renaming or moving a definition, a module or an import does not change the text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from cl.graph.source_files import Module, Place, find, imported, is_ours, read, 
 
 @dataclass(frozen=True)
 class Definition:
-    """A definition's canonical text, and the definitions that the placeholders in it stand for, in order."""
+    """Canonical form of a definition.
+
+    Args:
+        text: canonical text with placeholders.
+        references: the referenced definitions, in the order of their placeholders.
+    """
 
     text: str
     references: tuple[Place, ...]
@@ -29,7 +34,7 @@ class Definition:
 
 @cache
 def definition(place: Place) -> Definition:
-    """The canonical form of a definition. Raises KeyError where the module has none of that name."""
+    """The canonical form of a definition. Raises KeyError if the module does not define the name."""
     module = read(place[0])
     normal = _Canonical(module, place[1])
     copies = [normal.visit(copy.deepcopy(statement)) for statement in module.statements[place[1]]]
@@ -38,12 +43,17 @@ def definition(place: Place) -> Definition:
 
 
 class _Canonical(ast.NodeTransformer):
-    """Rewrites a definition into its canonical form and collects the places that it refers to."""
+    """Rewrites a definition into its canonical form and collects the definitions that it references.
+
+    Args:
+        module: module of the definition.
+        own: name of the definition.
+    """
 
     def __init__(self, module: Module, own: str) -> None:
         self.module, self.own = module, own
         self.references: list[Place] = []
-        self.scopes: list[dict[str, tuple[str, str | None] | None]] = []  # local names; of imports: what they stand for
+        self.scopes: list[dict[str, tuple[str, str | None] | None]] = []  # local names -> imported object, or None
         self.package = module.name.rpartition(".")[0]
 
     def _placeholder(self, place: Place) -> ast.Name:
@@ -52,7 +62,7 @@ class _Canonical(ast.NodeTransformer):
         return ast.Name(f"§{self.references.index(place)}", ast.Load())
 
     def _stands_for(self, name: str) -> tuple[bool, tuple[str, str | None] | None]:
-        """Whether a name is local, and the import that it stands for, if any."""
+        """Whether a name is local, and the imported object that it refers to, if any."""
         for scope in reversed(self.scopes):
             if name in scope:
                 return True, scope[name]
@@ -73,11 +83,12 @@ class _Canonical(ast.NodeTransformer):
             return ast.Name(origin if name is None else f"{origin}.{name}", node.ctx)
         if name is not None:
             return self._own(origin, name, node)
-        for each in read(origin).statements:  # a module as a value: all of it
+        for each in read(origin).statements:  # a module as a value references all its definitions
             self._placeholder((origin, each))
         return ast.Name("§module", node.ctx)
 
     def _own(self, module: str, name: str, node: ast.expr) -> ast.expr:
+        """Canonical reference to a name of one of our modules."""
         place = resolve(module, name)
         if place is not None:
             return self._placeholder(place)
@@ -123,11 +134,12 @@ class _Canonical(ast.NodeTransformer):
         return node
 
     def _annotation(self, annotation: ast.expr) -> ast.expr:
-        """Of a field's annotation only whether it makes a field at all: the type does not change what is computed."""
+        """Keep only whether an annotation is a ClassVar: the type of a field does not change a result."""
         head = ast.unparse(annotation).partition("[")[0]
         return ast.Name("ClassVar" if head.endswith("ClassVar") else "§type", ast.Load())
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> ast.AST:
+        """Rewrite a function: defaults and decorators in the outer scope, the body in its own scope."""
         arguments = node.args
         every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         every += [extra for extra in (arguments.vararg, arguments.kwarg) if extra]
@@ -167,14 +179,14 @@ class _Canonical(ast.NodeTransformer):
         node.decorator_list = [self.visit(each) for each in node.decorator_list]
         if not self.scopes:
             node.name = "§self"
-        self.scopes.append({"§class": ("", None)})  # names of a class are not seen from its methods
+        self.scopes.append({"§class": ("", None)})  # methods do not see the names of their class
         found = [self.visit(each) for each in node.body]
         node.body = [each for each in found if each is not None] or [ast.Pass()]
         self.scopes.pop()
         return node
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Visit the children; the names of a comprehension are its own."""
+        """Visit the children; a comprehension has its own scope."""
         own = isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp)
         if isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
             self.scopes.append(_bound([generator.target for generator in node.generators], self.package))
@@ -185,7 +197,7 @@ class _Canonical(ast.NodeTransformer):
 
 
 def _bound(nodes: list[ast.stmt] | list[ast.expr], package: str) -> dict[str, tuple[str, str | None] | None]:
-    """Names that a function's statements bind, nested functions apart; of imports what they stand for."""
+    """Names that a function's statements bind, with the imported object for imports; nested functions are left out."""
     found: dict[str, tuple[str, str | None] | None] = {}
     todo: list[ast.AST] = list(nodes)
     while todo:

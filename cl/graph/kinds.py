@@ -1,4 +1,4 @@
-"""The kinds of nodes: which step computes each, and what its key and its cost stand on. One row each."""
+"""Table of the kinds of nodes: the step that computes a node, its specification, libraries and cost."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ class Kind:
     """A kind of node.
 
     Args:
-        step: module whose `run(spec, inputs, context)` computes it.
-        spec: `module:Class` of its specification.
-        libraries: packages whose version is in its key.
-        seconds: of a node whatever its size (measured on two cores with a model of 0.2 M parameters).
-        light: computed in the job of a parent, since queueing takes longer.
-        speed: tokens per second in units of those of training; no backward pass is three times as fast.
-        version: of its results. Raised by hand when an edit changes a result: in a release it stands for our code.
-            The pinned trajectories of tests/invariants are the test that it was raised.
+        step: module whose `run(spec, inputs, context)` computes a node.
+        spec: `module:Class` of the specification.
+        libraries: packages whose versions are in the key.
+        seconds: time per node that does not depend on its size (measured on two cores with a model of 0.2 M
+            parameters).
+        light: compute the node in the job of a parent, because queueing would take longer.
+        speed: tokens per second relative to training; a forward pass alone is three times as fast.
+        version: result version, which replaces the hash of the code in a release. Raise it by hand when an edit changes
+            a result. The pinned trajectories of tests/invariants test that it was raised.
     """
 
     step: str
@@ -36,11 +37,11 @@ class Kind:
     version: int = 1
 
     def module(self) -> ModuleType:
-        """The step, imported."""
+        """The imported module of the step."""
         return importlib.import_module(self.step)
 
     def specification(self) -> type[Spec]:
-        """The class of its specifications."""
+        """The class of the specification."""
         module, _, name = self.spec.partition(":")
         found: type[Spec] = getattr(importlib.import_module(module), name)
         return found

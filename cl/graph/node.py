@@ -1,12 +1,17 @@
-"""The node: one pure step of an experiment, named by a hash of all that can change its result.
+"""The node: one pure step of an experiment, addressed by a hash of everything that can change its result.
 
     base model ──train(task 1)──▶ state ──consolidate──▶ memory ──train(task 2)──▶ state …
                       └──evaluate(every task, every retain set)──▶ row of R
 
-A key covers the node's kind, its specification, the keys of its parents, the versions of the libraries that compute it
-and the definitions of ours that its step can execute. Nothing that cannot change the result is in the key: checkpoint
-cadence, in-task evaluation, tracking, display. Hardware and thread count are recorded with the result; bit-equality is
-promised on one machine only.
+A key covers
+
+- the node's kind and specification;
+- the keys of its parents;
+- the versions of the libraries that compute the node;
+- the definitions of this project and of the user that its step can execute.
+
+Settings that cannot change the result are not in the key: checkpoint cadence, evaluation inside a stage, tracking,
+display. Hardware and thread count are recorded with the result; bit-equality is promised on one machine only.
 """
 
 from __future__ import annotations
@@ -20,7 +25,8 @@ from typing import Any
 from cl.graph.code_version import code_version
 from cl.graph.kinds import KINDS, Kind
 from cl.graph.roles import Role
-from cl.graph.specs import Local, Spec, to_json
+from cl.graph.spec_json import to_json
+from cl.graph.specs import Local, Spec
 from cl.hashing import digest
 
 
@@ -29,16 +35,14 @@ class Node:
     """One step of the graph.
 
     Args:
-        name: for people.
+        name: name for display; not in the key.
         spec: all settings that can change the result.
-        parents: nodes whose results are read, by role.
-        code: `module:Class` of each class that the step builds by name: its methods, sources, probes.
-
-    Not in the key:
-        cost: tokens that are trained or evaluated.
-        needs: artifacts that children read, such as "optimizer.safetensors".
-        uses: data nodes that in-task evaluation reads, by name.
-        local: settings that are needed at run time and cannot change the result.
+        parents: nodes whose results the step reads, by role.
+        code: `module:Class` of each class that the step builds by name: methods, sources, probes.
+        cost: tokens that are trained or evaluated; not in the key.
+        needs: artifacts that children read, such as "optimizer.safetensors"; not in the key.
+        uses: data nodes that evaluation inside a stage reads, by name; not in the key.
+        local: settings that are needed at run time and cannot change the result; not in the key.
     """
 
     name: str
@@ -57,17 +61,17 @@ class Node:
 
     @property
     def how(self) -> Kind:
-        """How nodes of this kind are computed."""
+        """The row of the node's kind in `cl.graph.kinds`."""
         return KINDS[self.kind]
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """The definitions that computing the node starts from."""
+        """Entries of the code version: the step, and the classes that it builds by name."""
         return (f"{self.how.step}:run", *self.code)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The data that is hashed. It is stored with the result, so that a difference of keys can be explained."""
+        """The data that the key is the hash of. It is stored with the result, to explain differences between keys."""
         return {
             "kind": self.kind,
             "spec": to_json(self.spec),
@@ -83,7 +87,7 @@ class Node:
 
     @property
     def gpus(self) -> int:
-        """Number of GPUs that computing the node needs."""
+        """Number of GPUs that the node needs."""
         return self.processes if self.spec.device == "cuda" else 0
 
     @cached_property
@@ -94,13 +98,14 @@ class Node:
 
 @lru_cache
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Installed version of each package."""
     return {name: importlib.metadata.version(name) for name in packages}
 
 
 def ancestors(nodes: Iterable[Node]) -> list[Node]:
-    """All nodes that `nodes` stand on, themselves included, parents before children, each key once.
+    """All ancestors of `nodes`, including `nodes`, parents before children, each key once.
 
-    Of several nodes with one key, the one whose children need most of it.
+    Of several nodes with one key, the node with the most `needs` is returned.
     """
     found: dict[str, Node] = {}
     seen: set[int] = set()
@@ -114,6 +119,6 @@ def ancestors(nodes: Iterable[Node]) -> list[Node]:
         if node.key not in found or len(node.needs) > len(found[node.key].needs):
             found[node.key] = node
 
-    for node in (nodes := list(nodes)):  # held: an id is unique only among living objects
+    for node in (nodes := list(nodes)):  # kept in a list: ids are unique only among living objects
         visit(node)
     return list(found.values())

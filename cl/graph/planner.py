@@ -1,8 +1,7 @@
-"""From an experiment to its graph of nodes: pure planning, nothing is read but definitions and fingerprints.
+"""Plan an experiment as a graph of nodes. Reads only definitions and fingerprints.
 
-What a method does to the stream (which stages, in which shares, from which parent) is worked out here and
-stands in the specification of the train nodes; only methods that act inside training are named there. So two
-strategies whose effect on a stage is the same ask for the same node, and it is trained once.
+The effect of a method on the stream (stages, shares, parents) is in the specification of the train nodes; only methods
+that act inside training are named in it. So two strategies with the same effect on a stage share one train node.
 """
 
 from __future__ import annotations
@@ -30,7 +29,15 @@ __all__ = ["Graph", "RunPlan", "StagePlan", "build"]
 
 @dataclass(frozen=True)
 class Graph:
-    """All runs of an experiment and the nodes they stand on."""
+    """All runs of an experiment with their nodes.
+
+    Args:
+        experiment: the experiment.
+        scenario: its scenario.
+        runs: plans of the runs.
+        data: data node of each set, without transformations.
+        base: base node of the first seed.
+    """
 
     experiment: Experiment
     scenario: Scenario
@@ -40,18 +47,18 @@ class Graph:
 
     @cached_property
     def nodes(self) -> list[Node]:
-        """Every node once, parents before children."""
+        """All nodes, parents before children, each once."""
         return ancestors(self.wanted)
 
     @cached_property
     def wanted(self) -> list[Node]:
-        """The nodes whose results the experiment is about: train nodes, rows of R, probes, data."""
+        """The nodes whose results are reported: base, data, train nodes, rows of R, probes."""
         found = [node for run in self.runs for node in run.wanted]
         return [self.base, *self.data.values(), *found]
 
     @property
     def resolved_settings(self) -> list[str]:
-        """Settings that say what `auto` came to: device, precision, compile."""
+        """Device, precision and compile as command-line settings, with the values that `auto` was resolved to."""
         compute = self.compute
         found = {"device": compute.device, "precision": compute.precision, "compile": str(compute.compile).lower()}
         return [f"--train.{name}={value}" for name, value in found.items()]
@@ -69,7 +76,7 @@ class Graph:
 
     @property
     def asked(self) -> int:
-        """Train nodes that all runs together ask for; how many there really are is for `nodes` to tell."""
+        """Number of train nodes over all runs; nodes that runs share are counted for each run."""
         return sum(len(run.stages) for run in self.runs)
 
     @property
@@ -82,7 +89,11 @@ class Graph:
 
 
 def build(experiment: Experiment) -> Graph:
-    """Plan all runs. Raises UserError for anything in the experiment that cannot be meant."""
+    """Plan all runs of an experiment.
+
+    Raises:
+        UserError: for settings that contradict each other or the scenario, or that have no effect.
+    """
     defined = scenario.load(experiment.scenario)
     budget.check(experiment, defined)
     strategies = {label: _strategy(experiment, label) for label in experiment.strategies}
@@ -100,16 +111,17 @@ def build(experiment: Experiment) -> Graph:
 
 
 def _single_tasks(shared: SharedNodes, chosen: Strategy) -> dict[str, tuple[SharedNodes, Strategy]]:
-    """Nodes and strategy of each task that has settings of its own."""
+    """Nodes and strategy of each task with own settings (`by_task`)."""
     return {task: task_overrides.own(shared, chosen, task) for task in shared.experiment.by_task}
 
 
 def _strategy(experiment: Experiment, label: str) -> Strategy:
+    """The strategy that an experiment lists under a label."""
     return strategy.build(label, experiment.strategies[label], experiment.strategy)
 
 
 def _tuned(shared: SharedNodes, chosen: Strategy, order: list[str]) -> tuple[SharedNodes, Strategy]:
-    """Nodes and strategy of an order, with the values that `cl tune` chose for both."""
+    """Nodes and strategy with the values that `cl tune` chose for a strategy and an order."""
     experiment = shared.experiment
     values = experiment.tuned.of(chosen.label, " > ".join(order)) if experiment.tuned else {}
     if not values:

@@ -15,10 +15,18 @@ from cl.probes import probe
 
 
 def probe_nodes(shared: SharedNodes, rows: Mapping[int, Node], order: Sequence[str]) -> dict[str, dict[int, Node]]:
-    """The node of each probe by its label and by the row of R whose state it measures.
+    """Plan the probe nodes of a run. A probe reads the run's tasks.
 
-    A probe reads the tasks of the stream. Raises UserError for an unknown probe, and for one that can measure none of
-    them.
+    Args:
+        shared: nodes and settings of the experiment.
+        rows: evaluate nodes by row of R.
+        order: names of the run's tasks.
+
+    Returns:
+        Probe nodes by the probe's label and the row of R whose state the probe measures.
+
+    Raises:
+        UserError: for an unknown probe, and for a probe that can measure none of the tasks.
     """
     experiment, found = shared.experiment, dict[str, dict[int, Node]]()
     for label, settings in experiment.probes.items():
@@ -35,7 +43,7 @@ def probe_nodes(shared: SharedNodes, rows: Mapping[int, Node], order: Sequence[s
 
 
 def _node(label: str, spec: ProbeSpec, row: Node, entry: str) -> Node:
-    """The probe of the state that a row of R evaluates, read as that row reads it."""
+    """The probe node of the state that a row of R evaluates, with the same adapters per set."""
     assert isinstance(row.spec, EvaluateSpec)
     wanted = {data(name) for name in spec.sets}
     parents = {role: node for role, node in row.parents.items() if role.kind != "data" or role in wanted}

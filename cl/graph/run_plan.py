@@ -1,4 +1,4 @@
-"""The plan of a run: its stages with their train nodes, its rows of R, and what is said of both."""
+"""The plan of a run: stages with their train nodes, rows of R, data and probes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from cl.methods.strategy import Strategy
 
 @dataclass(frozen=True)
 class StagePlan:
-    """A stage with its train node and the plan of its parent; `before` and `after` forecast what was consumed."""
+    """The plan of a stage.
+
+    Args:
+        stage: the stage.
+        node: its train node.
+        parent: plan of the stage whose end state the stage starts from. None: the base model.
+        before: forecast of the ledger before the stage.
+        after: forecast of the ledger after the stage.
+    """
 
     stage: Stage
     node: Node
@@ -30,9 +38,9 @@ class RunPlan:
 
     Args:
         strategy: the strategy.
-        seed: of the run.
+        seed: seed of the run.
         order: names of the tasks.
-        known: leading tasks that the model has learned before.
+        known: number of leading tasks that the model knows.
         stages: stages with their train nodes.
         rows: evaluate nodes of R by row.
         data: data nodes by set.
@@ -50,21 +58,21 @@ class RunPlan:
 
     @property
     def wanted(self) -> list[Node]:
-        """The nodes whose results the run is about."""
+        """The nodes whose results are reported: train nodes, rows of R, probes."""
         probed = [node for rows in self.probes.values() for node in rows.values()]
         return [*(stage.node for stage in self.stages), *self.rows.values(), *probed]
 
     @property
     def merged(self) -> bool:
-        """Whether rows of R are of merged models, which are not what was trained."""
+        """Whether rows of R evaluate merged models instead of trained states."""
         return any(row.parents[STATE].kind == "merge" for row in self.rows.values())
 
     @property
     def independent(self) -> bool:
-        """Whether each task was learned from the base model and nothing merges them: rows do not follow one another."""
+        """Whether several stages start from the base model and no states are merged, so that R has no sequence."""
         return sum(plan.stage.parent is None for plan in self.stages) > 1 and not self.merged
 
     @cached_property
     def key(self) -> str:
-        """Identity of the run: the keys of everything it reports."""
+        """Key of the run: the hash of the keys of its train nodes and rows of R."""
         return digest([[s.node.key for s in self.stages], {str(t): node.key for t, node in self.rows.items()}])

@@ -1,4 +1,4 @@
-"""The nodes of one run: which stages a strategy makes of the stream, their train nodes, and the rows of R."""
+"""Plan one run: the stages of a strategy, their train nodes, and the rows of R."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.side_nodes import SideNodes
 from cl.graph.specs import EvaluateSpec, TrainSpec
+from cl.methods.checks import check_devices, check_objectives
 from cl.methods.contexts import Stage
 from cl.methods.lr_schedules import boundary
-from cl.methods.method import LEARN, PlansStages, Trains, check_devices, overrides
-from cl.methods.objective import check_objectives
+from cl.methods.method import LEARN, PlansStages, Trains, overrides
 from cl.methods.strategy import Part, Strategy
 from cl.registry import members, unknown
 
@@ -32,8 +32,8 @@ class RunPlanner:
     Args:
         shared: nodes and settings of the experiment.
         strategy: the strategy.
-        own: per task with settings of its own, the nodes and the strategy with these settings.
-        seed: of the run.
+        own: per task with own settings, the nodes and the strategy with these settings.
+        seed: seed of the run.
         order: names of the tasks.
     """
 
@@ -68,6 +68,7 @@ class RunPlanner:
         return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes)
 
     def _stages(self, known: int) -> list[Stage]:
+        """The stream after all planning methods have changed it."""
         rows = self.shared.budget.rows
         stages = [
             Stage(task, {task: 1.0}, t, rows(task), None if t == known + 1 else t - known - 2, t)
@@ -93,6 +94,7 @@ class RunPlanner:
         return stage.continues or any(isinstance(m, PlansStages) and m.carries_optimizer() for m in acting)
 
     def _stage(self, stage: Stage, parent: StagePlan | None, keep: bool) -> StagePlan:
+        """Plan one stage. keep: store the optimizer's state for a child."""
         shared, strategy = self.side.of(stage)
         experiment, train = shared.experiment, shared.train
         active = strategy.active(stage)
@@ -117,7 +119,7 @@ class RunPlanner:
             optimizer="keep" if self._keeps(stage) else "reset",
         )
         after = _forecast(shares, before, last * train.batch, train.sequence)
-        # Of trunk and fork together, which differs only where the stage ends early.
+        # Ledger after the whole stage, trunk and fork together; differs only if this node ends early.
         whole = after if last == steps else _forecast(shares, before, steps * train.batch, train.sequence)
         parents = self.side.parents(self.side.base if parent is None else parent.node, sources)
         parents |= self.side.memories(active, stage, parent)
@@ -157,7 +159,7 @@ class RunPlanner:
             check_devices((part.method for part in active), sharded=train.distributed == "fsdp")
 
     def _check_objective(self, stage: Stage, active: list[Part]) -> None:
-        """Raises UserError for objectives that disagree, or that cannot learn from a set of the stage."""
+        """Raises UserError for several objectives, and for one that cannot learn from a set of the stage."""
         training = [(part.name, part.method) for part in active if isinstance(part.method, Trains)]
         check_objectives([method for _, method in training])
         for name, method in training:
@@ -170,7 +172,7 @@ class RunPlanner:
                     raise UserError(f"{where}: {task} is a set of kind {kind}; name one of kind {wanted}")
 
     def _shares(self, stage: Stage, before: Ledger) -> dict[str, float]:
-        """Share of each reading in the stage: new data first, for which row comes when depends on the order."""
+        """Share of each reading in the stage. New data come first, because the order decides the sequence of rows."""
         shares = dict(stage.tasks)
         for part in self.side.of(stage)[1].parts:
             if isinstance(part.method, PlansStages) and part.acts(stage):
@@ -178,7 +180,7 @@ class RunPlanner:
         return {key: shares[key] for key in sorted(shares, key=_new_first) if shares[key] > 0}
 
     def _before(self, parent: StagePlan | None, stage: Stage) -> Ledger:
-        """Forecast of the rows trained on and the tokens consumed before a stage; shares depend on nothing else."""
+        """Forecast of the ledger before a stage: rows trained on and tokens consumed. Shares depend on nothing else."""
         if parent is not None:
             return parent.before if stage.continues else parent.after
         known = self.shared.experiment.model.knows
@@ -190,7 +192,7 @@ class RunPlanner:
         """The evaluate node of row t of R."""
         evaluation, sets = self.shared.experiment.evaluation, tuple(self.side.sets)
         generates = any(self.shared.scenario.task(name).kind == "instruction" for name in sets)
-        if evaluation.split == "validation":  # the stream's own tasks alone may decide anything
+        if evaluation.split == "validation":  # retain and general sets must not influence decisions
             sets = tuple(self.order)
         scores = members(ANSWER_SCORES) if generates and evaluation.items else ()
         spec = EvaluateSpec(
@@ -210,11 +212,12 @@ class RunPlanner:
 
 
 def _new_first(share: str) -> tuple[bool, str]:
+    """Sort key of readings: new data before replayed and other data."""
     return Reading.parse(share).beside, share
 
 
 def _spans(shares: Mapping[str, float], before: Ledger, after: Ledger) -> dict[str, range | None]:
-    """The places of each source's reading order that a stage may read. None: all of them, of a proxy."""
+    """Positions of each source's reading order that a stage may read. None: all positions, for a proxy."""
     spans: dict[str, range | None] = {}
     for reading in map(Reading.parse, shares):
         account, old = after.accounts[reading.source], before.accounts.get(reading.source)
@@ -224,7 +227,14 @@ def _spans(shares: Mapping[str, float], before: Ledger, after: Ledger) -> dict[s
 
 
 def _forecast(shares: Mapping[str, float], before: Ledger, rows: int, sequence: int) -> Ledger:
-    """Rows trained on and tokens consumed by source after a stage of so many rows."""
+    """Forecast of the ledger after a stage.
+
+    Args:
+        shares: share of each reading.
+        before: ledger before the stage.
+        rows: rows of the stage.
+        sequence: tokens per row.
+    """
     accounts = dict(before.accounts)
     counts = _rows_of(tuple(shares.values()), rows)
     for key, count in zip(shares, counts, strict=True):
@@ -237,7 +247,7 @@ def _forecast(shares: Mapping[str, float], before: Ledger, rows: int, sequence: 
 
 @lru_cache(maxsize=4096)
 def _rows_of(shares: tuple[float, ...], rows: int) -> tuple[int, ...]:
-    """How many of a stage's rows come from each reading."""
+    """Number of a stage's rows from each reading."""
     if len(shares) == 1:
         return (rows,)
     drawn = blend(list(shares), rows)

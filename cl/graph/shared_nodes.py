@@ -1,4 +1,4 @@
-"""Nodes that all runs of an experiment share, and its settings as this machine resolves them."""
+"""Nodes that all runs of an experiment share, and the experiment's settings as resolved on this machine."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ DEFAULT_VOCABULARY = 4096
 
 
 class SharedNodes:
-    """Nodes and settings that all runs of one experiment share. Each node is made once.
+    """Nodes and settings that all runs of one experiment share. Each node is built once.
+
+    Args:
+        experiment: the experiment.
+        defined: its scenario.
 
     Attributes:
-        budget: rows of each task.
-        train: settings of training that enter keys.
-        compute: device, precision and compilation, as settled on this machine.
+        budget: training rows of each task.
+        train: training settings that enter keys.
+        compute: device, precision and compilation as resolved on this machine.
         packing: how tokens become rows.
-        local: settings at run time that no key holds.
+        local: settings that are needed at run time and are in no key.
     """
 
     def __init__(self, experiment: Experiment, defined: Scenario) -> None:
@@ -46,7 +50,7 @@ class SharedNodes:
         self._fingerprints: dict[str, str] = {}
 
     def changed(self, experiment: Experiment) -> SharedNodes:
-        """The same for an experiment with other values of settings."""
+        """The shared nodes of an experiment with other settings; nodes that cannot differ are reused."""
         other = SharedNodes(experiment, self.scenario)
         other._fingerprints = self._fingerprints
         same = (experiment.model, experiment.train.sequence) == (self.experiment.model, self.experiment.train.sequence)
@@ -56,7 +60,7 @@ class SharedNodes:
 
     @property
     def evaluation(self) -> Compute:
-        """How nodes compute that do not train: never compiled."""
+        """Device and precision of nodes that do not train; they are never compiled."""
         return replace(self.compute, compile=False)
 
     @cached_property
@@ -78,11 +82,19 @@ class SharedNodes:
         return Node(f"tokenizer trained on {' + '.join(content)}", spec, code=code, local=self.local)
 
     def data(self, parts: Sequence[Part] = ()) -> dict[str, Node]:
-        """The data node of each set that has a column of R, as the transforming methods of a strategy make them."""
+        """Data node of each set with a column in R, transformed by the methods in `parts`."""
         return {name: self.set(name, parts) for name in (*self.scenario.tasks, *self.scenario.measured)}
 
     def set(self, name: str, parts: Sequence[Part] = ()) -> Node:
-        """The data node of a task, retain or general set, or of a view of one: `plain:NAME` or `both:NAME`."""
+        """Data node of a task, retain or general set, or of a view of a set: `plain:NAME` or `both:NAME`.
+
+        Args:
+            name: name of the set or view.
+            parts: methods that transform the examples of instruction tasks.
+
+        Raises:
+            UserError: for a view of an unknown general set.
+        """
         view, _, of = name.rpartition(":")
         if view and of not in self.scenario.general:
             raise UserError(unknown(f"scenario {self.scenario.name}: general set", of, self.scenario.general))
@@ -112,7 +124,7 @@ class SharedNodes:
         return self._fingerprints[name]
 
     def base(self, seed: int) -> Node:
-        """The model before any training; only a fresh model depends on the seed."""
+        """Base node: the model before any training. Only a fresh model depends on the seed."""
         model = self.experiment.model
         own = seed if pretrained.origin(model.name) == "fresh" else None
         if own not in self._bases:

@@ -1,4 +1,4 @@
-"""Nodes that a run needs for its train nodes and rows: memories, teachers, selections, merged models."""
+"""Plan the nodes that train nodes and rows of R need: memories, teachers, selections, merged models."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from cl.methods.strategy import Part, Strategy
 
 
 class SideNodes:
-    """Plans the nodes beside the train nodes, for one strategy with one seed.
+    """Plans memories, teachers, selections and merged models for one strategy with one seed.
 
     Args:
         shared: nodes and settings of the experiment.
         strategy: the strategy.
-        own: per task with settings of its own, the nodes and the strategy with these settings.
-        seed: of the run.
+        own: per task with own settings, the nodes and the strategy with these settings.
+        seed: seed of the run.
+
+    Raises:
+        UserError: if two methods add adapters.
     """
 
     def __init__(
@@ -44,12 +47,12 @@ class SideNodes:
         self._data: dict[tuple[str, ...], dict[Role, Node]] = {}
 
     def of(self, stage: Stage) -> tuple[SharedNodes, Strategy]:
-        """Settings of a stage: the experiment's, or the own ones of the single task that the stage learns."""
+        """Nodes and strategy of a stage: with own settings if the stage learns a single task that has some."""
         task = next(iter(stage.tasks)) if len(stage.tasks) == 1 and stage.phase == LEARN else ""
         return self.own.get(task, (self.shared, self.strategy))
 
     def parents(self, state: Node, sets: Iterable[str]) -> dict[Role, Node]:
-        """Parents of a node that opens a state and reads some sets."""
+        """Parents of a node that opens a state and reads data sets."""
         common = {STATE: state, TOKENIZER: self.shared.tokenizer, **({BASE: self.base} if self.adapted else {})}
         names = tuple(sets)
         if names not in self._data:
@@ -57,27 +60,27 @@ class SideNodes:
         return common | self._data[names]
 
     def set(self, name: str) -> Node:
-        """The data node of a set, measured or not."""
+        """The data node of a set, whether or not the set has a column in R."""
         return self.sets[name] if name in self.sets else self.shared.set(name)
 
     def memories(self, active: list[Part], stage: Stage, parent: StagePlan | None) -> dict[Role, Node]:
-        """The consolidate node of each active method that remembers earlier stages, by its place in `active`."""
-        while parent is not None and stage.continues:  # inside its parent's stage: the same memory
+        """Consolidate node of each active method with a memory, by the method's index in `active`."""
+        while parent is not None and stage.continues:  # a stage inside its parent's stage has the same memory
             stage, parent = parent.stage, parent.parent
-        if parent is None or parent.stage.t == 0:  # nothing is remembered of a warm-up
+        if parent is None or parent.stage.t == 0:  # a warm-up leaves no memory
             return {}
         remembering = ((place, part) for place, part in enumerate(active) if isinstance(part.method, Remembers))
         return {Role("memory", place): self._memory(part, parent) for place, part in remembering}
 
     def _memory(self, part: Part, plan: StagePlan) -> Node:
-        """The memory of a method after a stage and those before it."""
+        """Consolidate node of a method after a stage, on top of the memory of earlier stages."""
         stage, strategy = plan.stage, self.of(plan.stage)[1]
         part = strategy.like(part, *(own for _, own in self.own.values()), self.strategy)
         assert isinstance(part.method, Remembers)
         active = strategy.active(stage)
         parents = self.parents(plan.node, stage.tasks)
         before = plan.parent
-        while before is not None and before.stage.t in (stage.t, 0):  # a fork's trunk, a warm-up before the stream
+        while before is not None and before.stage.t in (stage.t, 0):  # skip a fork's trunk and a warm-up
             before = before.parent
         if before is not None:
             parents[MEMORY] = self._memory(part, before)
@@ -94,9 +97,9 @@ class SideNodes:
         return Node(name, spec, parents, (entry_of(type(part.method)),), local=self.shared.local)
 
     def selections(self, active: list[Part], stage: Stage, parent: StagePlan | None) -> dict[Role, Node]:
-        """Selected rows in place of all rows of a set, where a method of the stage selects.
+        """Select nodes that replace data nodes, if a method of the stage selects rows.
 
-        The state that was learned ranks the rows, not the state that an earlier phase of alignment made of it.
+        Rows are ranked by the state that was learned, not by a state of an earlier phase of alignment.
         """
         while parent is not None and parent.stage.phase != LEARN:
             parent = parent.parent
@@ -109,7 +112,7 @@ class SideNodes:
         return found
 
     def _selection(self, part: Part, state: Node, name: str) -> Node:
-        """The rows of a set that a method selects."""
+        """Select node of a method for one set."""
         assert isinstance(part.method, Selects)
         spec = SelectSpec(
             name,
@@ -125,13 +128,13 @@ class SideNodes:
     def teachers(
         self, active: list[Part], stage: Stage, parent: StagePlan | None, spans: Mapping[str, range | None]
     ) -> dict[Role, Node]:
-        """Teachers of a stage: the model itself, or its stored predictions.
+        """Parents that teach in a stage: models, and teacher nodes with stored predictions.
 
         Args:
             active: methods that act inside the stage.
             stage: the stage.
-            parent: the stage before.
-            spans: per source, the places of its reading order that the stage may read. None: all.
+            parent: plan of the previous stage.
+            spans: per source, the positions of its reading order that the stage may read. None: all positions.
         """
         while parent is not None and stage.continues:
             stage, parent = parent.stage, parent.parent
@@ -149,21 +152,27 @@ class SideNodes:
         return found
 
     def _predictions(self, teaching: Teaching, model: Node, name: str, span: range | None) -> Node:
-        """A model's predictions on the rows of a set at some places of its reading order."""
-        sampled = teaching.mode in ("cache_sampled", "cache_top_k")  # which model it is stands in the parents
+        """Teacher node of a model on the rows of a set at some positions of its reading order."""
+        sampled = teaching.mode in ("cache_sampled", "cache_top_k")
+        # The parents name the model, so `of` is constant; count and temperature matter for sampled predictions only.
         decides = replace(teaching, of="base") if sampled else Teaching("base", teaching.mode)
         positions = None if span is None else (span.start, span.stop)
         spec = TeacherSpec(name, self.seed, decides, self.shared.packing, self.shared.evaluation, positions)
         cost = len(span or ()) * self.shared.packing.sequence
         parents = self.parents(model, [name])
-        if model is self.base:  # itself what a state of adapters would stand on: strategies without any share the node
+        if model is self.base:  # needs no base below it, so that strategies with and without adapters share the node
             parents.pop(BASE, None)
         return Node(f"{model.name} on {name}", spec, parents, cost=cost)
 
     def evaluated(self, plan: StagePlan, plans: list[StagePlan]) -> Node:
-        """The model of a stage's row of R: its end state, or the merge of all states up to it.
+        """The model of a stage's row of R: its end state, or the merge of all states up to the stage.
 
-        Raises UserError where two methods merge.
+        Args:
+            plan: plan of the stage.
+            plans: plans of all stages so far.
+
+        Raises:
+            UserError: if two methods merge.
         """
         states = [p.node for p in plans[: plans.index(plan) + 1] if p.stage.row]
         parts = [p for p in self.strategy.parts if isinstance(p.method, Merges) and p.method.merges(len(states))]
@@ -178,11 +187,13 @@ class SideNodes:
         return Node(f"{part.name} up to {plan.stage.name}", spec, parents, code, local=self.shared.local)
 
     def adapters(self, plan: StagePlan | None) -> dict[str, str] | None:
-        """The adapter that each task learned so far is answered with, where adapters are per task; else None."""
+        """Adapter of each task learned so far. None: adapters are not per task."""
         if not any(part.method.adapter == "per_task" for part in self.strategy.parts):
             return None
         found: dict[str, str] = {}
         while plan is not None:
-            found = dict.fromkeys(plan.stage.tasks, f"t{plan.stage.t}") | found  # learned twice: the newer one
+            found = (
+                dict.fromkeys(plan.stage.tasks, f"t{plan.stage.t}") | found
+            )  # the newest adapter of a task that was learned twice
             plan = plan.parent
         return found

@@ -15,10 +15,10 @@ from functools import cache
 from pathlib import Path
 
 NEUTRAL = ("cl.construction", "cl.errors", "cl.graph.roles", "cl.registry", "cl.methods.strategy", "cl.metrics.records")
-"""Look-up by name, messages and plain records: their content is part of a node's specification or of its result."""
+"""Modules for lookup by name, messages and plain records. Their content is in a node's specification or result."""
 
 Place = tuple[str, str]
-"""A definition: its module, and its name there; the name BODY stands for statements with effects of their own."""
+"""A definition as (module, name). The name BODY stands for top-level statements with other effects."""
 BODY = ""
 
 
@@ -28,8 +28,8 @@ class Module:
 
     Args:
         name: dotted name.
-        statements: top-level statements by the name that they define; BODY: all others.
-        imports: what a name of the module was imported from: (module, name), the name None for a module.
+        statements: top-level statements by the name that they define; BODY: all other statements.
+        imports: origin of each imported name as (module, name); (module, None) for a module.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Module:
 
 
 def resolve(module: str, name: str) -> Place | None:
-    """Where a name of one of our modules is defined, through re-exports. None: not by us, or neutral."""
+    """The definition of a name of one of our modules, found through re-exports. None: a library's or a neutral one."""
     found = read(module)
     if name in found.statements:
         return None if module in NEUTRAL else (module, name)
@@ -50,7 +50,7 @@ def resolve(module: str, name: str) -> Place | None:
 
 @cache
 def read(module: str) -> Module:
-    """Parse a module's source. Raises ModuleNotFoundError where it has no source file."""
+    """Parse a module's source. Raises ModuleNotFoundError if there is no source file."""
     path = path_of(module)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     statements: dict[str, list[ast.stmt]] = {}
@@ -69,7 +69,7 @@ def read(module: str) -> Module:
 
 
 def imported(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str, tuple[str, str | None]]:
-    """The names that an import statement binds, with what they stand for."""
+    """Origin of each name that an import statement binds: see `Module.imports`."""
     if isinstance(statement, ast.Import):
         return {a.asname or a.name.split(".")[0]: (a.name if a.asname else a.name.split(".")[0], None)
                 for a in statement.names}  # fmt: skip
@@ -84,7 +84,7 @@ def imported(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str, 
 
 
 def path_of(module: str) -> Path:
-    """Source file of a module. Raises ModuleNotFoundError where there is none."""
+    """Source file of a module. Raises ModuleNotFoundError if there is none."""
     found = find(module)
     if found is None:
         raise ModuleNotFoundError(f"no source file for module {module}")
@@ -93,7 +93,7 @@ def path_of(module: str) -> Path:
 
 @cache
 def find(module: str) -> Path | None:
-    """Source file of a module, found without importing its packages. None: it has no Python source."""
+    """Source file of a module, found without importing its packages. None: there is no Python source."""
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
     if spec is None:
@@ -111,7 +111,7 @@ def find(module: str) -> Path | None:
 
 @cache
 def is_ours(module: str) -> bool:
-    """Whether no package manager installed a module: it belongs to this checkout or to the user."""
+    """Whether a module belongs to this project or to the user: no package manager has installed it."""
     top = module.split(".")[0]
     if top in ("cl", "strategies", "scenarios"):  # also in an installed release
         return True
@@ -123,13 +123,13 @@ def is_ours(module: str) -> bool:
 
 
 def _bare(top: str) -> list[Path]:
-    """Folders of a package without an `__init__.py`; none of any other module."""
+    """Folders of a package without `__init__.py`; empty for any other module."""
     spec = importlib.util.find_spec(top)
     return [] if spec is None or spec.origin else [Path(place) for place in spec.submodule_search_locations or []]
 
 
 def _executed(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Top-level statements but for the branch that only a type checker reads."""
+    """Top-level statements without the branches that only type checkers read."""
     for statement in statements:
         if isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(statement.test):
             yield from statement.orelse
@@ -138,7 +138,7 @@ def _executed(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _defined(statement: ast.stmt) -> list[str]:
-    """Names that a top-level statement defines; none where it also has an effect of another kind."""
+    """Names that a top-level statement defines; empty if the statement has other effects."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [statement.name]
     targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]

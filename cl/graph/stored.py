@@ -13,10 +13,11 @@ def result_of(folder: Path) -> dict[str, Any]:
 
 
 def identity_of(folder: Path) -> dict[str, Any]:
-    """The identity of a stored node: the data that its key is the hash of."""
+    """The identity of a stored node (`cl.graph.node.Node.identity`)."""
     return _record(folder, "identity")
 
 
 def _record(folder: Path, part: str) -> dict[str, Any]:
+    """A part of a node's record."""
     found: dict[str, Any] = json.loads((folder / "node.json").read_text(encoding="utf-8"))[part]
     return found

@@ -1,4 +1,4 @@
-"""Settings that hold while one task is learned (`by_task` of an experiment)."""
+"""Settings for the stages of a single task (`by_task` of an experiment)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from cl.methods.strategy import Strategy
 from cl.registry import unknown
 
 ONE_TASK = ("train.lr", "train.weight_decay", "train.betas", "train.eps", "train.clip")
-"""Settings of training that may differ by task: nothing that a budget, a row or another task depends on."""
+"""Training settings that may differ between tasks: no budget, row or other task depends on them."""
 
 
 def own(shared: SharedNodes, chosen: Strategy, task: str) -> tuple[SharedNodes, Strategy]:
-    """Nodes and strategy of one task with settings of its own.
+    """Nodes and strategy of a task with own settings.
+
+    Args:
+        shared: nodes and settings of the experiment.
+        chosen: the strategy.
+        task: name of the task.
 
     Raises:
-        UserError: for an unknown task, and for a setting that holds for all tasks.
+        UserError: for an unknown task, and for a setting that cannot differ between tasks.
     """
     experiment, scenario = shared.experiment, shared.scenario
     if task not in scenario.tasks:

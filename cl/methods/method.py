@@ -24,7 +24,7 @@ the method. Each node builds its methods anew, so no state passes from one stage
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -59,7 +59,6 @@ __all__ = [
     "Teaching",
     "Trains",
     "TransformsData",
-    "check_devices",
     "overrides",
 ]
 
@@ -232,7 +231,7 @@ class Trains(Method):
 
 
 class TakesRows(Trains):
-    """Takes rows out of the stage's objective, for terms of its own. One device only: see `check_devices`."""
+    """Takes rows out of the stage's objective, for terms of its own. One device only: see `cl.methods.checks`."""
 
     def row_mask(self, batch: Batch, readings: Sequence[Reading]) -> torch.Tensor | None:
         """Return which rows [B] of a step's batch the method takes. None: no row.
@@ -301,22 +300,3 @@ class Merges(Method):
 def overrides(method: Method, hook: Callable[..., Any]) -> bool:
     """Whether a method's class overrides a hook, given as `Trains.schedule`."""
     return getattr(type(method), hook.__name__, hook) is not hook
-
-
-def check_devices(methods: Iterable[Method], sharded: bool) -> None:
-    """Refuse methods that several devices cannot train together.
-
-    Rows that a method takes are unevenly spread over processes, so a mean over processes would not be the mean over
-    rows. All other terms are equal in all processes, or means over tokens weighed by their number.
-
-    Raises:
-        UserError: for a method that takes rows, and if the model is sharded, for one that is not `shardable`.
-    """
-    for method in methods:
-        name = type(method).__name__
-        if isinstance(method, TakesRows):
-            raise UserError(f"train.devices: {name} takes rows out of the loss, not as many in each process; use 1")
-        if sharded and isinstance(method, Trains) and not method.shardable:
-            raise UserError(f"train.distributed: {name} needs whole parameters; use ddp in place of fsdp")
-        if sharded and isinstance(method, Remembers):
-            raise UserError(f"train.distributed: {name} needs whole parameters; use ddp in place of fsdp")

@@ -7,16 +7,12 @@ changes the loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
-
-from cl.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cl.data.batches import Batch
-    from cl.methods.method import Trains
     from cl.models.losses import Outputs
 
 
@@ -69,22 +65,3 @@ class TokenCrossEntropy:
         from cl.models import losses
 
         return losses.total_nll(outputs)
-
-
-def check_objectives(methods: Sequence[Trains]) -> None:
-    """Check that the objectives of a stage's methods agree.
-
-    Raises:
-        UserError: if two methods name an objective, or one replaces the cross-entropy to which another adds terms.
-    """
-    from cl.methods.method import Trains, overrides
-
-    found = [(type(method).__name__, objective) for method in methods if (objective := method.objective()) is not None]
-    if len(found) > 1:
-        names = " and ".join(name for name, _ in found)
-        raise UserError(f"strategy: {names} each replace the loss, only one may; leave one of them out")
-    adding = [type(method).__name__ for method in methods if overrides(method, Trains.token_terms)]
-    if adding and found and found[0][1].name:
-        raise UserError(
-            f"strategy: {adding[0]} adds terms to the loss of tokens, which {found[0][0]} replaces; leave one out"
-        )

@@ -27,7 +27,8 @@ from cl.config.train import Optimization
 from cl.data.batches import Batch
 from cl.data.sampling import Reading
 from cl.errors import UserError
-from cl.methods.method import Method, MicroBatch, Progress, Step, TakesRows, Trains, check_devices, overrides
+from cl.methods.checks import check_devices
+from cl.methods.method import Method, MicroBatch, Progress, Step, TakesRows, Trains, overrides
 from cl.models import adapters, backbone, decoding, losses
 from cl.models.distillation import Teacher
 from cl.models.forward import TokenLoss, evaluating

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cl.methods.checks import check_objectives
 from cl.methods.method import Trains
-from cl.methods.objective import Objective, TokenCrossEntropy, check_objectives
+from cl.methods.objective import Objective, TokenCrossEntropy
 
 
 def objective_of(methods: Sequence[Trains]) -> Objective:

@@ -14,6 +14,7 @@ from cl.config.evaluation import Evaluation
 from cl.config.model import Model
 from cl.config.train import Optimization
 from cl.graph.kinds import KINDS
+from cl.graph.spec_json import from_json, to_json
 from cl.graph.specs import (
     BaseSpec,
     Compute,
@@ -30,8 +31,6 @@ from cl.graph.specs import (
     TeacherSpec,
     TokenizerSpec,
     TrainSpec,
-    from_json,
-    to_json,
 )
 from cl.methods.contexts import Teaching
 from cl.registry import Named

@@ -9,8 +9,9 @@ import torch
 
 from cl.data.batches import Batch
 from cl.errors import UserError
+from cl.methods.checks import check_objectives
 from cl.methods.method import MicroBatch, Trains
-from cl.methods.objective import Objective, TokenCrossEntropy, check_objectives
+from cl.methods.objective import Objective, TokenCrossEntropy
 from cl.models.losses import Criterion, Outputs
 from tests.support.methods import Half, Names
 
