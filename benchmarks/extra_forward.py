@@ -1,20 +1,22 @@
-"""Cost of one more forward pass alone: the lower bound of every method that distils from a live teacher."""
+"""Cost of one additional forward pass: a lower bound for every method that distils from a model in memory."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
 
-from cl.methods.method import Method, MicroBatch
+from cl.methods.method import MicroBatch, Trains
+from cl.models.losses import Criterion
 
 
-class ExtraForward(Method):
-    """Runs the model once more on each micro-batch in evaluation mode, without a graph, and ignores the output."""
+@dataclass(eq=False)
+class ExtraForward(Trains):
+    """Runs the model again on each micro-batch, in evaluation mode and without a graph, and ignores the outputs."""
 
     def active(self, t: int) -> bool:
-        """Whether LwF would be active."""
+        """Act in the stages in which LwF acts."""
         return t > 1
 
-    def loss_terms(self, batch: MicroBatch) -> dict[str, Tensor]:
-        """No term."""
+    def token_terms(self, batch: MicroBatch) -> dict[str, Criterion]:
+        """Run the forward pass and return no term."""
         batch.under({})
         return {}

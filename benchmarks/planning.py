@@ -1,7 +1,8 @@
-"""What planning costs: 20 tasks x 20 strategies x 3 seeds x 4 orders, planned by `cl plan` in a process of its own.
+"""Cost of planning an experiment with 20 tasks x 20 strategies x 3 seeds x 4 orders.
 
-`python benchmarks/planning.py` prints the number of nodes, seconds and memory: of the imports, of building and keying
-the graph, of finding what is stored in an empty store, and of the printed plan.
+`python benchmarks/planning.py` prints the number of nodes, the memory, and the seconds of each step of `cl plan` in a
+fresh process: imports, building the graph, computing the keys, finding missing nodes in an empty store, estimating the
+cost, printing the plan.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ e10: {from: ewc, ewc: {weight: 10.0}}, e50: {from: ewc, ewc: {weight: 50.0}}
 
 
 def write(folder: Path) -> Path:
-    """Write a scenario of 20 small tasks and the experiment; returns the experiment's file."""
+    """Write a scenario of 20 small tasks and its experiment, and return the experiment's file."""
     tasks, orders = [], []
     for task in range(TASKS):
         text = "\n\n".join(" ".join(f"{word}{task}x{line}" for word in WORDS) for line in range(60))
@@ -58,7 +59,14 @@ def write(folder: Path) -> Path:
 
 
 def measure(experiment: str) -> dict[str, float]:
-    """Plan the experiment in this process, step by step."""
+    """Plan an experiment in this process.
+
+    Args:
+        experiment: path of the experiment's file.
+
+    Returns:
+        Seconds by step, number of nodes, memory in MB, number of imported heavy libraries.
+    """
     started = time.perf_counter()
     from cl.commands import shared
     from cl.execution import cost_estimate, runner
@@ -87,7 +95,7 @@ def measure(experiment: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure in a fresh process, after one that fills the caches, and print."""
+    """Measure twice in fresh processes, the first of which fills the caches, and print the second measurement."""
     with tempfile.TemporaryDirectory() as folder:
         experiment = write(Path(folder))
         for _ in range(2):
@@ -100,7 +108,7 @@ def main() -> None:
     steps = {name: found[name] for name in ("build", "keys", "pending", "estimate", "table")}
     laps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in steps.items())
     print(f"{nodes:.0f} nodes; imports {found['imports']:.2f} s; {laps}")
-    print(f"{1000 * sum(steps.values()) / nodes:.2f} ms a node; {found['megabytes']:.0f} MB; "
+    print(f"{1000 * sum(steps.values()) / nodes:.2f} ms per node; {found['megabytes']:.0f} MB; "
           f"{found['heavy libraries']:.0f} heavy libraries imported")  # fmt: skip
 
 

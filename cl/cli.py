@@ -1,4 +1,4 @@
-"""The command line. Rooms are imported inside the commands, so that `cl --help` loads nothing heavy."""
+"""The command line. Commands import their packages when they run, so that `cl --help` loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 COMMANDS = {
-    "run": "execute an experiment, or what is missing of it, and report",
-    "plan": "show an experiment's graph: what is stored, what will be trained, tokens and time",
-    "explain": "say why nodes of an experiment are not stored: what differs from the nearest stored ones",
-    "compare": "run what is missing of an experiment, then test its strategies against each other",
-    "tune": "choose hyperparameters by a protocol: Optuna studies on the ranges that stand in the experiment",
-    "order": "estimate what another order of the batches, or of the tasks, would have come to",
-    "report": "draw the report of an experiment again from its results.json",
+    "run": "execute the missing nodes of an experiment, then report",
+    "plan": "print an experiment's graph: stored and missing nodes, tokens and time",
+    "explain": "print why nodes of an experiment are missing: differences from the nearest stored nodes",
+    "compare": "run an experiment, then test its strategies against each other",
+    "tune": "choose hyperparameters by a protocol: Optuna studies over the ranges in an experiment",
+    "order": "estimate the loss after another order of the batches, or of the tasks",
+    "report": "write the report of an experiment again from its results.json",
     "scenario": "show a scenario: tasks, sizes, overlap, one example each",
     "list": "list strategies, scenarios, models, metrics or experiments",
     "store": "manage the node store: ls, gc (delete unused nodes), verify (checksums), accept (edits without effect)",
@@ -37,18 +37,25 @@ examples:
   cl compare comparison_small --compare.pairs=all
   cl tune tune_small --tune.trials=20 --tune.workers=2
   cl order validate sample_order_small
-  cl explain quickstart         (why would something be computed again?)
+  cl explain quickstart         (why is a node computed again?)
   cl store gc --drop old_experiment --dry-run
 
-exit codes: 0 done; 2 bad input, told in one line; 130 interrupted; 1 a defect, with its traceback
+exit codes: 0 done; 2 bad input, with a message of one line; 130 interrupted; 1 a defect, with its traceback
 """
 SETTINGS = """
-settings, each as --KEY=VALUE in place of what the experiment's file says:
+settings, each as --KEY=VALUE, which replaces the value in the experiment's file:
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 after one line about bad input, 130 after an interruption."""
+    """Run one command.
+
+    Args:
+        argv: arguments. None: those of the process.
+
+    Returns:
+        Exit code: 0; 2 for bad input, after a message of one line; 130 after an interruption.
+    """
     from jsonargparse import ArgumentError
 
     arguments = sys.argv[1:] if argv is None else argv
@@ -76,7 +83,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build_parser(arguments: list[str]) -> ArgumentParser:
-    """The parser of all commands; the settings of an experiment are described only where help is asked for."""
+    """Build the parser of all commands.
+
+    Args:
+        arguments: arguments; settings of an experiment are described only if these ask for a command's help.
+    """
     from jsonargparse import ArgumentParser
 
     formatter: Any = RawDescriptionHelpFormatter
@@ -93,7 +104,11 @@ def build_parser(arguments: list[str]) -> ArgumentParser:
 
 
 def describe_settings(width: int = 80) -> str:
-    """All settings of an experiment with type, default and meaning, as text of at most `width` columns."""
+    """Describe all settings of an experiment: type, default and meaning.
+
+    Args:
+        width: number of columns of the text.
+    """
     from cl.config.loading import settings
 
     lines = []
@@ -105,13 +120,14 @@ def describe_settings(width: int = 80) -> str:
 
 
 def _add_arguments(parser: ArgumentParser, command: str) -> None:
+    """Add a command's arguments and options to its parser."""
     if command in ("run", "plan", "explain", "compare", "tune"):
         text = "name or YAML path; any setting: --train.lr=1e-3, --strategy.replay.share=0.1"
         parser.add_argument("experiment", type=str, help=text)
         if command == "explain":
             parser.add_argument("node", type=str, nargs="?", default=None, help="beginning of a key, or part of a name")
         if command in ("plan", "explain"):
-            parser.add_argument("--all", action="store_true", help="a line for each node, however many there are")
+            parser.add_argument("--all", action="store_true", help="print a line for each node")
     elif command == "order":
         text = (
             "record: reference runs and gradients only; validate: against real retrainings; tasks: every order of tasks"
@@ -130,15 +146,16 @@ def _add_arguments(parser: ArgumentParser, command: str) -> None:
         parser.add_argument("kind", choices=["strategies", "scenarios", "models", "metrics", "experiments"])
     else:
         parser.add_argument("action", choices=["ls", "gc", "verify", "accept"])
-        text = "accept: whose stored nodes are equal in spite of edited code; settings as for run"
+        text = "accept: experiment whose missing nodes are equal to stored nodes with other code; settings as for run"
         parser.add_argument("experiment", type=str, nargs="?", default=None, help=text)
         parser.add_argument("--store", type=str, default="store", help="folder or fsspec URL")
-        parser.add_argument("--drop", type=str, nargs="+", default=[], help="gc: experiments whose nodes may go too")
-        parser.add_argument("--dry-run", action="store_true", help="gc, accept: only say what would be done")
-        parser.add_argument("--undo", action="store_true", help="accept: take it back")
+        parser.add_argument("--drop", type=str, nargs="+", default=[], help="gc: experiments to delete as well")
+        parser.add_argument("--dry-run", action="store_true", help="gc, accept: only print the changes")
+        parser.add_argument("--undo", action="store_true", help="accept: revoke all declarations")
 
 
 def _dispatch(chosen: Any, settings: list[str]) -> None:
+    """Call the chosen command."""
     from cl.commands import list, plan, report, run, scenario, store
 
     options = chosen[chosen.subcommand]

@@ -56,6 +56,13 @@ def settings_of(built: Any) -> dict[str, Any]:
     return {each.name: getattr(built, each.name) for each in dataclasses.fields(built) if each.init}
 
 
+def shows_settings(cls: type) -> bool:
+    """Whether a class is a dataclass whose fields are the parameters of its constructor, so that none is hidden."""
+    if not dataclasses.is_dataclass(cls):
+        return False
+    return {each.name for each in dataclasses.fields(cls) if each.init} == set(inspect.signature(cls).parameters)
+
+
 @cache
 def hints_of(cls: type) -> dict[str, Any]:
     """The type of each parameter of a constructor; Any where it has none.

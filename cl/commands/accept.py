@@ -18,18 +18,21 @@ MOST_NAMES = 6
 
 
 def accept(name: str | None, settings: list[str], dry_run: bool, undo: bool) -> None:
-    """Let stored nodes stand for missing nodes that differ from them in code alone; or take that back.
+    """Declare that missing nodes have the results of stored nodes that differ in code alone, or revoke this.
 
     Args:
-        name: the experiment.
-        settings: settings that replace its own.
-        dry_run: only print what would be declared.
-        undo: take back all declarations about the experiment's nodes.
+        name: name or path of the experiment.
+        settings: settings of the command line.
+        dry_run: only print the declarations.
+        undo: revoke all declarations about the experiment's nodes.
+
+    Raises:
+        UserError: without an experiment.
     """
     from cl.execution import accept as acceptance
 
     if name is None:
-        raise UserError("store accept: names no experiment; write: cl store accept EXPERIMENT [--dry-run]")
+        raise UserError("store accept: no experiment is named; write: cl store accept EXPERIMENT [--dry-run]")
     graph = build_graph(name, settings)
     store = Store(graph.experiment.store)
     if undo:
@@ -54,7 +57,7 @@ def accept(name: str | None, settings: list[str], dry_run: bool, undo: bool) -> 
 
 
 def _table(found: list[Accepted]) -> Table:
-    """One line per set of edited definitions."""
+    """Table with one line per set of edited definitions."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("nodes", "edited definitions"):
         table.add_column(column, overflow="fold")

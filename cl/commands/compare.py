@@ -1,4 +1,4 @@
-"""`cl compare`: strategies tested against each other over seeds and task orders."""
+"""`cl compare`: statistical comparison of strategies over seeds and task orders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 
 def compare(name: str, settings: list[str]) -> None:
-    """Do all that `cl run` does, then test what the experiment declares; print, write page, JSON, record; log."""
+    """Run an experiment as `cl run` does, then run its declared comparison: print it, write and track its files.
+
+    Args:
+        name: name or path of the experiment.
+        settings: settings of the command line.
+    """
     from cl.config import nested
     from cl.metrics import comparison, disclosure
     from cl.reporting.html import comparison as report
@@ -34,7 +39,7 @@ def compare(name: str, settings: list[str]) -> None:
     wanted, asked = graph.experiment, checked(graph)
     planned = compare_with_store(graph, protect=True)
     result = run.execute(planned, ["compare", name, *settings])
-    if result is None:  # submitted as jobs, the last of which compares
+    if result is None:  # submitted as jobs; the last job compares
         return
     found = comparison.compare(result, asked)
     single = _single(result, planned.store, asked)
@@ -50,7 +55,7 @@ def compare(name: str, settings: list[str]) -> None:
 
 
 def _single(result: ExperimentResult, store: Store, asked: Compare) -> list[ItemContrast]:
-    """The tests of single answers; none where none was declared."""
+    """Tests of single answers; empty if the experiment declares none."""
     from cl.execution import collect
     from cl.metrics import answer_tests, comparison
 
@@ -61,16 +66,16 @@ def _single(result: ExperimentResult, store: Store, asked: Compare) -> list[Item
 
 
 def checked(graph: Graph) -> Compare:
-    """The comparison that an experiment declares, without the tasks that values were chosen on.
+    """The comparison that an experiment declares, without the tasks on which `cl tune` chose values.
 
     Raises:
-        UserError: for a comparison that cannot be made.
+        UserError: for a comparison that is not possible.
     """
     from cl.metrics import comparison, continual
 
     wanted, defined = graph.experiment, graph.scenario
     asked, tuned = wanted.compare, wanted.tuned
-    if tuned and tuned.skip > asked.skip:  # what values were chosen on is no evidence for them
+    if tuned and tuned.skip > asked.skip:  # tasks on which values were chosen are no evidence for the values
         asked = dataclasses.replace(asked, skip=tuned.skip)
     tasks = min(len(defined.tasks), wanted.upto or len(defined.tasks))
     scored = wanted.evaluation.items > 0 and all(task.kind == "instruction" for task in defined.tasks.values())
@@ -85,6 +90,7 @@ def checked(graph: Graph) -> Compare:
 
 
 def _show(found: Comparison, single: list[ItemContrast], files: list[Path]) -> None:
+    """Print the comparison and the paths of its files."""
     from cl.metrics.run_metrics import better
     from cl.reporting.html import comparison as report
 
@@ -108,7 +114,7 @@ def _show(found: Comparison, single: list[ItemContrast], files: list[Path]) -> N
 
 
 def _track(planned: Planned, result: ExperimentResult, found: Comparison, files: list[Path]) -> None:
-    """One MLflow run beside those that are compared; its key is theirs and what was asked."""
+    """Track the comparison as an MLflow run; its key is the hash of the compared runs and the declaration."""
     from cl.hashing import digest
 
     key = digest([[run.key for run in result.runs], result.config["compare"]])

@@ -21,14 +21,14 @@ MOST_DIFFERENCES, MOST_GROUPS = 8, 12
 
 
 def explain(name: str, settings: list[str], node: str | None = None, all_lines: bool = False) -> None:
-    """Print a table of the missing nodes, with what differs from the nearest stored node.
+    """Print a table of the missing nodes with their differences from the nearest stored nodes.
 
-    Nodes that miss for the same reason share a line.
+    Nodes with the same differences share a line.
 
     Args:
-        name: the experiment.
-        settings: settings that replace its own.
-        node: beginning of a key, or part of a name: explain these nodes alone.
+        name: name or path of the experiment.
+        settings: settings of the command line.
+        node: beginning of a key or part of a name; only matching nodes are explained.
         all_lines: print every group and every difference.
     """
     from cl.execution import differences, runner
@@ -44,32 +44,33 @@ def explain(name: str, settings: list[str], node: str | None = None, all_lines: 
     groups: dict[tuple[str, tuple[Difference, ...], bool], list[Explanation]] = {}
     for each in found:
         groups.setdefault((each.node.kind, _reasons(each), each.nearest is None), []).append(each)
-    shown = list(groups.values()) if all_lines else list(groups.values())[:MOST_GROUPS]
-    console.print(_table(shown, all_lines))
-    if len(shown) < len(groups):
-        console.print(f"[dim]… and {len(groups) - len(shown)} more reasons; --all prints them[/]")
+    printed = list(groups.values()) if all_lines else list(groups.values())[:MOST_GROUPS]
+    console.print(_table(printed, all_lines))
+    if len(printed) < len(groups):
+        console.print(f"[dim]… and {len(groups) - len(printed)} more reasons; --all prints them[/]")
     if any(difference.part == "code" for each in found for difference in each.differences):
         again = " ".join(["cl store accept", name, *settings, "--dry-run"])
         console.print(f"If an edit of the code changed no result: {escape(again)}")
 
 
 def _chosen(missing: Sequence[Node], wanted: str | None) -> list[Node]:
+    """The missing nodes that match the argument `node`; all if it is None."""
     if wanted is None:
         return list(missing)
     found = [node for node in missing if node.key.startswith(wanted) or wanted in f"{node.kind} {node.name}"]
     if not found and not missing:
-        raise UserError(f"explain: {wanted!r}: nothing of the experiment is missing")
+        raise UserError(f"explain: {wanted!r}: no node of the experiment is missing")
     return found
 
 
 def _reasons(each: Explanation) -> tuple[Difference, ...]:
-    """The differences of the node itself; where there are none, the roles of the parents that are missing too."""
+    """The differences of the node itself; if there are none, the roles of its missing parents."""
     own = tuple(difference for difference in each.differences if difference.part != "parent")
     return own or tuple(replace(difference, stored="", wanted="is missing too") for difference in each.differences)
 
 
 def _table(groups: Sequence[Sequence[Explanation]], all_lines: bool) -> Table:
-    """One line per reason."""
+    """Table with one line per group of nodes and difference."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("missing", "nearest stored", "differs in", "stored", "wanted"):
         table.add_column(column, overflow="fold")

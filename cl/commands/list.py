@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
 
 from cl import registry
-
-if TYPE_CHECKING:
-    pass
 from cl.commands.shared import console
 
 
 def list_names(kind: str) -> None:
-    """Print what there is of a kind: name, what it is, and below it where it comes from."""
+    """Print name, description and source of everything of a kind.
+
+    Args:
+        kind: strategies, scenarios, models, metrics or experiments.
+    """
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     found = _models() if kind == "models" else _metrics() if kind == "metrics" else _definitions(kind)
@@ -26,6 +26,7 @@ def list_names(kind: str) -> None:
 
 
 def _models() -> Iterator[tuple[str, str, str]]:
+    """Name, description and source of models."""
     from cl.models import pretrained
 
     for group, entries in pretrained.table().items():
@@ -36,6 +37,7 @@ def _models() -> Iterator[tuple[str, str, str]]:
 
 
 def _metrics() -> Iterator[tuple[str, str, str]]:
+    """Name, description and source of metrics."""
     from cl.metrics import catalog
 
     for metric in catalog.declared():
@@ -44,6 +46,7 @@ def _metrics() -> Iterator[tuple[str, str, str]]:
 
 
 def _definitions(kind: str) -> Iterator[tuple[str, str, str]]:
+    """Name, description and source of strategies, scenarios or experiments."""
     for name in registry.names(kind):  # type: ignore[arg-type]  # the parser admits only the known kinds
         found = registry.read(kind, name)  # type: ignore[arg-type]
         notes = [f"keeps {found['keeps']}" if "keeps" in found else "", str(found.get("paper", ""))]

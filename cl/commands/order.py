@@ -1,4 +1,4 @@
-"""`cl order`: what another order of the batches, or of the tasks, would have come to."""
+"""`cl order`: estimate the loss after another order of the batches, or of the tasks."""
 
 from __future__ import annotations
 
@@ -24,13 +24,19 @@ if TYPE_CHECKING:
 ACTIONS = ("record", "estimate", "validate", "search", "position", "tasks")
 MOST_TASK_ORDERS = 120
 MUCH_CLIPPED = 0.5
-MOVED = 5  # batches that `position` moves where none are named
+MOVED = 5  # batches that `position` moves by default
 Run = Callable[[Sequence["Node"]], None]
 Answer = dict[str, Any]
 
 
 def order(action: str, name: str, settings: list[str]) -> None:
-    """Do one action for every run of the chosen strategy; print, and write a page and JSON beside the report."""
+    """Run one action for every run of the chosen strategy; print the answers, write a page and JSON.
+
+    Args:
+        action: one of ACTIONS.
+        name: name or path of the experiment.
+        settings: settings of the command line.
+    """
     from cl.sample_order import plan
 
     planned = build_graph(name, settings)
@@ -58,30 +64,32 @@ def order(action: str, name: str, settings: list[str]) -> None:
 
 
 def _label(each: Ordering) -> str:
+    """Name of a run."""
     return f"{each.run.strategy.label} seed {each.run.seed}, {' > '.join(each.run.order)}"
 
 
 def _show(action: str, planned: Graph, orderings: list[Ordering]) -> None:
+    """Print the number of runs, batches and reference runs, and the cost in units of a retraining."""
     first = orderings[0]
-    dear = round(len(first.references) + first.points * (1 + first.sets))
+    cost = round(len(first.references) + first.points * (1 + first.sets))
     console.print(f"[bold]{escape(planned.experiment.name)}[/]  {escape(planned.experiment.question)}")
     console.print(
         f"{len(orderings)} run(s) of {first.run.strategy.label}: {first.batches} batches, "
         f"{len(first.references)} reference runs, "
-        f"gradients at {first.points} points: about {dear} retrainings to prepare each"
+        f"gradients at {first.points} points: preparing a run costs about {cost} retrainings"
     )
-    if action == "estimate" and (asked := len(first.settings.orders)) < dear:
-        console.print(f"[dim]really training {asked} orders costs less; preparing pays from about {dear} on[/]")
+    if action == "estimate" and (asked := len(first.settings.orders)) < cost:
+        console.print(f"[dim]training {asked} orders costs less; estimates pay off from about {cost} orders on[/]")
 
 
 def _runner(planned: Graph, store: Store) -> Run:
-    """Executes nodes with progress; the nodes are kept from `cl store gc`."""
+    """A function that executes nodes with progress bars and protects them from `cl store gc`."""
     from cl.execution import cost_estimate, runner
     from cl.execution.launchers import launcher
     from cl.reporting.terminal import ProgressListener
 
     def run(nodes: Sequence[Node]) -> None:
-        """Execute what the store lacks of these."""
+        """Execute the missing nodes."""
         store.protect(planned.experiment.name, [node.key for node in nodes])
         todo = runner.pending(nodes, store)
         if not todo:
@@ -96,7 +104,7 @@ def _runner(planned: Graph, store: Store) -> Run:
 
 
 def _state_bytes(each: Ordering, store: Store) -> None:
-    """Say what the grid will take before it is filled. Raises UserError where that is more than it may."""
+    """Print the size of the grid before it is filled. Raises UserError if it exceeds `order.gigabytes`."""
     from cl.sample_order import grid
 
     chosen = each.settings
@@ -114,12 +122,14 @@ def _state_bytes(each: Ordering, store: Store) -> None:
 
 
 def _estimate(each: Ordering, store: Store, run: Run) -> Answer:
+    """Estimate the named orders."""
     asked = each.asked("estimate", orders=tuple(each.named(one) for one in each.settings.orders))
     run([asked])
     return _answer(asked, store)
 
 
 def _validate(each: Ordering, store: Store, run: Run) -> Answer:
+    """Train held-out orders and compare estimates with them."""
     truths = each.held_out()
     run(truths)
     asked = each.asked("validate", truths, ceilings=each.settings.ceilings)
@@ -128,7 +138,7 @@ def _validate(each: Ordering, store: Store, run: Run) -> Answer:
 
 
 def _search(each: Ordering, store: Store, run: Run) -> Answer:
-    """Search, then really train the best few and the given order's are there already."""
+    """Search, then train the best orders found; the given order is trained already, as the first reference."""
     chosen = each.settings
     asked = each.asked("search", method=chosen.method, trials=chosen.trials, force=chosen.force)
     run([asked])
@@ -141,7 +151,7 @@ def _search(each: Ordering, store: Store, run: Run) -> Answer:
 
 
 def _real(node: Node, each: Ordering, store: Store) -> Answer:
-    """The objective of a real run on the validation and on the test sets."""
+    """Mean loss of a real run on validation and test data."""
     result = store.result(node)
     means = {
         split: sum(result[split][name] for name in each.objective) / len(each.objective)
@@ -151,6 +161,7 @@ def _real(node: Node, each: Ordering, store: Store) -> Answer:
 
 
 def _position(each: Ordering, store: Store, run: Run) -> Answer:
+    """Estimate the effect of a batch's position."""
     chosen, last = each.settings, each.batches - 1
     samples = chosen.samples or sorted({round(i * last / (MOVED - 1)) for i in range(MOVED)})
     asked = each.asked("position", samples=tuple(samples), design=chosen.design, draws=chosen.draws)
@@ -159,6 +170,7 @@ def _position(each: Ordering, store: Store, run: Run) -> Answer:
 
 
 def _tasks(each: Ordering, store: Store, run: Run) -> Answer:
+    """Estimate every order of the tasks."""
     tasks = range(len(each.lengths))
     found = [list(order) for order in itertools.islice(itertools.permutations(tasks), MOST_TASK_ORDERS + 1)]
     if len(found) > MOST_TASK_ORDERS:
@@ -175,6 +187,7 @@ def _tasks(each: Ordering, store: Store, run: Run) -> Answer:
 
 
 def _answer(node: Node, store: Store) -> Answer:
+    """Result of an order node, with its key."""
     return {"node": node.key, **store.result(node)}
 
 
@@ -188,6 +201,7 @@ _ACTIONS: dict[str, Callable[[Ordering, Store, Run], Answer]] = {
 
 
 def _finish(action: str, planned: Graph, store: Store, answers: dict[str, Answer], command: str) -> None:
+    """Write and print the answers, and track them."""
     from cl.reporting.html import orders
 
     folder = Path(planned.experiment.output) / planned.experiment.name
@@ -199,18 +213,18 @@ def _finish(action: str, planned: Graph, store: Store, answers: dict[str, Answer
         console.print(f"\n[bold]{escape(label)}[/]  {escape(orders.headline(action, answer))}")
         signals = answer["fidelity"]
         console.print(
-            f"fidelity {signals['verdict']}: misses {signals['defect']:.0%} of how gradients change; "
+            f"fidelity {signals['verdict']}: misses {signals['defect']:.0%} of the change of gradients; "
             f"readout {answer['readout']}"
         )
         if signals["clipped"] > MUCH_CLIPPED:
             console.print(
                 f"[yellow]{signals['clipped']:.0%} of the estimated steps clip their gradient, which makes errors "
-                "jump; validate before ranks are believed, or raise train.clip[/]"
+                "jump; validate before you trust ranks, or raise train.clip[/]"
             )
         if signals["buried"]:
             console.print(
-                f"[yellow]orders are estimated to differ by {signals['effect']:.2g} nats, less than the given order "
-                f"from its own recomputation ({signals['noise']:.2g}): ranks are noise[/]"
+                f"[yellow]estimates of orders differ by {signals['effect']:.2g} nats, less than the given order's real "
+                f"run and its recomputation ({signals['noise']:.2g}): ranks are noise[/]"
             )
         if action == "validate":
             console.print(_agreement(answer["agreement"]))
@@ -219,6 +233,7 @@ def _finish(action: str, planned: Graph, store: Store, answers: dict[str, Answer
 
 
 def _agreement(rows: list[dict[str, Any]]) -> Table:
+    """Table of agreement between estimates and real runs."""
     from cl.reporting.formatting import fixed
 
     table = Table(box=None, header_style="dim", pad_edge=False)
@@ -233,7 +248,7 @@ def _agreement(rows: list[dict[str, Any]]) -> Table:
 
 
 def _track(planned: Graph, store: Store, action: str, answers: dict[str, Answer], files: list[Path]) -> None:
-    """One MLflow run for each answer."""
+    """Track each answer as an MLflow run."""
     for label, answer in answers.items():
         figures = {f"cost/{key}": value for key, value in answer["cost"].items()}
         figures |= {f"fidelity/{key}": value for key, value in answer["fidelity"].items() if isinstance(value, float)}

@@ -1,21 +1,21 @@
-"""`cl report`: draw the report again from results.json."""
+"""`cl report`: write the report again from results.json."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from cl.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 from cl.commands.shared import console
+from cl.errors import UserError
 
 
 def report(path: str) -> None:
-    """Write the HTML report of a results.json beside it."""
+    """Write the HTML report of a results.json into its folder.
+
+    Raises:
+        UserError: for a missing or unreadable file.
+    """
     from cl.metrics.records import ExperimentResult
     from cl.reporting.html import page
 

@@ -1,4 +1,4 @@
-"""`cl run`: execute what is missing of an experiment, then report."""
+"""`cl run`: execute the missing nodes of an experiment, then report."""
 
 from __future__ import annotations
 
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 def run(name: str, settings: list[str]) -> ExperimentResult | None:
     """Execute the missing nodes of an experiment, then report: terminal table, HTML, results.json, MLflow.
 
+    Args:
+        name: name or path of the experiment.
+        settings: settings of the command line.
+
     Returns:
-        The result; None where the nodes were submitted as jobs, the last of which reports.
+        The result. None: the nodes were submitted as jobs; the last job reports.
     """
     return execute(compare_with_store(build_graph(name, settings), protect=True), ["run", name, *settings])
 
@@ -32,7 +36,10 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
 
     Args:
         planned: the experiment.
-        command: arguments of `cl` that were typed.
+        command: arguments of `cl`.
+
+    Returns:
+        The result. None: the nodes were submitted as jobs; the last job reports.
     """
     from cl.execution import collect
     from cl.execution.launchers import launcher
@@ -45,13 +52,13 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
         listener = ProgressListener(console, todo, planned.cost, tracker.point if tracker else None)
         where = launcher.of(graph.experiment)
         with quiet(), listener.bars if todo and where.waits else contextlib.nullcontext():
-            again = [*command, *graph.resolved_settings]  # not resolved anew, on another machine
+            again = [*command, *graph.resolved_settings]  # another machine must not resolve `auto` differently
             submitted = where.launch(todo, store, listener, again) if todo else None
         if submitted is not None:
             console.print(escape(submitted))
             return None
         if tracker is not None:
-            tracker.close()  # plotly looks into modules that its thread may have half imported
+            tracker.close()  # plotly inspects modules that the tracker's thread may have imported in part
         typed = " ".join(["cl", command[0], *map(shlex.quote, command[1:])])
         result = collect.collect(graph, store, listener.executed, time.monotonic() - started, typed)
         folder = collect.results_folder(graph)
@@ -64,16 +71,18 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
 
 
 def _finish_tracking(tracker: Tracker | None, result: ExperimentResult, folder: Path) -> None:
+    """Deliver the result to MLflow; an error is stored in `tracker.problem`."""
     if tracker is None:
         return
     try:
         with quiet():
             tracker.finish(result, folder)
-    except Exception as error:  # the result is in the store and the report; say loudly that MLflow lacks it
+    except Exception as error:  # printed by `_show_outcome`; the result is in the store and the report
         tracker.problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _show_outcome(result: ExperimentResult, folder: Path, tracker: Tracker | None) -> None:
+    """Print the result, its warnings, and the paths of its files."""
     from cl.reporting.html.headline import headline
     from cl.reporting.html.table import terminal_table
 

@@ -1,4 +1,4 @@
-"""Parts that several commands share: the console, planning, tracking."""
+"""Functions shared by several commands: console, planning, tracking."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ console = Console()
 
 @dataclass(frozen=True)
 class Planned:
-    """An experiment that is planned and compared with its store.
+    """A planned experiment with its missing nodes.
 
     Args:
         graph: all nodes.
@@ -44,7 +44,12 @@ class Planned:
 
 
 def build_graph(name: str, settings: list[str]) -> Graph:
-    """Load and plan an experiment."""
+    """Load and plan an experiment.
+
+    Args:
+        name: name or path of the experiment.
+        settings: settings of the command line.
+    """
     from cl.config import loading
     from cl.graph import planner
 
@@ -57,8 +62,8 @@ def compare_with_store(graph: Graph, protect: bool, all_lines: bool = False) -> 
 
     Args:
         graph: the planned experiment.
-        protect: keep the graph's nodes from `cl store gc`, before the store is read.
-        all_lines: print a line per train node, however many there are.
+        protect: protect the graph's nodes from `cl store gc` before the store is read.
+        all_lines: print a line for each train node.
     """
     from cl.execution import cost_estimate, runner
     from cl.execution.launchers import launcher
@@ -78,7 +83,7 @@ def compare_with_store(graph: Graph, protect: bool, all_lines: bool = False) -> 
 
 @contextlib.contextmanager
 def tracker_of(experiment: Experiment, store: Store, runs: Sequence[RunPlan] = ()) -> Iterator[Tracker | None]:
-    """The tracker of an experiment's runs. None where tracking is switched off."""
+    """Context with the tracker of an experiment's runs. None: tracking is switched off."""
     from cl.reporting.mlflow import Tracker
 
     uri = experiment.tracking.uri
@@ -106,7 +111,17 @@ def deliver(
     figures: dict[str, float],
     files: list[Path],
 ) -> None:
-    """Deliver figures that belong to no single run to MLflow, and print where; or print that it failed."""
+    """Deliver a result that belongs to no single run to MLflow, and print its place or the error.
+
+    Args:
+        experiment: the experiment.
+        store: the store.
+        name: name of the MLflow run.
+        key: key of the result; a result is delivered once.
+        params: parameters.
+        figures: metrics.
+        files: files to upload.
+    """
     with tracker_of(experiment, store) as tracker:
         if tracker is None:
             return
@@ -122,7 +137,7 @@ def deliver(
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what libraries print about themselves; our own warnings are printed by us."""
+    """Context without log messages, progress bars and warnings of libraries. `cl` prints its own warnings."""
     import logging
     import os
 

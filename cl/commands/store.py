@@ -35,7 +35,7 @@ def store(action: str, url: str, drop: list[str], dry_run: bool) -> None:
     else:
         keys = garbage.find(found, drop)
         size = sum(map(found.size, keys)) if dry_run else garbage.delete(found, drop)
-        done = "would be deleted" if dry_run else "deleted, unfinished work that nobody needs included"
+        done = "would be deleted" if dry_run else "deleted, including unfinished work that no experiment needs"
         console.print(f"{len(keys)} nodes, {size / 1e6:.1f} MB {done}")
 
 

@@ -1,4 +1,4 @@
-"""`cl tune`: hyperparameters chosen by a protocol, for each strategy and order."""
+"""`cl tune`: choose hyperparameters by a protocol, for each strategy and order."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ if TYPE_CHECKING:
     from cl.config.experiment import Experiment
     from cl.config.search_ranges import Range
     from cl.execution.store import Store
-    from cl.tuning.search import Done
+    from cl.tuning.optuna_study import Done
     from cl.tuning.studies import StudyPlan
 
 MOST_LINES = 8
 
 
 def tune(name: str, settings: list[str]) -> None:
-    """Run the studies that an experiment asks for; write tuned.yaml, page and JSON; print what was chosen."""
+    """Run the studies of an experiment, print the chosen values, write tuned.yaml, page and JSON.
+
+    Args:
+        name: name or path of the experiment.
+        settings: settings of the command line.
+    """
     from cl.config import loading
     from cl.execution.store import Store
     from cl.reporting.html import tuning as report
-    from cl.tuning import search
+    from cl.tuning import optuna_study
 
     with quiet():
         raw, ranges = loading.read(name, settings)
@@ -43,7 +48,7 @@ def tune(name: str, settings: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     values, page, file = folder / "tuned.yaml", folder / "tuning.html", folder / "tuning.json"
     values.write_text(yaml.safe_dump(chosen, sort_keys=False), encoding="utf-8")
-    file.write_text(json.dumps([search.record(each) for each in done], indent=1), encoding="utf-8")
+    file.write_text(json.dumps([optuna_study.record(each) for each in done], indent=1), encoding="utf-8")
     report.write(whole, chosen, done, page)
     _outcome(done, chosen)
     url = done[0].url
@@ -57,7 +62,7 @@ Found = tuple["Experiment", list["Done"], dict[str, Any]]
 
 
 def _before(raw: dict[str, Any], ranges: Mapping[str, Range], store: Store) -> Found:
-    """The studies of a protocol that chooses before the stream that is scored, or cheats."""
+    """Run the studies of a protocol that chooses values before the scored stream, or of the oracle."""
     from cl.tuning import studies
 
     with quiet():
@@ -68,7 +73,7 @@ def _before(raw: dict[str, Any], ranges: Mapping[str, Range], store: Store) -> F
 
 
 def _each_task(raw: dict[str, Any], ranges: Mapping[str, Range], store: Store) -> Found:
-    """The studies of each task in turn: what they ask depends on what was chosen for the tasks before."""
+    """Run the studies of each task in turn: later studies depend on the values chosen for earlier tasks."""
     from cl.tuning import per_task, studies
 
     with quiet():
@@ -76,8 +81,8 @@ def _each_task(raw: dict[str, Any], ranges: Mapping[str, Range], store: Store) -
     console.print(f"[bold]{escape(whole.name)}[/]  {escape(whole.question)}")
     decay, margin, trials = whole.tune.decay, whole.tune.margin, whole.tune.trials
     console.print(
-        f"for each task of each order, for {escape(', '.join(labels))}: {trials} trials of what can be learned, then "
-        f"at most as many of stability decaying by {decay:g} to within {margin:g} of it"
+        f"for each task of each order, for {escape(', '.join(labels))}: {trials} trials of maximal plasticity, then "
+        f"at most {trials} trials of stability decay by {decay:g}, until within {margin:g} of the best"
     )
 
     def search(asked: StudyPlan, tries: per_task.Tries | None, enough: Callable[[float], bool]) -> Done:
@@ -88,18 +93,19 @@ def _each_task(raw: dict[str, Any], ranges: Mapping[str, Range], store: Store) -
 
 
 def _show(whole: Experiment, asked: list[StudyPlan], store: Store) -> None:
-    """What will be searched, on what, and what it costs at most."""
+    """Print the studies, their settings and objectives, and the largest cost."""
     from cl.config import loading
     from cl.execution import cost_estimate
     from cl.graph import planner
-    from cl.tuning import search
+    from cl.tuning import optuna_study
 
     tune = whole.tune
     console.print(f"[bold]{escape(whole.name)}[/]  {escape(whole.question)}")
     if tune.protocol == "oracle":
         console.print("[yellow]CHEATING: the oracle chooses on the stream that is scored; every output will say so[/]")
-    if tune.pruner != "none" and not search.prunes(asked[0]):
-        console.print(f"[dim]nothing is pruned: a loss half way does not tell {', '.join(asked[0].objectives)}[/]")
+    if tune.pruner != "none" and not optuna_study.prunes(asked[0]):
+        objectives = ", ".join(asked[0].objectives)
+        console.print(f"[dim]no trial is pruned: an intermediate loss does not predict {objectives}[/]")
     for each in asked[:MOST_LINES]:
         console.print(f"{escape(each.name)}: {', '.join(each.space)}; {', '.join(each.objectives)}")
     if len(asked) > MOST_LINES:
@@ -110,7 +116,7 @@ def _show(whole: Experiment, asked: list[StudyPlan], store: Store) -> None:
     minutes = len(asked) * tune.trials * cost.total / tune.workers / 60
     console.print(
         f"{len(asked)} studies of {tune.trials} trials by {tune.sampler}, {tune.workers} at a time: about "
-        f"{minutes:.0f} min, were nothing shared and nothing pruned"
+        f"{minutes:.0f} min if no node is shared and no trial is pruned"
     )
 
 
@@ -118,17 +124,25 @@ def _study(
     asked: StudyPlan, whole: Experiment, store: Store,
     tries: Sequence[Mapping[str, Any]] | None = None, enough: Callable[[float], bool] = lambda value: False,
 ) -> Done:  # fmt: skip
-    """One study with its progress: by its sampler, or through `tries` until one is good enough."""
-    from cl.tuning import search
+    """Run a study with a progress bar.
+
+    Args:
+        asked: plan of the study.
+        whole: the experiment.
+        store: the store.
+        tries: values to try in order. None: values are chosen by the study's sampler.
+        enough: whether a value of the objective is good enough to stop, with `tries`.
+    """
+    from cl.tuning import optuna_study, search
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with quiet():
-        study, url = search.open_study(asked, whole, store.scratch, sampled=tries is None)
+        study, url = optuna_study.open_study(asked, whole, store.scratch, sampled=tries is None)
     with Progress(*columns, console=console) as bars:
         bar = bars.add_task(escape(asked.name), total=whole.tune.trials if tries is None else len(tries))
 
         def seen(study: optuna.Study) -> None:
-            finished = len(study.get_trials(deepcopy=False, states=search.FINISHED))
+            finished = len(study.get_trials(deepcopy=False, states=optuna_study.FINISHED))
             best = f" best {study.best_value:.4g}" if len(asked.objectives) == 1 and study.best_trials else ""
             bars.update(bar, completed=finished, description=f"{escape(asked.name)}{best}")
 
@@ -137,22 +151,23 @@ def _study(
         with quiet():
             if tries is None:
                 search.optimize(asked, study, whole, logs, seen)
-                chosen = search.choose(study)
+                chosen = optuna_study.choose(study)
             else:
                 chosen = search.follow(asked, study, whole, logs, seen, tries, enough)
-    return search.Done(asked, study, chosen, url)
+    return optuna_study.Done(asked, study, chosen, url)
 
 
 def _outcome(done: list[Done], chosen: Mapping[str, Any]) -> None:
-    from cl.tuning import search
+    """Print the chosen values and the counts of trials and nodes."""
+    from cl.tuning import optuna_study
 
     for each in done:
-        counts = search.counts(each)
+        counts = optuna_study.counts(each)
         values = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
                            for key, value in each.chosen.params.items())  # fmt: skip
         scores = ", ".join(f"{k} {v:.4f}" for k, v in zip(each.plan.objectives, each.chosen.values, strict=True))
         where = f"[bold]{escape(each.plan.label)}[/] on {escape(' > '.join(each.plan.tasks))}"
-        console.print(f"\n{where}: {escape(values or 'as they are')}")
+        console.print(f"\n{where}: {escape(values or 'unchanged')}")
         console.print(
             f"  {scores}; {counts['complete']} trials complete, {counts['pruned']} pruned, {counts['failed']} failed; "
             f"train nodes: {counts['asked']} asked for, {counts['executed']} executed"
@@ -162,13 +177,13 @@ def _outcome(done: list[Done], chosen: Mapping[str, Any]) -> None:
 
 
 def _track(whole: Experiment, store: Store, done: list[Done], files: list[Path]) -> None:
-    """One MLflow run for each study."""
+    """Track each study as an MLflow run."""
     from cl.hashing import digest
-    from cl.tuning import search
+    from cl.tuning import optuna_study
 
     for each in done:
         values = dict(zip(each.plan.objectives, each.chosen.values, strict=True))
-        figures = {f"tune/{k}": float(v) for k, v in (values | search.counts(each)).items()}
+        figures = {f"tune/{k}": float(v) for k, v in (values | optuna_study.counts(each)).items()}
         params = {"protocol": whole.tune.protocol, "study": each.plan.name, **each.chosen.params}
-        key = digest([each.plan.name, search.counts(each), values])
+        key = digest([each.plan.name, optuna_study.counts(each), values])
         deliver(whole, store, f"tune {each.plan.label}", key, params, figures, files)

@@ -17,7 +17,7 @@ from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan, StagePlan
 from cl.graph.specs import DataSpec
-from cl.metrics.records import Cell, ExperimentResult, Point, RunResult, StageResult
+from cl.metrics.records import Cell, DataResult, ExperimentResult, Point, RunResult, StageResult
 from cl.probes import probe
 
 PACKAGES = ("cl", "torch", "pytorch-lightning", "transformers", "peft", "tokenizers", "mlflow", "optuna")
@@ -160,21 +160,21 @@ def _row(node: Node, store: Store) -> dict[str, Cell]:
     return {name: Cell(**cell) for name, cell in store.result(node)["cells"].items()}
 
 
-def _data(graph: Graph, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
+def _data(graph: Graph, name: str, result: Mapping[str, Any]) -> DataResult:
     """Description of a data set."""
     sources = [part.source for part in graph.scenario.task(name).sources]
     report = result["report"]
-    return {
-        "documents": report["documents"],
-        "bytes": report["bytes"],
-        "tokens": result["tokens"],
-        "overlap": report["overlap"],
-        "duplicates": report["duplicates"],
-        "sources": [source.about for source in sources],
-        "licence": "; ".join(dict.fromkeys(source.licence for source in sources)),
-        "fingerprint": content(graph.data[name]),
-        "example": result["example"],
-    }
+    return DataResult(
+        documents=report["documents"],
+        bytes=report["bytes"],
+        tokens=result["tokens"],
+        sources=[source.about for source in sources],
+        licence="; ".join(dict.fromkeys(source.licence for source in sources)),
+        overlap=report["overlap"],
+        duplicates=report["duplicates"],
+        fingerprint=content(graph.data[name]),
+        example=result["example"],
+    )
 
 
 def environment(graph: Graph) -> dict[str, str]:

@@ -192,8 +192,6 @@ class SideNodes:
             return None
         found: dict[str, str] = {}
         while plan is not None:
-            found = (
-                dict.fromkeys(plan.stage.tasks, f"t{plan.stage.t}") | found
-            )  # the newest adapter of a task that was learned twice
+            found = dict.fromkeys(plan.stage.tasks, f"t{plan.stage.t}") | found  # of a task learned twice, the newest
             plan = plan.parent
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cl import construction, registry
@@ -103,7 +103,7 @@ def build_part(name: str, settings: Mapping[str, Any] | None, where: str) -> Par
     method = construction.build("methods", name, given, where)
     if not isinstance(method, Method):
         raise UserError(f"{where}: {name} is not a cl.methods.method.Method")
-    if not is_dataclass(type(method)):
+    if not construction.shows_settings(type(method)):
         raise UserError(f"{where}: {name} is not a dataclass, whose fields are its settings; add @dataclass(eq=False)")
     return Part(name, construction.settings_of(method), method)
 

@@ -15,7 +15,7 @@ import yaml
 from cl.metrics.answer_tests import ItemContrast
 from cl.metrics.catalog import find
 from cl.metrics.comparison_result import UNITS, Comparison
-from cl.metrics.records import ExperimentResult
+from cl.metrics.records import DataResult, ExperimentResult
 
 OMITTED = "omitted"
 
@@ -82,6 +82,6 @@ def text(record: dict[str, Any]) -> str:
     return yaml.safe_dump(record, sort_keys=False, width=110, allow_unicode=True)
 
 
-def _data(entry: dict[str, Any]) -> dict[str, Any]:
+def _data(entry: DataResult) -> dict[str, Any]:
     fields = ("documents", "tokens", "overlap", "duplicates", "sources", "licence", "fingerprint")
-    return {key: entry.get(key, OMITTED) for key in fields}
+    return {key: OMITTED if getattr(entry, key) is None else getattr(entry, key) for key in fields}

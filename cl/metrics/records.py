@@ -170,6 +170,33 @@ class RunResult:
 
 
 @dataclass(frozen=True)
+class DataResult:
+    """A data set.
+
+    Args:
+        documents: number of documents by split.
+        bytes: UTF-8 bytes by split.
+        tokens: number of tokens by split.
+        sources: one line about each source.
+        licence: licences of the sources.
+        overlap: share of the test text that occurs in the training text; None: not measured.
+        duplicates: number of duplicates that were dropped.
+        fingerprint: hash of all that decides the documents of each split.
+        example: beginning of a document.
+    """
+
+    documents: dict[str, int]
+    bytes: dict[str, int]
+    tokens: dict[str, int]
+    sources: list[str]
+    licence: str
+    overlap: float | None = None
+    duplicates: int = 0
+    fingerprint: str = ""
+    example: str = ""
+
+
+@dataclass(frozen=True)
 class ExperimentResult:
     """All runs of an experiment and their provenance.
 
@@ -184,7 +211,7 @@ class ExperimentResult:
         tasks: names of the tasks in the order of the scenario.
         retain: names of held-out sets, which are never trained on.
         general: names of further evaluated sets, which a strategy may learn from.
-        data: of each data set, documents, bytes, tokens (by split), overlap, sources and licence.
+        data: of each data set, its size, sources and licence.
         runs: all runs.
         asked: number of train nodes that the runs need.
         executed: number of train nodes that were executed in the last call.
@@ -205,7 +232,7 @@ class ExperimentResult:
     tasks: list[str]
     retain: list[str]
     general: list[str]
-    data: dict[str, dict[str, Any]]
+    data: dict[str, DataResult]
     runs: list[RunResult]
     asked: int
     executed: int
@@ -224,7 +251,9 @@ class ExperimentResult:
         """Read a file that `save` wrote."""
         raw = json.loads(path.read_text(encoding="utf-8"))
         probes = {label: [Measure(**each) for each in found] for label, found in raw.get("probes", {}).items()}
-        return ExperimentResult(**{**raw, "runs": [_run(run) for run in raw["runs"]], "probes": probes})
+        data = {name: DataResult(**entry) for name, entry in raw["data"].items()}
+        runs = [_run(run) for run in raw["runs"]]
+        return ExperimentResult(**{**raw, "runs": runs, "probes": probes, "data": data})
 
 
 def _run(raw: dict[str, Any]) -> RunResult:

@@ -8,7 +8,7 @@ probe recomputes no other node.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cl import construction
@@ -111,6 +111,6 @@ def build(name: str, settings: Mapping[str, Any] | None) -> tuple[Named, Probe]:
     """
     where = f"probes.{name}"
     found = construction.build("probes", name, dict(settings or {}), where)
-    if not isinstance(found, Probe) or not is_dataclass(type(found)):
+    if not isinstance(found, Probe) or not construction.shows_settings(type(found)):
         raise UserError(f"{where}: {name} is no cl.probes.probe.Probe in the form of a dataclass; name another class")
     return Named(name, construction.settings_of(found)), found

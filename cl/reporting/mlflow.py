@@ -279,7 +279,7 @@ class Tracker:
             "cl.command": result.command,
             **{f"cl.node.{i}.{s.name}": s.key for i, s in enumerate(run.stages)},
             **{f"cl.row.{t}": key for t, key in run.matrix_keys.items()},
-            **{f"cl.data.{name}": entry["fingerprint"] for name, entry in result.data.items()},
+            **{f"cl.data.{name}": entry.fingerprint for name, entry in result.data.items()},
             **{f"cl.version.{name}": value for name, value in result.environment.items()},
         }
         for part in _parts([Param(safe_name(key), str(value)) for key, value in params.items()], MOST_PARAMS):
@@ -296,12 +296,12 @@ class Tracker:
 
         inputs = []
         for name, entry in result.data.items():
-            profile = json.dumps({key: entry[key] for key in ("documents", "bytes", "tokens", "overlap")})
+            profile = json.dumps({key: getattr(entry, key) for key in ("documents", "bytes", "tokens", "overlap")})
             dataset = Dataset(
                 name=name,
-                digest=entry["fingerprint"][:36],
+                digest=entry.fingerprint[:36],
                 source_type="cl",
-                source=json.dumps({"sources": entry["sources"], "licence": entry["licence"]}),
+                source=json.dumps({"sources": entry.sources, "licence": entry.licence}),
                 profile=profile,
             )
             context = "training" if name in result.tasks else "evaluation"

@@ -1,4 +1,4 @@
-"""Compute a grid node: the gradient of every batch and set along the reference runs of an estimator.
+"""Compute a grid node: the gradients of all batches and sets along the reference runs of an estimator.
 
     trace, trace, … ──grid──▶ gradients ──order──▶ estimates, validation, search, positions, task orders
 
@@ -27,14 +27,17 @@ STARS = "stars.npy"
 def run(spec: GridSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Store the gradient of every batch and set at every support point of the reference runs.
 
-    The scratch folder keeps the gradients that an interrupted attempt has computed.
+    An interrupted call continues from the gradients in the scratch folder.
 
     Returns:
         Losses at the points, number of gradients, seconds.
+
+    Raises:
+        UserError: for a grid larger than `spec.gigabytes`.
     """
     started, work = time.monotonic(), context.work
     stream, traces = trace.open_stream(spec, inputs), trace.traces(spec, inputs)
-    _check_room(spec, stream, sum(len(run.positions) - 1 for run in traces))
+    _check_size(spec, stream, sum(len(run.positions) - 1 for run in traces))
     if spec.stars:
         start = torch.from_numpy(np.array(traces[0].points[0]))
         stars = references.stars(stream, trace_recorder.update_of(stream), start)
@@ -45,8 +48,8 @@ def run(spec: GridSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     return {"losses": found.losses.tolist(), "gradients": found.losses.size, "seconds": time.monotonic() - started}
 
 
-def _check_room(spec: GridSpec, stream: Stream, displacements: int) -> None:
-    """Raises UserError for a grid that is larger than it may be."""
+def _check_size(spec: GridSpec, stream: Stream, displacements: int) -> None:
+    """Raises UserError for a grid larger than `spec.gigabytes`."""
     columns = len(stream.batches) * (2 if spec.part else 1) + len(stream.targets)
     needed = nbytes(columns, displacements + (len(stream.batches) if spec.stars else 0), stream.size)
     if needed > spec.gigabytes * 1e9:

@@ -35,10 +35,10 @@ def run(spec: OrderSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Answer the query `spec.ask`: estimate, validate, search, position or tasks.
 
     Returns:
-        The answer, with the estimator's fidelity, its readout, its cost, and the weights of the positions.
+        The answer, with the estimator's fidelity, readout, cost, and weights of positions.
 
     Raises:
-        UserError: for a search with an estimator that cannot rank orders, unless it is forced.
+        UserError: for a search with an estimator that cannot rank orders, unless `spec.force` is set.
     """
     estimator = open_estimator(spec, inputs)
     signals = fidelity(estimator, seed=spec.seed)
@@ -47,7 +47,7 @@ def run(spec: OrderSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
             f"order.search: the estimator misses {signals.defect:.0%} of what changes in gradients, above {DOUBT:.0%}: "
             "it cannot rank orders; lower train.lr, raise order.references, use the oracle replay, or set order.force"
         )
-    if spec.readout == "auto" and spec.oracle != "replay":  # whose ends are near enough to be read by the model
+    if spec.readout == "auto" and spec.oracle != "replay":  # the readout chosen by the estimator's defect
         estimator = dataclasses.replace(estimator, readout=signals.readout)
     retraining = result_of(inputs[Role("trace", 0)])["seconds"]
     question = Question(estimator, spec, inputs, context.watcher.progress, retraining)
@@ -62,7 +62,7 @@ def run(spec: OrderSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
 
 
 def open_estimator(spec: OrderSpec, inputs: Inputs) -> Estimator:
-    """The estimator of a specification on a stored grid; the readout `auto` stands for `forward` here."""
+    """Open the estimator of a specification on the stored grid. The readout `auto` means `forward`."""
     stream, traces, folder = trace.open_stream(spec, inputs), trace.traces(spec, inputs), inputs[GRID]
     if spec.stars:
         start, ends = traces[0].points[0], np.load(folder / STARS, allow_pickle=False)

@@ -1,4 +1,7 @@
-"""Plan what `cl order` asks: trace nodes of a run's batches in some orders, their grid, and the order nodes on both."""
+"""Plan the nodes of `cl order`: `trace` trains another batch order, `grid` stores gradients, `order` answers a query.
+
+A grid node has the reference runs' trace nodes as parents; an order node has the traces and the grid.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,15 @@ Query = Literal["estimate", "validate", "search", "position", "tasks"]
 
 @dataclass(frozen=True)
 class Ordering:
-    """The reorderable part of one run of an experiment. Raises UserError for a run whose stages are no plain stream."""
+    """The stages of one run whose batches can be reordered.
+
+    Args:
+        graph: the planned experiment.
+        run: the run.
+
+    Raises:
+        UserError: for a run whose stages are not a plain stream of tasks.
+    """
 
     graph: Graph
     run: RunPlan
@@ -50,27 +61,27 @@ class Ordering:
 
     @property
     def settings(self) -> SampleOrder:
-        """What is asked."""
+        """Settings of `cl order`."""
         return self.graph.experiment.order
 
     @cached_property
     def stages(self) -> list[StagePlan]:
-        """The stages whose batches change places."""
+        """The stages whose batches are reordered."""
         return [plan for plan in self.run.stages if plan.stage.t >= self.settings.first]
 
     @property
     def lengths(self) -> list[int]:
-        """Batches of each stage."""
+        """Number of batches of each stage."""
         return [spec.steps for spec in self._train_specs]
 
     @property
     def batches(self) -> int:
-        """All of them."""
+        """Number of batches of all stages."""
         return sum(self.lengths)
 
     @property
     def objective(self) -> list[str]:
-        """The sets whose mean loss is estimated. Raises UserError for an unknown one."""
+        """The sets whose mean loss is estimated. Raises UserError for an unknown set."""
         chosen = self.settings.objective or list(
             dict.fromkeys(task for plan in self.stages for task in plan.stage.tasks)
         )
@@ -80,6 +91,7 @@ class Ordering:
 
     @cached_property
     def _train_specs(self) -> tuple[TrainSpec, ...]:
+        """Specifications of the stages."""
         return tuple(plan.node.spec for plan in self.stages if isinstance(plan.node.spec, TrainSpec))
 
     @cached_property
@@ -94,6 +106,7 @@ class Ordering:
 
     @cached_property
     def _parents(self) -> dict[Role, Node]:
+        """Parents of every node: the first stage's model and tokenizer, and all data sets."""
         own = [plan.node.parents for plan in self.stages]
         if taught := [role for parents in own for role in parents if role.kind in ("memory", "teacher")]:
             raise UserError(f"order: {taught[0].kind} of a method acts in the stages; leave the method out")
@@ -102,22 +115,28 @@ class Ordering:
         return {role: node for role, node in own[0].items() if role.kind != "data"} | sets | read
 
     def _node(self, name: str, spec: StreamSpec, parents: dict[Role, Node], cost: float) -> Node:
+        """A node with the common parents and the code of the stages' methods."""
         code = tuple(dict.fromkeys(entry for plan in self.stages for entry in plan.node.code))
         return Node(name, spec, self._parents | parents, code, round(cost), local=self.stages[0].node.local)
 
     @property
     def _tokens(self) -> int:
-        """Of all batches together, about."""
+        """Estimated number of tokens of all batches."""
         return sum(plan.node.cost for plan in self.stages)
 
     def trace(self, order: Order, keep: Literal["all", "end"] = "end") -> Node:
-        """A real run in an order; keep: `all` points, or those at both ends."""
+        """Trace node of a real run.
+
+        Args:
+            order: order of the batches.
+            keep: store the parameters at `all` points, or at both ends only.
+        """
         name = f"{self.run.strategy.label} in the order {' '.join(map(str, order[:8]))}{' …' if len(order) > 8 else ''}"
         return self._node(name, TraceSpec(**self._stream, order=tuple(order), keep=keep), {}, self._tokens)
 
     @cached_property
     def references(self) -> list[Node]:
-        """The reference runs."""
+        """Trace nodes of the reference runs."""
         found = references.orders(self.batches, self.settings.references, self.settings.seed)
         return [self.trace(order, "all") for order in found]
 
@@ -130,18 +149,18 @@ class Ordering:
 
     @property
     def sets(self) -> float:
-        """What the gradients of all sets cost at one point, in retrainings."""
+        """Cost of the gradients of all sets at one point, in units of a retraining."""
         return len(self.objective) * self.settings.tokens / max(1, self._tokens)
 
     @property
     def points(self) -> int:
-        """Support points of the grid."""
+        """Number of support points of the grid."""
         stars = self.batches if self.settings.stars else 0
         return 1 + self.settings.references * -(-self.batches // self.settings.stride) + stars
 
     @cached_property
     def grid(self) -> Node:
-        """The gradients of all batches on the support points of the reference runs."""
+        """Grid node: the gradients of all batches at the support points of the reference runs."""
         parents = {Role("trace", place): node for place, node in enumerate(self.references)}
         name = f"gradients of {self.run.strategy.label} at {self.points} points"
         columns = (2 if self.settings.part else 1) + self.sets
@@ -149,12 +168,12 @@ class Ordering:
         return self._node(name, spec, parents, self._tokens * self.points * columns)
 
     def asked(self, what: Query, truths: Sequence[Node] = (), **query: Any) -> Node:
-        """An order node.
+        """Order node of a query.
 
         Args:
-            what: the query.
-            truths: real runs that the estimates are compared with.
-            query: fields of `cl.sample_order.specs.OrderSpec` that belong to the query.
+            what: kind of query.
+            truths: trace nodes of real runs with which estimates are compared.
+            query: further fields of `cl.sample_order.specs.OrderSpec`.
         """
         chosen = self.settings
         spec = OrderSpec(
@@ -173,13 +192,13 @@ class Ordering:
         return self._node(f"{what} {self.run.strategy.label}", spec, parents, self._tokens)
 
     def held_out(self) -> list[Node]:
-        """Real runs in random orders that no reference has."""
+        """Trace nodes of real runs in random orders other than those of the references."""
         taken = [node.spec.order for node in self.references if isinstance(node.spec, TraceSpec)]
         drawn = references.drawn(self.batches, self.settings.held_out, self.settings.seed + 1, taken)
         return [self.trace(order) for order in drawn]
 
     def named(self, order: str | list[int]) -> Order:
-        """An order by its name, or itself."""
+        """An order by its name (given, reversed, random), or a list of batches as an order."""
         given = tuple(range(self.batches))
         if order in ("given", "reversed"):
             return given if order == "given" else given[::-1]
@@ -191,7 +210,11 @@ class Ordering:
 
 
 def build(graph: Graph) -> list[Ordering]:
-    """The orderings of an experiment: one of each run of the chosen strategy. Raises UserError where none is named."""
+    """One ordering for each run of the chosen strategy.
+
+    Raises:
+        UserError: for an unknown strategy, and if none of several strategies is chosen.
+    """
     labels = list(graph.experiment.strategies)
     chosen = graph.experiment.order.strategy
     if chosen is None and len(labels) > 1:

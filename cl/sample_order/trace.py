@@ -1,7 +1,7 @@
-"""Compute a trace node: the stages of a run in one stretch, with their batches in a given order.
+"""Compute a trace node: train the stages of a run without interruption, with their batches in a given order.
 
-The batches are those of the train nodes: the same plans, from the same ledger. Only plain stages can change places:
-each goes on where the one before it ended, trains the same parameters, and adds nothing to a batch's own gradient.
+The batches are those of the train nodes, from the same plans and ledger. Only plain stages can be reordered: each stage
+continues from the previous one, trains the same parameters, and uses only the gradient of the batch itself.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ POINTS = "points.npy"
 
 
 def run(spec: TraceSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
-    """Train in the order of the specification; store the parameters before every step, or (`keep: end`) at both ends.
+    """Train in the order of the specification, and store the parameters before every step (`keep: end`: at both ends).
 
     Returns:
-        Order, positions, seconds of training, and the loss of each set afterwards in nats per token: `validation` on
-        its first `spec.tokens` tokens, `test` likewise.
+        Order, positions of the stored points, seconds of training, number of parameters, and the final loss of each set
+        in nats per token on the first `spec.tokens` tokens of `validation` and `test`.
     """
     stream = open_stream(spec, inputs)
     order, steps = tuple(spec.order), len(stream.batches)
@@ -63,7 +63,7 @@ def run(spec: TraceSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
 
 
 def stored(folder: Path) -> Trace:
-    """The trace of a stored node, its points memory-mapped."""
+    """The trace of a stored node, with memory-mapped points."""
     result = result_of(folder)
     points = np.load(folder / POINTS, mmap_mode="r", allow_pickle=False)
     return Trace(tuple(result["order"]), tuple(result["positions"]), points)
@@ -76,9 +76,10 @@ def traces(spec: EstimatorSpec, inputs: Inputs) -> list[Trace]:
 
 
 def open_stream(spec: StreamSpec, inputs: Inputs) -> Stream:
-    """The stream of a specification: its stages' learners on one model, all batches, and the validation sets.
+    """Open the stream of a specification: the stages' learners on one model, all batches, and the validation sets.
 
-    Raises UserError for stages that do not train the same parameters.
+    Raises:
+        UserError: if the stages do not train the same parameters.
     """
     model = adapters.load(inputs[STATE], inputs.get(BASE))
     separator = result_of(inputs[TOKENIZER])["separator_id"]
@@ -113,13 +114,14 @@ def open_stream(spec: StreamSpec, inputs: Inputs) -> Stream:
 
 
 def _plan(stage: TrainSpec, inputs: Inputs, ledger: Ledger | None) -> tuple[Plan, dict[str, Rows]]:
+    """Plan and training rows of a stage. ledger: after the previous stage; None: the parent's."""
     names = sorted({Reading.parse(key).source for key in stage.shares})
     sources = {name: rows(inputs[data(name)], name, "train", stage.train.sequence) for name in names}
     return stage_plan(stage, ledger or starting_ledger(stage, inputs, sources), sources), sources
 
 
 def targets(spec: StreamSpec, inputs: Inputs, split: str) -> dict[str, list[Batch]]:
-    """Batches of the first so many tokens of a split of each measured set."""
+    """Batches of the first `spec.tokens` tokens of a split, for each set."""
     separator = result_of(inputs[TOKENIZER])["separator_id"]
     sequence, size = spec.stages[0].train.sequence, spec.batch
     found = {}

@@ -1,1 +1,1 @@
-"""How each kind of node is computed: one file for each kind."""
+"""Computation of nodes: one file per kind of node."""

@@ -1,4 +1,4 @@
-"""Compute a consolidate node: the memory that a method takes from a finished stage into later stages."""
+"""Compute a consolidate node: a method's memory of all stages up to a finished stage, for later stages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cl.training.stage_rows import MEMORY, stage_seed, trained
 def run(spec: ConsolidateSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Store a method's memory after the stage that ended in the parent state.
 
-    Random numbers are those of the node's own seed.
+    The random generator is seeded with the seed of the stage.
 
     Returns:
         Size of the memory in bytes.
@@ -55,7 +55,7 @@ def run(spec: ConsolidateSpec, inputs: Inputs, context: Context) -> dict[str, An
 
 
 def _state(folder: Path, place: str | None) -> dict[str, torch.Tensor]:
-    """The method's own state at the end of the stage; empty where it was not active or has none."""
+    """The method's own state at the end of the stage; empty if the method was not active or has no state."""
     stored = folder / "methods.safetensors"
     if place is None or not stored.exists():
         return {}

@@ -1,4 +1,4 @@
-"""What a step is given besides its specification and its parents."""
+"""Argument of a step besides its specification and its parents."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cl.training.recorder import Watcher
 
 @dataclass(frozen=True)
 class Context:
-    """Where and how a step works. Nothing here may change its result.
+    """Folders and run-time settings of a step. They must not change its result.
 
     Args:
-        out: empty folder for the artifacts.
-        work: scratch folder that survives a crash; `out` is in it.
-        watcher: is told of progress, and of the points of a curve.
-        local: settings that are needed at run time and that no key holds.
-        uses: folders of the data sets that in-task evaluation reads, by name.
+        out: empty folder for artifacts.
+        work: scratch folder that survives a crash; contains `out`.
+        watcher: is notified of progress and of points of the training curve.
+        local: settings that are needed at run time and are in no key.
+        uses: folders of the data sets that evaluation inside a stage reads, by name.
     """
 
     out: Path

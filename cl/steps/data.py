@@ -33,7 +33,7 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     Examples of an instruction task are first transformed by the strategy's methods, and stored with the arrays.
 
     Returns:
-        Kind, tokens by split, the report of the split, an example, counts by answer style, notes and warnings of the
+        Kind, tokens by split, report of the split, an example, counts by answer style, notes and warnings of the
         methods.
     """
     from transformers import AutoTokenizer
@@ -77,13 +77,14 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
 
 
 def _transforming(named: Named, task: str) -> TransformsData:
+    """Build a transforming method."""
     method = strategy.build_method(named, task)
     assert isinstance(method, TransformsData)
     return method
 
 
 def _styles(documents: Sequence[Example], split: str, arrays: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """How many examples of each style a split has, and how many tokens of their answers, which are what is learned."""
+    """Number of examples, and of learned tokens (those of answers), by answer style in a split."""
     found: dict[str, dict[str, int]] = {}
     learned = np.diff(arrays[f"{split}.starts"]) - arrays[f"{split}.answers"]
     for example, tokens in zip(documents, learned, strict=True):
@@ -94,7 +95,7 @@ def _styles(documents: Sequence[Example], split: str, arrays: Mapping[str, Any])
 
 
 def _dominance(styles: Mapping[str, Mapping[str, int]], task: str) -> list[str]:
-    """A sentence where explanations hold more than half of what a split learns: the loss is a mean over tokens."""
+    """A warning if more than half of the learned tokens are explanations, because the loss averages over tokens."""
 
     def share(count: str) -> float:
         long = sum(styles[style][count] for style in styles if style in ("brief", "detail"))

@@ -1,8 +1,8 @@
-"""Compute an evaluate node: the scores of a model on data sets, which are a row of the result matrix R.
+"""Compute an evaluate node: the scores of a model on data sets, which are one row of the result matrix R.
 
-Loss is summed in nats over all learned target tokens of fixed windows, in a fixed batch size, in evaluation mode; so
-a score depends on neither the order nor the batch in which it is computed beyond what is recorded. Instruction tasks
-are scored by what the model answers as well, and every answer is kept.
+The loss is summed in nats over all learned target tokens of fixed windows, in batches of a fixed size, in evaluation
+mode. So a score depends on no order, and on no batch size except the recorded one. On instruction tasks the model also
+generates answers, which are scored and stored.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ from cl.steps.context import Context
 from cl.tasks.example import Example
 from cl.training.validation import bytes_per_token, opened, score, window
 
-ANSWER_ROOM = 8  # tokens
+ANSWER_MARGIN = 8  # tokens
 ANSWER_SCORES = "cl.tasks.answer_scores"
 
 
 def run(spec: EvaluateSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Compute one row of R: the scores of a state on a split of every set.
 
-    With `spec.select`, a set is answered with its own adapter alone, and a set without one by the base model. A model
-    with a classifier answers by it, while its loss is still that of the language model below: a classifier gives no
-    probability to classes to come. bytes of text are those of the whole split times the share of its tokens that was
-    scored: exact for a whole split, and the mean rate of bytes per token otherwise.
+    - Sets listed in `spec.select` use that adapter alone; others use the base model.
+    - A model with a classifier answers with the classifier. Its loss is that of the language model, because a
+      classifier gives no probability to future classes.
+    - Bytes of text are the bytes of the whole split times the scored share of its tokens: exact for a whole split,
+      otherwise at the split's mean bytes per token.
 
     Returns:
         {"cells": {name: fields of `cl.metrics.records.Cell`}}; `items/NAME.jsonl` holds every answer of an instruction
@@ -68,9 +69,13 @@ def _cell(loss: TokenLoss, spec: EvaluateSpec, inputs: Inputs, name: str, out: P
 
 
 def bytes_of(folder: Path, count: int, tokens: int, split: str = "test") -> float:
-    """UTF-8 bytes of the first `count` rows of a split, which have so many learned tokens.
+    """UTF-8 bytes of the first rows of a split: of instruction tasks, exactly the answers'; of text, an estimate.
 
-    Of examples the answers'; of text at the split's mean rate.
+    Args:
+        folder: folder of the data node.
+        count: number of rows.
+        tokens: learned tokens of these rows; of text, multiplied by the split's mean bytes per token.
+        split: name of the split.
     """
     result = result_of(folder)
     if result["kind"] == "instruction":
@@ -81,9 +86,20 @@ def bytes_of(folder: Path, count: int, tokens: int, split: str = "test") -> floa
 def answer(
     loss: TokenLoss, tokenizer: Path, windows: DialogueRows, asked: Sequence[Example], batch: int, scores: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """What the model answers to the first examples of a split, with its scores: its classifier, where it has one.
+    """Answer the first examples of a split and score the answers. A model with a classifier answers with it.
 
-    An answer may have ANSWER_ROOM tokens more than the longest reference.
+    A generated answer may have ANSWER_MARGIN tokens more than the longest reference.
+
+    Args:
+        loss: loss of the model.
+        tokenizer: folder of the tokenizer node.
+        windows: rows of the split.
+        asked: the first examples of the split.
+        batch: questions per batch.
+        scores: names of the scores.
+
+    Returns:
+        Per example: question, reference, answer and scores.
     """
     from transformers import AutoTokenizer
 
@@ -95,7 +111,7 @@ def answer(
         device = str(loss.model.device)
         produced = head.answers(classifier_head.of_questions(loss.outputs, questions, loss.separator, batch, device))
     else:
-        limit = int(max(windows.lengths[row] + 1 - windows.answers[row] for row in rows)) + ANSWER_ROOM
+        limit = int(max(windows.lengths[row] + 1 - windows.answers[row] for row in rows)) + ANSWER_MARGIN
         with torch.no_grad():
             prompt = adapters.prompt(loss.model)
         reader = adapters.reader(loss.model)
@@ -114,5 +130,6 @@ def means(items: Sequence[Mapping[str, Any]], scores: Sequence[str]) -> dict[str
 
 
 def _write(items: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write one JSON line per item."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items), encoding="utf-8")

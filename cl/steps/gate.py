@@ -1,7 +1,7 @@
-"""Compute a gate node: keep the candidate state if it scores better than the incumbent, else the incumbent.
+"""Compute a gate node: keep the candidate state if it scores better than the incumbent, otherwise the incumbent.
 
-The scores are those of two evaluate nodes on validation data. A gate that saw test data would choose by what it is
-judged on, so it refuses them.
+The scores are those of two evaluate nodes on validation data. Scores on test data are refused: a choice by test data
+would bias the final result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cl.metrics.records import Cell
 from cl.steps.context import Context
 
 CANDIDATE, INCUMBENT = Role("candidate"), Role("incumbent")
-"""The two states. Their scores have the same roles with the name `scores`."""
+"""Roles of the two states. Their evaluate nodes have the same roles with the name `scores`."""
 SCORES = "scores"
 
 
@@ -28,10 +28,10 @@ def run(spec: GateSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Store the better of two states.
 
     Returns:
-        The state's own result, with `chosen` and the mean score of both.
+        Result of the chosen state, with its role under `chosen` and the mean score of both states under `means`.
 
     Raises:
-        UserError: if a score was measured on test data, or a set has no such score.
+        UserError: if a score was measured on test data, or a set does not have the score.
     """
     candidate, incumbent = (_mean(spec, inputs[Role(role.kind, name=SCORES)]) for role in (CANDIDATE, INCUMBENT))
     gain = incumbent - candidate if spec.metric == "loss" else candidate - incumbent
@@ -42,7 +42,7 @@ def run(spec: GateSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
 
 
 def _mean(spec: GateSpec, folder: Path) -> float:
-    """Mean score over the sets that decide, of an evaluate node."""
+    """Mean score of an evaluate node over the deciding sets."""
     if identity_of(folder)["spec"]["split"] != "validation":
         raise UserError("gate: the scores are of test data, by which nothing may be chosen; measure on validation data")
     cells = {name: Cell(**cell) for name, cell in result_of(folder)["cells"].items()}
@@ -51,6 +51,7 @@ def _mean(spec: GateSpec, folder: Path) -> float:
 
 
 def _score(metric: str, cells: dict[str, Cell], name: str) -> float:
+    """Score of one set. Raises UserError if the set does not have it."""
     scores = {"loss": cells[name].loss} | cells[name].scores if name in cells else {}
     if metric not in scores:
         raise UserError(f"gate: {name} has no score {metric!r}; it has {', '.join(scores) or 'none'}")
@@ -58,7 +59,7 @@ def _score(metric: str, cells: dict[str, Cell], name: str) -> float:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Copy the artifacts of a stored state, by hard links where the disk has them."""
+    """Copy the artifacts of a stored state, by hard links if the disk supports them."""
     for path in sorted(source.rglob("*")):
         if path.is_file() and path.name != "node.json":
             new = target / path.relative_to(source)

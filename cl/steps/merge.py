@@ -1,4 +1,4 @@
-"""Compute a merge node: the model that a row of R evaluates where a strategy merges its states."""
+"""Compute a merge node: a merge of trained states, which a row of R evaluates."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from cl.steps.context import Context
 def run(spec: MergeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Store the base model plus the method's merge of the task vectors of all parent states.
 
-    A task vector is the difference of a state, with its adapters merged, from the base model, in fp32 and by parameter;
-    a parameter without a difference is left out. All vectors are held at once: states + 2 copies of the model.
+    A task vector is the difference of a state, with its adapters merged, from the base model, by parameter in fp32. A
+    parameter without a difference is left out. All vectors are in memory at once: states + 2 copies of the model.
 
     Returns:
-        The largest entry of the sum that was added.
+        `largest`: the largest absolute change of a parameter.
+
+    Raises:
+        UserError: for a state with a classifier.
     """
     method = strategy.build_method(spec.method, "merge")
     assert isinstance(method, Merges)
@@ -42,7 +45,7 @@ def run(spec: MergeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
 
 
 def _vector(state: Path, base: Path, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The task vector of a stored state."""
+    """The task vector of a stored state. Raises UserError for a state with a classifier."""
     found = adapters.merged(adapters.load(state, base))
     if classifier_head.of(found) is not None:
         raise UserError("merge: the model's classifier cannot be merged; take the merging method or the classifier out")

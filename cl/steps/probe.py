@@ -1,4 +1,4 @@
-"""Compute a probe node: what a probe measures on the state of one row of R."""
+"""Compute a probe node: the measures of a probe on the state of one row of R."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from cl.training.validation import opened
 def run(spec: ProbeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Measure a state with a probe.
 
-    Where sets have adapters of their own, the probe measures with each adapter, and a set's figures are those of its
-    own.
+    With `spec.select`, the probe measures once per adapter, and a set gets the measures of its own adapter.
 
     Returns:
         {"measures": {set: {key of a measure: value}}}.

@@ -1,4 +1,4 @@
-"""Compute a select node: the examples of a set that a method selects to learn from, as a data set of its own."""
+"""Compute a select node: the examples of a set that a method selects, as a new data set."""
 
 from __future__ import annotations
 
@@ -26,12 +26,20 @@ from cl.models.forward import TokenLoss, autocast
 from cl.steps.context import Context
 from cl.tasks.example import Example
 
-ROWS = 8  # of a pass at once
+ROWS = 8  # rows per forward pass
 Progress = Callable[[int, int], None]
 
 
 class Scored:
-    """`cl.methods.contexts.Candidates`: the examples of a training split, with the model that scores them."""
+    """Implements `cl.methods.contexts.Candidates`: the examples of a training split and the model that scores them.
+
+    Args:
+        loss: loss of the model.
+        found: the examples.
+        tokenizer: the transformers tokenizer.
+        spec: specification of the select node.
+        progress: called with the numbers of scored and of all examples.
+    """
 
     def __init__(
         self, loss: TokenLoss, found: Sequence[Example], tokenizer: Any, spec: SelectSpec, progress: Progress
@@ -43,9 +51,14 @@ class Scored:
         return len(self.found)
 
     def nll(self, templated: bool, whole: bool) -> Tensor:
-        """Mean nats per token [n] of the answer, its end included, or of the whole example but for its first token.
+        """Mean negative log-likelihood in nats per token [n].
 
-        Raises UserError for plain text where there is no chat template: it would be the same text.
+        Args:
+            templated: render examples in the chat template; otherwise as plain text.
+            whole: average over the whole example without its first token; otherwise over the answer with its end.
+
+        Raises:
+            UserError: for plain text if there is no chat template, because both texts would be equal.
         """
         if not templated and not self.tokenizer.chat_template:
             raise UserError("score: fas_* compares with the chat template, which this tokenizer has not; use ppl")
@@ -53,33 +66,34 @@ class Scored:
         with torch.no_grad(), autocast(self.compute.device, self.compute.precision):
             for start in range(0, len(self), ROWS):
                 self.progress(start, len(self))
-                shown = [self._row(example, templated, whole) for example in self.found[start : start + ROWS]]
-                batch = collate(shown, self.loss.separator).to(self.compute.device)
+                chosen = [self._row(example, templated, whole) for example in self.found[start : start + ROWS]]
+                batch = collate(chosen, self.loss.separator).to(self.compute.device)
                 learned = batch.learned_by_row()
                 parts.append(losses.row_nll(self.loss.outputs(batch), learned) / learned)
         return torch.cat(parts).cpu()
 
     def _row(self, example: Example, templated: bool, whole: bool) -> Row:
+        """An example as a row."""
         if templated:
             question, answer = tokenization.dialogue(example, self.tokenizer, self.loss.separator, self.system)
         else:
             question, answer = tokenization.plain(example, self.tokenizer, self.loss.separator)
         ids = torch.tensor([*question, *answer])
         targets = ids[1:].clone()
-        targets[: 1 if whole else len(question) - 1] = (
-            IGNORE  # the first target marks a dialogue: see cl.data.batches.segments
-        )
+        # The first target is always ignored, because it marks a dialogue: see cl.data.batches.segments.
+        targets[: 1 if whole else len(question) - 1] = IGNORE
         return Row(ids, targets)
 
 
 def run(spec: SelectSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
-    """Store the set's arrays with the selected rows alone in the training split.
+    """Store the arrays of a set with only the selected rows in the training split.
 
     Returns:
-        The set's own result, with the numbers of the selected rows and the number of rows to select from.
+        Result of the data node, with the numbers of the selected rows under `chosen` and the number of all rows under
+        `of`.
 
     Raises:
-        UserError: if the set has fewer examples than are to be selected.
+        UserError: if the set has fewer examples than the method selects.
     """
     method = strategy.build_method(spec.method, f"selection of {spec.set}")
     assert isinstance(method, Selects)
@@ -98,6 +112,7 @@ def run(spec: SelectSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
 
 
 def _scored(spec: SelectSpec, inputs: Inputs, found: list[Example], progress: Progress) -> Scored:
+    """The candidates, with the parent's model; of a preference, the better answer counts."""
     from transformers import AutoTokenizer
 
     opened = adapters.load(inputs[STATE], inputs.get(BASE))
@@ -110,7 +125,7 @@ def _scored(spec: SelectSpec, inputs: Inputs, found: list[Example], progress: Pr
 
 
 def _only(arrays: Mapping[str, npt.NDArray[Any]], chosen: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of the training split with some of its rows alone; a preference is two dialogues."""
+    """Arrays of the training split with only the chosen rows. A preference pair is stored as two dialogues."""
     paired = "train.pairs" in arrays
     kept = [one for row in chosen for one in ((2 * row, 2 * row + 1) if paired else (row,))]
     starts = arrays["train.starts"]

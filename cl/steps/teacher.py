@@ -1,12 +1,20 @@
-"""Compute a teacher node: a model's predictions on the rows that are read of one data set, computed once and kept.
+"""Compute a teacher node: a model's predictions on the rows of one data set that a stage reads.
 
-    teacher.safetensors, for the learned tokens of the rows in question:
-    rows [R]         numbers of the rows, rising            starts [R+1]    where each one's tokens begin
-    hidden [N, D]    in fp16; with the teacher's output layer as good as the teacher, or
-    ids [N, K], first, entropy, log_p_first, log_p_gold [N], and weights [N, K] where they are not all 1 / K
+`teacher.safetensors` holds, for N learned tokens of R rows:
 
-2 D bytes a token, or 4 K + 16 (8 K + 16 with weights). Neither a learning rate nor a weight is in the node's key, so
-all trials of an experiment share it.
+    rows [R]         numbers of the rows, ascending
+    starts [R+1]     index of the first token of each row
+
+and, for `cache_hidden`, final hidden states in fp16, which with the teacher's output layer give its predictions:
+
+    hidden [N, D]
+
+or, for `cache_sampled` and `cache_top_k`, a sample (`cl.models.distillation.Sampled`):
+
+    ids [N, K]; first, entropy, log_p_first, log_p_gold [N]; weights [N, K] unless all are 1 / K
+
+Size: 2 D bytes per token, or 4 K + 16 bytes (8 K + 16 with weights). Neither the learning rate nor the weight of a term
+is in the node's key, so all trials of an experiment share the node.
 """
 
 from __future__ import annotations
@@ -33,19 +41,20 @@ from cl.steps.context import Context
 from cl.training import teachers
 from cl.training.teachers import FILE
 
-ROWS = 8  # of a pass at once
+ROWS = 8  # rows per forward pass
 
 
 def run(spec: TeacherSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
-    """Store a model's predictions on the rows of one set that are read first, in one pass over the rows.
+    """Store a model's predictions on the rows of one set at `spec.positions` of its reading order.
 
-    The parents are the model `state` (with `base` where that holds adapters only), the tokenizer and the set.
+    Parents: the model `state` (with `base` if `state` holds adapters only), the tokenizer and the set.
 
     Returns:
-        Bytes, tokens and rows that are covered.
+        Stored bytes, and numbers of tokens and rows.
 
     Raises:
-        UserError: for hidden states that half precision cannot hold, or that do not decide the logits alone.
+        UserError: for hidden states that exceed half precision, for logits that are not a plain layer of hidden states,
+            and for a set without training rows.
     """
     teaching, name, compute = spec.teaching, spec.set, spec.compute
     found = rows(inputs[data(name)], name, "train", spec.packing.sequence)
@@ -77,14 +86,14 @@ def run(spec: TeacherSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
 
 
 def _covered(found: Rows, positions: Sequence[int] | None, seed: int) -> Tensor:
-    """Numbers of the rows at some places of a reading order, each once and rising."""
+    """Numbers of the rows at some positions of a reading order, without duplicates, ascending."""
     start, stop = positions or (0, len(found))
     numbers: Tensor = torch.from_numpy(row_order(len(found), seed, range(start, stop))).unique()
     return numbers
 
 
 def _kept(outputs: Outputs, teaching: Teaching) -> dict[str, Tensor]:
-    """What is stored of some learned tokens."""
+    """Arrays to store for some learned tokens."""
     if teaching.mode == "cache_hidden":
         hidden = outputs.values.half()
         if not hidden.isfinite().all():
@@ -98,5 +107,5 @@ def _kept(outputs: Outputs, teaching: Teaching) -> dict[str, Tensor]:
         parts.append(distillation.sample(log_p, outputs.targets[part], count, teaching.mode == "cache_top_k"))
     found = Sampled(*(torch.cat(values) for values in zip(*parts, strict=True)))._asdict()
     if teaching.mode == "cache_sampled":
-        del found["weights"]  # all the same
+        del found["weights"]  # all are 1 / K
     return {key: value.to(torch.int32) if value.dtype == torch.int64 else value for key, value in found.items()}

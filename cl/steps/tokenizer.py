@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from cl.graph.specs import Local, TokenizerSpec
     from cl.steps.context import Context
 
-TRAINING_BYTES = 8_000_000  # text per task from which a tokenizer is trained
+TRAINING_BYTES = 8_000_000  # text per task on which a tokenizer is trained
 
 
 def run(spec: TokenizerSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Train a byte-level BPE on the stream, or store the model's own tokenizer.
 
-    A trained tokenizer sees the training splits of all tasks, TRAINING_BYTES of each.
+    A tokenizer is trained on the training splits of all tasks, on at most TRAINING_BYTES of each.
 
     Returns:
         Size of the vocabulary, and the separator with its id.
@@ -37,17 +37,19 @@ def run(spec: TokenizerSpec, inputs: Inputs, context: Context) -> dict[str, Any]
 
 
 def _training_text(tasks: Iterable[str], local: Local) -> Iterator[str]:
+    """Yield the documents on which a tokenizer is trained."""
     defined = scenario.load(local.scenario)
     for name in tasks:
-        room = TRAINING_BYTES
+        left = TRAINING_BYTES
         for document in scenario.split(defined.task(name), defined).train:
-            room -= len(str(document).encode())
-            if room < 0:
+            left -= len(str(document).encode())
+            if left < 0:
                 break
             yield str(document)
 
 
 def _train_bpe(text: Iterator[str], vocabulary: int) -> Any:
+    """Train a byte-level BPE as a transformers tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

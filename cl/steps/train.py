@@ -42,7 +42,7 @@ from cl.training.stage_rows import (
 )
 from cl.training.validation import Validator
 
-# Lightning greets every Trainer with what it found; which device is used is ours to say, once.
+# Lightning prints devices for every Trainer; `cl` prints the device once.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
@@ -64,11 +64,13 @@ def run(spec: TrainSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
 
 
 def _local(context: Context) -> Local:
+    """Settings that are needed at run time."""
     assert context.local is not None
     return context.local
 
 
 def _save(job: Job, out: Path, parent: Path, moments: dict[str, Tensor] | None) -> None:
+    """Store the model, the states of the methods, and the optimizer's state unless it is None."""
     adapters.save(job.learner.model, out, parent)
     if tensors := checkpoint.method_tensors(job.learner.methods):
         save_file(tensors, out / "methods.safetensors")
@@ -77,6 +79,7 @@ def _save(job: Job, out: Path, parent: Path, moments: dict[str, Tensor] | None) 
 
 
 def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
+    """Open everything that the training loop needs."""
     local, sequence = _local(context), spec.train.sequence
     sources = {name: rows(folder, name, "train", sequence) for name, folder in inputs.datasets().items()}
     plan = stage_plan(spec, starting_ledger(spec, inputs, sources), sources)
@@ -102,7 +105,7 @@ def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
 
 
 def _learner(spec: TrainSpec, inputs: Inputs, local: Local, readings: Sequence[Reading]) -> Learner:
-    """The learner before its first step: the parent's model, changed by the methods, with their memories loaded."""
+    """The learner before its first step: the parent's model after `remember` and `prepare` of the methods."""
     torch.manual_seed(stage_seed(spec.seed, spec.t))
     methods = [strategy.build_method(named, f"stage {spec.t}") for named in spec.methods]
     training = [method for method in methods if isinstance(method, Trains)]
@@ -112,7 +115,7 @@ def _learner(spec: TrainSpec, inputs: Inputs, local: Local, readings: Sequence[R
             method.remember(_memory(inputs, place))
         model = method.prepare(model, spec.t)
     stored = inputs[STATE] / "methods.safetensors"
-    if spec.continues and stored.exists():  # inside one stage: on from the parent's state
+    if spec.continues and stored.exists():  # the same stage goes on
         checkpoint.load_methods(training, load_file(stored))
     sharded = local.devices > 1 and local.distributed == "fsdp"
     learner = Learner(
@@ -135,7 +138,7 @@ def _learner(spec: TrainSpec, inputs: Inputs, local: Local, readings: Sequence[R
 
 
 def _survey(spec: TrainSpec, inputs: Inputs, learner: Learner, plan: Plan, sources: Mapping[str, Rows]) -> None:
-    """Show each method that surveys the rows of the stage's own tasks, without replayed rows."""
+    """Call `survey` of the methods with the rows of the stage's own tasks, without replayed rows."""
     asking = [place for place, method in enumerate(learner.methods) if overrides(method, Trains.survey)]
     if not asking:
         return
@@ -146,7 +149,7 @@ def _survey(spec: TrainSpec, inputs: Inputs, learner: Learner, plan: Plan, sourc
             yield batch.to(spec.compute.device)
 
     learner.model.eval()
-    with torch.random.fork_rng():  # a survey's draws must not move those of the training
+    with torch.random.fork_rng():  # random numbers of a survey must not change the training
         for place in asking:
             memory = _memory(inputs, place)
             as_trained = partial(autocast, spec.compute.device, spec.compute.precision)
@@ -155,7 +158,7 @@ def _survey(spec: TrainSpec, inputs: Inputs, learner: Learner, plan: Plan, sourc
 
 
 def _memory(inputs: Inputs, place: int) -> dict[str, Tensor]:
-    """The memory of the method at that place of the node's list; empty where there is none yet."""
+    """Memory of the method at index `place`; empty if there is none yet."""
     folder = inputs.get(Role("memory", place))
     return {} if folder is None else load_file(folder / MEMORY)
 
@@ -194,9 +197,10 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
 
 @contextmanager
 def _reproducible(job: Job) -> Iterator[None]:
-    """Compiled for a CPU, gradients of embeddings are added by all threads in any order, unless this asks otherwise.
+    """Context with deterministic algorithms if the model is compiled for a CPU.
 
-    Other bits each time would grow into other losses, and no killed run would go on as the one that was not.
+    Otherwise compiled code sums gradients of embeddings over threads in an arbitrary order. Rounding would differ
+    between calls, and a resumed run would not be equal to an uninterrupted one.
     """
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(before or (job.learner.compiled and job.device == "cpu"), warn_only=True)
@@ -207,17 +211,18 @@ def _reproducible(job: Job) -> Iterator[None]:
 
 
 def _strategy(job: Job) -> Strategy | str:
-    """How the processes that torchrun started (`cl.execution.torchrun`) work together."""
+    """Lightning strategy of the processes that torchrun started (`cl.execution.torchrun`)."""
     if job.devices == 1:
         return "auto"
     backend = "nccl" if job.device == "cuda" else "gloo"
-    if job.distributed == "fsdp":  # PyTorch's second, which shards each tensor, on CPUs as well
+    if job.distributed == "fsdp":  # FSDP2 shards each tensor, also on CPUs
         return ModelParallelStrategy(job.devices, tensor_parallel_size=1, process_group_backend=backend)
-    # A method may leave parameters without a gradient in a micro-batch, as experts that no token goes to.
+    # A method may leave parameters without a gradient in a micro-batch, such as experts that get no token.
     return DDPStrategy(process_group_backend=backend, find_unused_parameters=bool(job.learner.methods))
 
 
 def _result(job: Job) -> dict[str, Any]:
+    """The node's result."""
     final = job.plan.ledger_after(job.last)
     tokens = sum(job.seen(job.last).values())
     return {

@@ -36,7 +36,7 @@ from cl.methods.method import Remembers
 from cl.metrics.run_metrics import better
 from cl.tasks import scenario
 from cl.tuning import studies
-from cl.tuning.search import Done
+from cl.tuning.optuna_study import Done
 from cl.tuning.studies import StudyPlan
 
 Values = dict[str, Any]

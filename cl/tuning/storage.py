@@ -64,8 +64,8 @@ def opened(url: str | None, scratch: Path) -> Storage:
                 url, scratch / "trials.lock", engine_kwargs=waits, heartbeat_stale_trial_callback=retry, **beats
             )
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"tune.storage: {shown(url)} cannot be opened: {type(error).__name__}: {reason}") from error
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise UserError(f"tune.storage: {without_password(url)} cannot be opened: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -76,6 +76,6 @@ def experimental() -> Iterator[None]:
         yield
 
 
-def shown(url: str) -> str:
+def without_password(url: str) -> str:
     """A database's URL without its password."""
     return make_url(url).render_as_string(hide_password=True)

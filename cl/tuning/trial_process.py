@@ -30,7 +30,7 @@ from cl.graph.specs import TrainSpec
 from cl.metrics.records import Cell, Point
 from cl.metrics.run_metrics import better, named
 
-STAGE, LOOKS = 1000, 10
+STAGE, EVALUATIONS = 1000, 10
 """Steps per stage as the pruner counts them, and reports inside a stage; trials are compared at these steps only."""
 Say = Callable[[dict[str, Any]], None]
 
@@ -104,14 +104,15 @@ def _stage(run: RunPlan, place: int, plan: StagePlan, store: Store, say: Callabl
     """Train a stage and measure its row; report the same points and row whether they are computed or found."""
     node, tasks = plan.node, run.order[: plan.stage.row or plan.stage.t]
     assert isinstance(node.spec, TrainSpec)
-    steps, places = node.spec.last - node.spec.first, set[int]()
+    steps, reported = node.spec.last - node.spec.first, set[int]()
 
     def report(of: Node, point: Point) -> None:
         losses = [point.scores[name] for name in tasks if name in point.scores]
-        look = LOOKS * point.step // steps
-        if of.key == node.key and 0 < look < LOOKS and look not in places and tasks and len(losses) == len(tasks):
-            places.add(look)
-            say(place * STAGE + look * STAGE // LOOKS, statistics.fmean(losses))
+        number = EVALUATIONS * point.step // steps
+        inside = 0 < number < EVALUATIONS and number not in reported
+        if of.key == node.key and inside and tasks and len(losses) == len(tasks):
+            reported.add(number)
+            say(place * STAGE + number * STAGE // EVALUATIONS, statistics.fmean(losses))
 
     follower, stored = Follower(report), store.has(node)
     runner.run(runner.pending([node], store), store, follower)

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from cl.commands import run as commands
+from cl.errors import UserError
 from cl.execution.store import Store
 from cl.graph.roles import STATE, data
 from tests.support.graph import by_label, keys, planned
 from tests.support.nodes import local_of, trained
+from tests.support.training import write_strategy
 
 
 @pytest.fixture
@@ -109,3 +111,18 @@ def test_joint_training_is_one_stage_whatever_the_order(toy: Path) -> None:
 def test_from_scratch_every_task_starts_from_the_base_model(toy: Path) -> None:
     found = planned("--strategies={finetune: , scratch: }")
     assert [s.node.parents[STATE].key for s in by_label(found)["scratch"].stages] == [found.base.key] * 2
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        (["rewarm_cosine", "rewarm_cosine"], "strategies.own: two schedules in stage 1: "),
+        (["seq_star"], "strategies.own: seq_star: english is a set of kind text; name one of kind instruction"),
+        (["lora", "prompts"], "strategies.own: lora and prompts both add adapters; keep one"),
+    ],
+)
+def test_methods_that_cannot_train_a_stage_together_are_told(toy: Path, methods: list[str], message: str) -> None:
+    write_strategy(toy, "own", methods)
+    with pytest.raises(UserError) as told:
+        planned("--strategies={own: }")
+    assert str(told.value).startswith(message)

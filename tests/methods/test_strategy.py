@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 
 from cl.errors import UserError
 from cl.methods import strategy
-from cl.methods.method import Stage, Trains
+from cl.methods.method import InSomeTasks, Remembers, Stage, Trains
 from cl.methods.strategy import build
+from cl.registry import Named
 
 TWICE = """\
 summary: two schedules
@@ -44,6 +46,46 @@ def test_defaults_are_written_out_so_that_equal_settings_are_equal() -> None:
     long = strategy.build_part("replay", {"share": 0.05, "max_epochs": 1.0, "tasks": "all", "reshuffle": None}, "here")
     assert short.named() == long.named()
     assert short.settings["share"] == short.method.share == 0.05  # type: ignore[attr-defined]
+
+
+@dataclass(eq=False)
+class Own(Remembers):
+    memory_settings: ClassVar[tuple[str, ...]] = ("size",)
+
+    size: int = 3
+    weight: float = 1.0
+
+    def inactive_settings(self, t: int) -> tuple[str, ...]:
+        return ("weight",) if t == 1 else ()
+
+
+class Undecorated(Trains):
+    def __init__(self, weight: float = 1.0) -> None:
+        self.weight = weight
+
+
+class Hidden(InSomeTasks):
+    """Derives from a dataclass, so it has fields; its own setting is none of them."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+
+def test_a_part_names_the_method_with_the_settings_in_question() -> None:
+    name = f"{__name__}:Own"
+    part = strategy.build_part(name, {"weight": 2}, "here")
+    assert part.named() == Named(name, {"size": 3, "weight": 2.0})
+    assert part.of_settings(Own.memory_settings) == Named(name, {"size": 3})
+    assert part.in_stage(1) == Named(name, {"size": 3})
+    assert part.in_stage(2) == part.named()
+    assert isinstance(strategy.build_method(part.named(), "a stage"), Own)
+
+
+@pytest.mark.parametrize("cls", [Undecorated, Hidden])
+def test_a_setting_that_no_key_would_hold_is_refused(cls: type) -> None:
+    with pytest.raises(UserError, match=f"here: .*:{cls.__name__} is not a dataclass, whose fields are its settings"):
+        strategy.build_part(f"{__name__}:{cls.__name__}", {"weight": 2.0}, "here")
 
 
 def test_changes_go_to_the_last_entry_of_a_method() -> None:

@@ -44,6 +44,7 @@ def test_a_probe_of_the_user_s_own_is_named_by_its_place() -> None:
         ("linear", {"items": 0}, r"probes\.linear: items: 0 must be at least 1"),
         ("tests.support.probes:FirstRow", {"factor": -1.0}, r"FirstRow: factor: -1.0 must be at least 0"),
         ("tests.support.probes:Plain", {}, r"Plain is no cl\.probes\.probe\.Probe in the form of a dataclass"),
+        ("tests.support.probes:Hidden", {}, r"Hidden is no cl\.probes\.probe\.Probe in the form of a dataclass"),
         ("tests.support.probes:Other", {}, r"Other is no cl\.probes\.probe\.Probe in the form of a dataclass"),
         ("tests.support.probes:Absent", {}, r"module 'tests\.support\.probes' has no 'Absent'"),
     ],

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from cl.methods.method import Method, MicroBatch
+from cl.methods.method import MicroBatch, PlansStages, Step, TakesRows, Teaching, Trains
+from cl.models.losses import Criterion
 from cl.sample_order import trace_recorder
 from cl.sample_order.optimizer_replay import simulate
+from tests.support.methods import Half, Names
 from tests.support.sample_order import relative, toy_stream
+from tests.support.training import Anchor
 
 OTHERS = [(2, 0, 4, 1, 3), (1, 3, 0, 4, 2), (3, 4, 1, 0, 2), (4, 0, 3, 2, 1)]
 
@@ -40,11 +43,34 @@ def test_looking_leaves_the_generators_alone() -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-class Penalty(Method):
-    def loss_terms(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+class Penalty(Trains):
+    def token_terms(self, batch: MicroBatch) -> dict[str, Criterion]:
         return {}
 
 
-def test_a_method_that_remembers_is_refused() -> None:
-    with pytest.raises(UserError, match="Penalty acts on more than a step's own batch"):
-        toy_stream(methods=[Penalty()])
+class Steps(Trains):
+    def after_step(self, at: Step) -> None:
+        pass
+
+
+class Taught(Trains, PlansStages):
+    def teaching(self, t: int) -> Teaching | None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("method", "hook"),
+    [
+        (Penalty(), "token_terms"),
+        (Anchor(), "step_terms"),
+        (Steps(), "after_step"),
+        (Names(Half()), "objective"),
+        (TakesRows(), "row_mask"),
+        (Taught(), "teaching"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_method_that_acts_beside_a_step_s_own_batch_is_refused(method: Trains, hook: str) -> None:
+    name = type(method).__name__
+    with pytest.raises(UserError, match=rf"{name} acts on more than a step's own batch \({hook}\)"):
+        toy_stream(methods=[method])

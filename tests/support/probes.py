@@ -39,6 +39,13 @@ class Plain(Probe):
     """A probe that is no dataclass, so its settings cannot be seen."""
 
 
+class Hidden(FirstRow):
+    """A probe whose constructor has a setting that is no field."""
+
+    def __init__(self, power: float = 1.0) -> None:
+        super().__init__(power)
+
+
 @dataclass(frozen=True)
 class Other:
     """A dataclass that is no probe."""

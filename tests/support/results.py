@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from cl.metrics.records import Cell, ExperimentResult, Measure, Point, RunResult, StageResult
+from cl.metrics.records import Cell, DataResult, ExperimentResult, Measure, Point, RunResult, StageResult
 
 STAGE_TOKENS = 2_000_000
 STEPS = 500
@@ -155,17 +155,17 @@ def _lr(u: float, strategy: str, offset: int) -> float:
     return peak * min(u / 0.1, 0.1 + 0.45 * (1 + math.cos(math.pi * u)))
 
 
-def _data() -> dict[str, dict[str, object]]:
-    def entry(documents: int, tokens: int, bytes_per_token: float, source: str, licence: str) -> dict[str, object]:
+def _data() -> dict[str, DataResult]:
+    def entry(documents: int, tokens: int, bytes_per_token: float, source: str, licence: str) -> DataResult:
         splits = {"train": 0.9, "validation": 0.05, "test": 0.05}
-        return {
-            "documents": {split: round(documents * part) for split, part in splits.items()},
-            "tokens": {split: round(tokens * part) for split, part in splits.items()},
-            "bytes": {split: round(tokens * bytes_per_token * part) for split, part in splits.items()},
-            "overlap": 0.0,
-            "sources": [source],
-            "licence": licence,
-        }
+        return DataResult(
+            documents={split: round(documents * part) for split, part in splits.items()},
+            tokens={split: round(tokens * part) for split, part in splits.items()},
+            bytes={split: round(tokens * bytes_per_token * part) for split, part in splits.items()},
+            overlap=0.0,
+            sources=[source],
+            licence=licence,
+        )
 
     return {
         "english": entry(18_204, 2_412_000, 4.1, "House of Commons, parlspeech sample", "CC0-1.0"),

@@ -1,8 +1,7 @@
-"""Studies executed: pruned, killed, shared, and the choice among their trials."""
+"""Studies executed: pruned, killed, shared."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -11,78 +10,21 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from cl.config import loading
-from cl.errors import UserError
-from cl.tuning import search, studies
+from cl.tuning import optuna_study, search
 from cl.tuning import storage as study_storage
-from tests.support.training import ROOT, write_toy
+from tests.support.training import ROOT
 from tests.support.tuning import toy, tuned
 
 
-def memory_study(values: list[list[float]], directions: list[Any]) -> optuna.Study:
-    """A finished study of these values, in memory."""
-    study = optuna.create_study(directions=directions)
-    for each in values:
-        study.add_trial(optuna.trial.create_trial(values=each, state=TrialState.COMPLETE))
-    return study
-
-
-def test_the_best_or_the_nearest_to_the_ideal_corner_is_chosen() -> None:
-    assert search.choose(memory_study([[2.0], [1.0], [3.0]], ["minimize"])).number == 1
-    assert search.choose(memory_study([[2.0], [1.0], [3.0]], ["maximize"])).number == 2
-    # front: (0, 10), (0.3, 4), (1, 0); scaled (0, 1), (.3, .4), (1, 0): the middle one is .5 from the corner
-    front = [[0.0, 10.0], [0.3, 4.0], [1.0, 0.0], [1.0, 9.0]]
-    assert search.choose(memory_study(front, ["minimize", "minimize"])).number == 1
-    signs = memory_study([[-a, b] for a, b in front], ["maximize", "minimize"])
-    assert search.choose(signs).number == 1
-    with pytest.raises(UserError, match=r"no trial of .* has a value"):
-        search.choose(optuna.create_study())
-
-
-def test_what_is_no_mean_loss_is_not_pruned(tmp_path: Path) -> None:
-    for objectives, pruned in {
-        ("op_final_nll",): True,
-        ("forgetting/first_nll",): False,
-        ("mft_nll", "bwt_nll"): False,
-    }.items():
-        toy(tmp_path, {"protocol": "oracle", "objectives": list(objectives)})
-        with contextlib.chdir(tmp_path):
-            _, (plan,) = studies.plan(*loading.read("toyexp.yaml"))
-        assert search.prunes(plan) == pruned
-
-
-@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with Study.optimize")
-def test_samplers_of_processes_that_share_a_study_draw_other_numbers(tmp_path: Path) -> None:
-    toy(tmp_path, {"protocol": "oracle", "sampler": "random"})
-    with contextlib.chdir(tmp_path):
-        whole, (plan,) = studies.plan(*loading.read("toyexp.yaml"))
-        drawn = []
-        for _ in range(2):
-            study, _ = search.open_study(plan, whole, tmp_path / "scratch")
-            study.ask()  # the file's own values
-            drawn.append(plan.space["train.lr"].suggest(study.ask()))
-    assert drawn[0] != drawn[1]
-    grid = {
-        "train": {"lr": {"value": 1e-3, "choices": [1e-3, 3e-3, 1e-2, 3e-2]}},
-        "tune": {"trials": 3, "sampler": "grid"},
-    }
-    write_toy(tmp_path, **grid | {"strategies": {"rewarm": None}})
-    with contextlib.chdir(tmp_path):
-        whole, (plan,) = studies.plan(*loading.read("toyexp.yaml"))
-        with pytest.raises(UserError, match=r"tune\.trials: 3 are fewer than the 4 points of the grid"):
-            search.open_study(plan, whole, tmp_path / "scratch")
-
-
-def test_a_trial_that_falls_behind_is_pruned_at_a_look_and_after_a_task() -> None:
+def test_a_trial_that_falls_behind_is_pruned_at_an_evaluation_and_after_a_task() -> None:
     for step in (100, 1000):
-        study = optuna.create_study(pruner=search.MedianHere(), study_name=f"at {step}")
+        study = optuna.create_study(pruner=optuna_study.MedianAtStep(), study_name=f"at {step}")
         for value in (1.0, 2.0, 3.0, 4.0):
             steps = {100: value, 1000: value}
             done = optuna.trial.create_trial(value=value, state=TrialState.COMPLETE, intermediate_values=steps)
@@ -158,5 +100,5 @@ def test_two_workers_share_a_study_in_postgresql(tmp_path: Path, postgres: str) 
     trials = optuna.load_study(study_name=name, storage=storage).get_trials()
     storage.engine.dispose()
     assert 4 <= len(trials) <= 5  # the last two may begin together
-    assert all(t.state in search.FINISHED for t in trials)
+    assert all(t.state in optuna_study.FINISHED for t in trials)
     assert all(label in text for text in printed for label in ("chosen", "studies"))

@@ -1,4 +1,4 @@
-"""Where studies are kept: shared without a race, and shown without a password."""
+"""Where studies are kept: shared without a race, and printed without a password."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def test_a_waiting_trial_is_taken_up_once(tmp_path: Path) -> None:
 
 
 def test_a_password_is_not_shown() -> None:
-    assert study_storage.shown("postgresql+psycopg://me:secret@host/db") == "postgresql+psycopg://me:***@host/db"
+    assert (
+        study_storage.without_password("postgresql+psycopg://me:secret@host/db")
+        == "postgresql+psycopg://me:***@host/db"
+    )
 
 
 def test_a_storage_that_is_not_there_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

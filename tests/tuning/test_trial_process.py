@@ -18,4 +18,4 @@ def test_a_stored_trial_tells_the_pruner_the_same(tmp_path: Path) -> None:
     assert [line["executed"] for line in (*cold, *warm) if "executed" in line] == [0, 1, 2, 0, 0, 0]
     inside = [line["step"] for line in cold if "step" in line and line["step"] % trial_process.STAGE]
     assert inside
-    assert all(step % (trial_process.STAGE // trial_process.LOOKS) == 0 for step in inside)
+    assert all(step % (trial_process.STAGE // trial_process.EVALUATIONS) == 0 for step in inside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ import plotly.offline
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from cl.metrics.records import ExperimentResult
+from cl.metrics.records import DataResult, ExperimentResult
 from cl.reporting.formatting import abbreviated, duration, plain, thousands
 from cl.reporting.html.figures import figures
 from cl.reporting.html.groups import Group, any_shared, groups
@@ -87,16 +88,14 @@ def coloured(sentence: str, every: list[Group]) -> Markup:
     return Markup(html)
 
 
-def data_rows(data: dict[str, dict[str, Any]]) -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+def data_rows(data: Mapping[str, DataResult]) -> list[tuple[str, str, dict[str, int | None], dict[str, Any]]]:
     """Rows (data set, split, counts, facts), one per split; the facts of a set are in the row of its first split."""
-    rows: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = []
+    rows: list[tuple[str, str, dict[str, int | None], dict[str, Any]]] = []
     for name, entry in data.items():
-        counted: dict[str, Any] = {key: entry[key] for key in COUNTS if key in entry}
-        facts = {key: value for key, value in entry.items() if key not in counted}
-        by_split = {key: v if isinstance(v, dict) else {"all": v} for key, v in counted.items()}
-        splits: list[str] = list(dict.fromkeys(split for counts in by_split.values() for split in counts)) or ["all"]
-        for i, split in enumerate(splits):
-            counts = {key: value.get(split) for key, value in by_split.items()}
+        known = dataclasses.asdict(entry)
+        facts = {key: value for key, value in known.items() if key not in COUNTS and value not in (None, "")}
+        for i, split in enumerate(entry.documents):
+            counts = {key: known[key].get(split) for key in COUNTS}
             rows.append((name if i == 0 else "", split, counts, facts if i == 0 else {}))
     return rows
 

@@ -15,7 +15,7 @@ from cl.config.experiment import Experiment
 from cl.reporting.formatting import significant
 from cl.reporting.html.page import embed, write_beside
 from cl.reporting.html.style import FONT, INK
-from cl.tuning.search import Done, counts
+from cl.tuning.optuna_study import Done, counts
 
 COMPLETE = optuna.trial.TrialState.COMPLETE
 

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+from cl.metrics.records import DataResult
 from cl.reporting.html.figures import figures
 from cl.reporting.html.groups import groups
 from cl.reporting.html.page import coloured, data_rows, write
@@ -39,8 +40,13 @@ def test_headline_is_coloured_by_whole_names() -> None:
     assert ">rewarm_replay_25</b>" in html
 
 
-def test_data_rows_take_counts_with_and_without_splits() -> None:
-    rows = data_rows({"a": {"documents": 3, "tokens": {"train": 7, "test": 2}, "licence": "CC0"}})
-    assert [row[:2] for row in rows] == [("a", "all"), ("", "train"), ("", "test")]
-    assert rows[0][2:] == ({"documents": 3, "tokens": None}, {"licence": "CC0"})
-    assert rows[1][2:] == ({"documents": None, "tokens": 7}, {})
+def test_data_rows_count_each_split_and_state_facts_once() -> None:
+    splits = {"train": 7, "test": 2}
+    entry = DataResult(splits, {"train": 70}, {"train": 9, "test": 3}, ["a source"], "CC0", duplicates=1)
+    rows = data_rows({"a": entry})
+    assert [row[:2] for row in rows] == [("a", "train"), ("", "test")]
+    assert rows[0][2:] == (
+        {"documents": 7, "tokens": 9, "bytes": 70},
+        {"sources": ["a source"], "licence": "CC0", "duplicates": 1},
+    )
+    assert rows[1][2:] == ({"documents": 2, "tokens": 3, "bytes": None}, {})

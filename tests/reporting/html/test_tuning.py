@@ -9,7 +9,7 @@ import optuna
 
 from cl.config import loading
 from cl.reporting.html import tuning as report
-from cl.tuning import search, studies
+from cl.tuning import optuna_study, studies
 from tests.support.tuning import toy
 
 
@@ -30,7 +30,7 @@ def test_every_picture_of_one_and_of_two_objectives_can_be_drawn(tmp_path: Path)
             if len(objectives) == 1:
                 asked.report(float(number), 100)
             study.tell(asked, values)
-        done = search.Done(plan, study, search.choose(study), "sqlite://")
+        done = optuna_study.Done(plan, study, optuna_study.choose(study), "sqlite://")
         names = {name.partition(" ")[0] for name in report.figures(done)}
         assert names == {"front" if len(objectives) > 1 else "history", "slice", "importance", "timeline"} | (
             {"inside"} if len(objectives) == 1 else set()
