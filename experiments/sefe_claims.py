@@ -70,9 +70,7 @@ def _arm(runs: Sequence[RunResult]) -> Arm:
 def _figures(run: RunResult) -> dict[str, float]:
     """The metrics of one run by field of Arm."""
     strict, normalised = (
-        as_matrix(
-            {t: {n: cell.scores[score] for n, cell in row.items()} for t, row in run.matrix.items()}, run.order
-        )
+        as_matrix({t: {n: cell.scores[score] for n, cell in row.items()} for t, row in run.matrix.items()}, run.order)
         for score in ("strict", "normalised")
     )
     summary = continual.summary(strict)

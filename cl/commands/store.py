@@ -1,4 +1,4 @@
-"""`cl store`: list nodes, verify files, delete what no experiment needs."""
+"""`cl store`: list nodes, verify files, delete nodes that no experiment needs."""
 
 from __future__ import annotations
 

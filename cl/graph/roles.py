@@ -1,4 +1,4 @@
-"""Roles: what a node's parents are to it. The only place where a role has a text form."""
+"""Roles of a node's parents. This module alone defines the text form of a role."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Role:
-    """What a parent is to a node.
+    """The role of a node's parent.
 
     Args:
         kind: `state`, `base`, `tokenizer`, `data`, `memory`, `teacher`, `trace`, `grid`, `truth`.
-        place: which of several: the index of a method in the node's list, or the position in an order.
+        place: number of the parent among several: index of a method in the node's list, or position in an order.
         name: name of a data set.
     """
 

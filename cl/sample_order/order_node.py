@@ -44,7 +44,7 @@ def run(spec: OrderSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     signals = fidelity(estimator, seed=spec.seed)
     if spec.ask == "search" and signals.verdict == "refuse" and not spec.force:
         raise UserError(
-            f"order.search: the estimator misses {signals.defect:.0%} of what changes in gradients, above {DOUBT:.0%}: "
+            f"order.search: the estimator misses {signals.defect:.0%} of the change of gradients, above {DOUBT:.0%}: "
             "it cannot rank orders; lower train.lr, raise order.references, use the oracle replay, or set order.force"
         )
     if spec.readout == "auto" and spec.oracle != "replay":  # the readout chosen by the estimator's defect

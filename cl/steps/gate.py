@@ -1,7 +1,7 @@
 """Compute a gate node: keep the candidate state if it scores better than the incumbent, otherwise the incumbent.
 
-The scores are those of two evaluate nodes on validation data. Scores on test data are refused: a choice by test data
-would bias the final result.
+The scores come from two evaluate nodes on validation data. Scores on test data are refused, because a choice by test
+data would bias the final result.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from cl.training import checkpoint, distributed
 from cl.training.learner import Learner
 from cl.training.validation import Validator
 
-POINTS = 100  # points recorded per stage, apart from those that evaluate
+POINTS = 100  # recorded points per stage, without points of evaluations
 DENSER = 1.5  # evaluation i of n is at (i/n)^DENSER of a stage
 FORWARD = 1 / 3  # cost of an evaluation per token, relative to a training step, until an evaluation was timed
 

@@ -77,9 +77,7 @@ def test_without_a_node_of_the_kind_nothing_is_near(store: Store) -> None:
 def test_an_override_is_compared_as_it_stands(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     stored(store, node("base", "b"))
     monkeypatch.setenv("CL_CODE_VERSION", "two")
-    assert one(node("base", "b"), store).differences == (
-        Difference("code", "version", "override:one", "override:two"),
-    )
+    assert one(node("base", "b"), store).differences == (Difference("code", "version", "override:one", "override:two"),)
 
 
 def test_definitions_are_named_where_they_were_recorded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,5 +73,5 @@ def execute(todo: Sequence[Node], store: Store, listener: Listener, experiment: 
     launcher = of(experiment)
     if not launcher.waits:
         name = experiment.launcher
-        raise UserError(f"launcher: {name} submits what `cl run` and `cl compare` lack; use local or ray here")
+        raise UserError(f"launcher: {name} is for `cl run` and `cl compare` only; use local or ray here")
     launcher.launch(todo, store, listener, ())

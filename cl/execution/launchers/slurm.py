@@ -46,7 +46,7 @@ class Slurm:
         ids, folder = submit(todo, store, self.cluster, self.name, report)
         return (
             f"submitted {len(ids)} jobs, {ids[0]} to {ids[-1]}; the last one reports. Where a job fails, its log says "
-            f"why, and the same command submits what is left.\nlogs     {folder}"
+            f"why, and the same command submits the remaining nodes.\nlogs     {folder}"
         )
 
     def jobs(self, todo: Sequence[Node]) -> list[Job]:
@@ -119,7 +119,7 @@ def _check_queue(record: Path) -> None:
     except FileNotFoundError as error:
         raise UserError(NOWHERE) from error
     if asked.returncode and "Invalid job id" not in asked.stderr:  # finished jobs are unknown to Slurm
-        raise UserError(f"launcher: squeue cannot say what is in the queue: {asked.stderr.strip()[:300]}")
+        raise UserError(f"launcher: squeue cannot list the queue: {asked.stderr.strip()[:300]}")
     if left := asked.stdout.split():
         raise UserError(f"launcher: jobs of this experiment are in the queue: {', '.join(left)}; wait, or scancel them")
 

@@ -154,7 +154,7 @@ def test_what_is_in_the_queue_is_not_submitted_again(toy: Path) -> None:
     with pytest.raises(UserError, match="jobs of this experiment are in the queue: 3, 4; wait, or scancel them"):
         slurm.submit(todo, store, Cluster(), "toyexp", ["true"])
     (toy / "broken").touch()
-    with pytest.raises(UserError, match="squeue cannot say what is in the queue: slurm_load_jobs error"):
+    with pytest.raises(UserError, match="squeue cannot list the queue: slurm_load_jobs error"):
         slurm.submit(todo, store, Cluster(), "toyexp", ["true"])
     (toy / "broken").unlink()
     (toy / "waiting").unlink()
@@ -189,6 +189,6 @@ def test_where_there_is_no_slurm_it_is_said(toy: Path, capsys: Any, monkeypatch:
 
 def test_orders_and_trials_are_not_for_slurm(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["order", "record", *RUN[1:]]) == 2
-    assert "launcher: slurm submits what `cl run` and `cl compare` lack" in capsys.readouterr().err
+    assert "launcher: slurm is for `cl run` and `cl compare` only" in capsys.readouterr().err
     assert cli.main(["tune", *RUN[1:], "--train.lr={value: 1e-3, low: 1e-4, high: 1e-2, log: true}"]) == 2
     assert "launcher: slurm is not for trials" in capsys.readouterr().err
