@@ -60,13 +60,13 @@ def _list_store(found: Store) -> None:
     for column in ("key", "kind", "name", "MB", "seconds", "created (UTC)", "used by"):
         words, figures = column in ("name", "used by"), column in ("MB", "seconds")
         table.add_column(column, no_wrap=not words, overflow="fold", justify="right" if figures else "left")
-    records = sorted(found.records(), key=lambda record: str(record["created"]))
-    sizes = [found.size(record["key"]) for record in records]
+    records = sorted(found.records(), key=lambda record: record.created)
+    sizes = [found.size(record.key) for record in records]
     for record, size in zip(records, sizes, strict=True):
-        key, created = record["key"], str(record["created"])[:16].replace("T", " ")
+        key, created = record.key, record.created[:16].replace("T", " ")
         used = escape(", ".join(users.get(key, []))) or "[dim]nobody[/]"
-        seconds = f"{record['result']['seconds_in_all']:.1f}"
-        kind, name = record["identity"]["kind"], escape(record["name"])
+        seconds = f"{record.result['seconds_in_all']:.1f}"
+        kind, name = record.identity["kind"], escape(record.name)
         table.add_row(key[:8], kind, name, f"{size / 1e6:.1f}", seconds, created, used)
     console.print(table)
     console.print(f"{len(records)} nodes, {sum(sizes) / 1e6:.1f} MB")

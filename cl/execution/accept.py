@@ -12,11 +12,11 @@ import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from cl.execution.differences import code_differences
+from cl.execution.records import Declaration
 from cl.execution.store import Store
-from cl.graph.node import Node
+from cl.graph.node import Identity, Node
 from cl.hashing import digest
 
 
@@ -44,24 +44,24 @@ def acceptable(nodes: Iterable[Node], store: Store) -> list[Accepted]:
         nodes: all nodes of a graph, parents before children.
         store: the store.
     """
-    standing = {key: str(before["of"]) for key, before in store.declarations.all().items()}
-    records = sorted(store.records(), key=lambda record: str(record["created"]))
-    known = {_without_code(record["identity"], standing): record for record in records}
+    standing = {key: before.of for key, before in store.declarations.all().items()}
+    records = sorted(store.records(), key=lambda record: record.created)
+    known = {_without_code(record.identity, standing): record for record in records}
     found: list[Accepted] = []
     for node in nodes:
         if store.has(node):
             continue
         record = known.get(_without_code(node.identity, standing))
-        if record is None or not node.needs <= set(record["artifacts"]):
+        if record is None or not node.needs <= set(record.artifacts):
             continue
-        standing[node.key] = record["key"]
-        code = str(record["identity"]["code"])
+        standing[node.key] = record.key
+        code = record.identity["code"]
         names = [difference.name for difference in code_differences(code, node, store)]
-        found.append(Accepted(node, record["key"], code, tuple(names)))
+        found.append(Accepted(node, record.key, code, tuple(names)))
     return found
 
 
-def _without_code(identity: dict[str, Any], standing: dict[str, str]) -> str:
+def _without_code(identity: Identity, standing: dict[str, str]) -> str:
     """Hash of an identity without its code version, with accepted parents under their stored keys."""
     parents = {role: standing.get(key, key) for role, key in identity["parents"].items()}
     return digest({**identity, "code": None, "parents": parents})
@@ -71,20 +71,14 @@ def declare(found: Iterable[Accepted], store: Store) -> None:
     """Declare in the store that the missing nodes have the results of the stored nodes."""
     who, when = f"{getpass.getuser()}@{socket.gethostname()}", datetime.now(UTC).isoformat(timespec="seconds")
     for each in found:
-        declaration = {
-            "of": each.of,
-            "name": each.node.name,
-            "kind": each.node.kind,
-            "stored_code": each.stored_code,
-            "code": each.node.identity["code"],
-            "definitions": list(each.definitions),
-            "who": who,
-            "when": when,
-        }
-        store.declarations.add(each.node.key, declaration)
+        node, definitions = each.node, list(each.definitions)
+        declaration = Declaration(
+            each.of, node.name, node.kind, each.stored_code, node.identity["code"], definitions, who, when
+        )
+        store.declarations.add(node.key, declaration)
 
 
-def declared(nodes: Iterable[Node], store: Store) -> dict[str, dict[str, Any]]:
+def declared(nodes: Iterable[Node], store: Store) -> dict[str, Declaration]:
     """The store's declarations about nodes of a graph, by key."""
     all_declared = store.declarations.all()
     return {node.key: all_declared[node.key] for node in nodes if node.key in all_declared}
@@ -95,9 +89,9 @@ def sentences(nodes: Iterable[Node], store: Store) -> list[str]:
     groups: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     following = 0  # nodes whose own code is the same, on accepted parents
     for each in declared(nodes, store).values():
-        if each["definitions"]:
-            group = (str(each["who"]), str(each["when"])[:10], tuple(each["definitions"]))
-            groups.setdefault(group, []).append(f"{each['kind']} {each['name']}")
+        if each.definitions:
+            group = (each.who, each.when[:10], tuple(each.definitions))
+            groups.setdefault(group, []).append(f"{each.kind} {each.name}")
         else:
             following += 1
     found = [
@@ -105,7 +99,7 @@ def sentences(nodes: Iterable[Node], store: Store) -> list[str]:
         f"{when}: {_few(names, 3)}"
         for (who, when, definitions), names in groups.items()
     ]
-    return [*found, f"{following} nodes stand on accepted nodes"] if following else found
+    return [*found, f"{following} nodes have accepted ancestors"] if following else found
 
 
 def _few(names: Sequence[str], most: int) -> str:

@@ -73,10 +73,10 @@ def _measured(example: Node, store: Store) -> float | None:
     wanted = (store.result(base)["parameters"], example.processes, *_shape(to_json(example.spec)))
     found = []
     for record in store.records():
-        result, identity = record["result"], record["identity"]
+        result, identity = record.result, record.identity
         if identity["kind"] == "train":
             shape = (result["parameters"], result.get("devices", 1), *_shape(identity["spec"]))
-            found += [(record["created"], float(result["tokens_per_second"]))] if shape == wanted else []
+            found += [(record.created, float(result["tokens_per_second"]))] if shape == wanted else []
     return max(found)[1] if found else None
 
 

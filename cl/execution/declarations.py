@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from cl.execution.records import Declaration
 
 
 class Declarations:
@@ -19,23 +19,22 @@ class Declarations:
     def __init__(self, fs: Any, root: str) -> None:
         self.fs, self.folder = fs, f"{root}/accepted"
 
-    def of(self, key: str) -> dict[str, Any] | None:
-        """The declaration about a key; the stored node's key is under `of`. None: there is no declaration."""
+    def of(self, key: str) -> Declaration | None:
+        """The declaration about a key. None: there is no declaration."""
         file = f"{self.folder}/{key}.json"
         if not self.fs.exists(file):
             return None
-        found: dict[str, Any] = json.loads(self.fs.cat_file(file))
-        return found
+        return Declaration.of_json(self.fs.cat_file(file))
 
-    def all(self) -> dict[str, dict[str, Any]]:
+    def all(self) -> dict[str, Declaration]:
         """All declarations by key."""
         files = self.fs.ls(self.folder, detail=False) if self.fs.exists(self.folder) else []
-        return {Path(file).stem: json.loads(self.fs.cat_file(file)) for file in sorted(files)}
+        return {Path(file).stem: Declaration.of_json(self.fs.cat_file(file)) for file in sorted(files)}
 
-    def add(self, key: str, declaration: Mapping[str, Any]) -> None:
-        """Declare that a key has the result of the node `declaration["of"]`."""
+    def add(self, key: str, declaration: Declaration) -> None:
+        """Declare that a key has the result of the node `declaration.of`."""
         self.fs.makedirs(self.folder, exist_ok=True)
-        self.fs.pipe_file(f"{self.folder}/{key}.json", json.dumps(declaration, indent=1).encode())
+        self.fs.pipe_file(f"{self.folder}/{key}.json", declaration.to_json().encode())
 
     def revoke(self, key: str) -> None:
         """Delete the declaration about a key."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cl.config.nested import flat
+from cl.execution.records import Record
 from cl.execution.store import Store
 from cl.graph.code_version import by_definition
 from cl.graph.node import Node
@@ -54,22 +55,20 @@ def explain(missing: Iterable[Node], store: Store) -> list[Explanation]:
 
     Among equally near nodes, one with the same name is preferred, then the newest.
     """
-    stored: dict[str, list[dict[str, Any]]] = {}
+    stored: dict[str, list[Record]] = {}
     for record in store.records():
-        stored.setdefault(record["identity"]["kind"], []).append(record)
-    flattened = {id(record): _flat(record["identity"]) for records in stored.values() for record in records}
+        stored.setdefault(record.identity["kind"], []).append(record)
+    flattened = {id(record): _flat(record.identity) for records in stored.values() for record in records}
     return [_explained(node, stored.get(node.kind, []), flattened, store) for node in missing]
 
 
-def _explained(
-    node: Node, records: list[dict[str, Any]], flattened: Mapping[int, dict[str, Any]], store: Store
-) -> Explanation:
+def _explained(node: Node, records: list[Record], flattened: Mapping[int, dict[str, Any]], store: Store) -> Explanation:
     """Compare one missing node with the stored nodes of its kind."""
     wanted = _flat(node.identity)
 
-    def rank(record: dict[str, Any]) -> tuple[int, bool, str]:
+    def rank(record: Record) -> tuple[int, bool, str]:
         near = -len(_differing(flattened[id(record)], wanted))
-        return near, record["name"] == node.name, str(record["created"])
+        return near, record.name == node.name, record.created
 
     best = max(records, key=rank, default=None)
     if best is None:
@@ -81,7 +80,7 @@ def _explained(
         for key in _differing(found, wanted)
         for each in _described(key, found.get(key, ABSENT), wanted.get(key, ABSENT), names, node, store)
     ]
-    return Explanation(node, best["key"], best["name"], tuple(differences))
+    return Explanation(node, best.key, best.name, tuple(differences))
 
 
 def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:

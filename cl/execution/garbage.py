@@ -25,7 +25,7 @@ def find(store: Store, dropped: Iterable[str] = ()) -> list[str]:
     if unknown := dropped - set(roots):
         raise UserError(f"drop: no experiment {sorted(unknown)} in this store; it has {sorted(roots) or 'none'}")
     kept = {key for name, keys in roots.items() if name not in dropped for key in keys}
-    kept |= {declared["of"] for key, declared in store.declarations.all().items() if key in kept}
+    kept |= {declared.of for key, declared in store.declarations.all().items() if key in kept}
     return [key for key in store.folders() if key not in kept]
 
 

@@ -32,6 +32,7 @@ from filelock import FileLock, Timeout
 from cl.errors import UserError
 from cl.execution.declarations import Declarations
 from cl.execution.machine import cache_folder
+from cl.execution.records import File, Record
 from cl.graph.code_version import by_definition
 from cl.graph.node import Node
 
@@ -65,7 +66,7 @@ class Store:
         if self.fs.exists(f"{self.root}/nodes/{key}/{RECORD}"):
             return key
         declaration = self.declarations.of(key)
-        return key if declaration is None else str(declaration["of"])
+        return key if declaration is None else declaration.of
 
     def definitions(self, code: str) -> dict[str, str] | None:
         """Hash of each definition in a code version. None: not recorded."""
@@ -77,7 +78,7 @@ class Store:
 
     def _record_definitions(self, node: Node) -> None:
         """Store the hash of each definition in the node's code version, once per version."""
-        code = str(node.identity["code"])
+        code = node.identity["code"]
         file = f"{self.root}/code/{code}.json"
         if ":" in code or self.fs.exists(file):  # a release or an override is no hash of definitions
             return
@@ -88,25 +89,23 @@ class Store:
         """Whether a node is stored with all artifacts that its children need."""
         if not self.fs.exists(f"{self.root}/nodes/{self.place(node.key)}/{RECORD}"):
             return False
-        return not node.needs or node.needs <= set(self.read(node.key)["artifacts"])
+        return not node.needs or node.needs <= set(self.read(node.key).artifacts)
 
-    def read(self, key: str) -> dict[str, Any]:
-        """The record of a stored node: key, name, identity, result, files, artifacts, time.
+    def read(self, key: str) -> Record:
+        """The record of a stored node.
 
         Raises:
             UserError: if the record is damaged, for example after a full disk.
         """
         place = f"{self.root}/nodes/{self.place(key)}"
         try:
-            record: dict[str, Any] = json.loads(self.fs.cat_file(f"{place}/{RECORD}"))
+            return Record.of_json(self.fs.cat_file(f"{place}/{RECORD}"))
         except ValueError as error:
             raise UserError(f"store: {place}/{RECORD} is damaged; delete the folder and run again") from error
-        return record
 
     def result(self, node: Node) -> dict[str, Any]:
-        """The result that a stored node's computation returned."""
-        result: dict[str, Any] = self.read(node.key)["result"]
-        return result
+        """The JSON data that a stored node's computation returned."""
+        return self.read(node.key).result
 
     def path(self, node: Node) -> Path:
         """Local folder with a node's artifacts, which are downloaded if the store is not local."""
@@ -172,16 +171,9 @@ class Store:
         out = work / "out"
         self._record_definitions(node)
         files = {str(path.relative_to(out)): _file_record(path) for path in sorted(out.rglob("*")) if path.is_file()}
-        record = {
-            "key": node.key,
-            "name": node.name,
-            "identity": node.identity,
-            "result": result,
-            "files": files,
-            "artifacts": sorted(path.name for path in out.iterdir()),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        (out / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
+        artifacts, now = sorted(path.name for path in out.iterdir()), datetime.now(UTC).isoformat(timespec="seconds")
+        record = Record(node.key, node.name, node.identity, result, files, artifacts, now)
+        (out / RECORD).write_text(record.to_json(), encoding="utf-8")
         target = f"{self.root}/nodes/{node.key}"
         if self.is_local:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
@@ -198,8 +190,8 @@ class Store:
         """Keys of all stored nodes."""
         return [key for key in self.folders() if self.fs.exists(f"{self.root}/nodes/{key}/{RECORD}")]
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Records of all stored nodes: see `read`."""
+    def records(self) -> Iterator[Record]:
+        """Records of all stored nodes."""
         return map(self.read, self.keys())
 
     def folders(self) -> list[str]:
@@ -229,7 +221,7 @@ class Store:
     def verify(self, key: str) -> list[str]:
         """Names of a node's files that are missing or differ from their recorded hash."""
         try:
-            files = self.read(key)["files"]
+            files = self.read(key).files
         except UserError:  # the record itself is damaged
             return [RECORD]
         return [name for name, expected in files.items() if not self._matches(f"{key}/{name}", expected["sha256"])]
@@ -247,7 +239,7 @@ def _cache(url: str) -> Path:
     return cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:8]
 
 
-def _file_record(path: Path) -> dict[str, Any]:
+def _file_record(path: Path) -> File:
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": _sha256(file)}
 

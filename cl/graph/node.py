@@ -20,7 +20,7 @@ import importlib.metadata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypedDict
 
 from cl.graph.code_version import code_version
 from cl.graph.kinds import KINDS, Kind
@@ -28,6 +28,16 @@ from cl.graph.roles import Role
 from cl.graph.spec_json import to_json
 from cl.graph.specs import Local, Spec
 from cl.hashing import digest
+
+
+class Identity(TypedDict):
+    """All that can change a node's result; the key is its hash. Stored with the result, to explain differences."""
+
+    kind: str
+    spec: dict[str, Any]  # JSON form of the specification
+    parents: dict[str, str]  # key by role
+    libraries: dict[str, str]  # version by name
+    code: str  # code version
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +80,8 @@ class Node:
         return (f"{self.how.step}:run", *self.code)
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """The data that the key is the hash of. It is stored with the result, to explain differences between keys."""
+    def identity(self) -> Identity:
+        """The data that the key is the hash of."""
         return {
             "kind": self.kind,
             "spec": to_json(self.spec),

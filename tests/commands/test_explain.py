@@ -58,7 +58,7 @@ def test_an_edit_is_explained_accepted_and_taken_back(toy: Path) -> None:
     again = cl(toy, "run", "toyexp.yaml", "--tracking.uri=none")
     assert "0 executed in this call" in again
     assert "2 nodes were computed by other code (cl.training.learner:Learner); accepted as equal by" in again
-    assert "2 nodes stand on accepted nodes" in again
+    assert "2 nodes have accepted ancestors" in again
     assert "nodes were computed by other code" in (toy / "toy/results/toyexp/report.html").read_text()
     assert "4 declarations are taken back" in cl(toy, "store", "accept", "toyexp.yaml", "--undo")
     assert "train english" in cl(toy, "explain", "toyexp.yaml", "train english")

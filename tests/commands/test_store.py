@@ -57,7 +57,7 @@ def test_run_report_and_store(toy: Path, capsys: pytest.CaptureFixture[str]) -> 
 
     store = Store("store")
     store.fs.rm(f"{store.root}/roots/toy.json")
-    store.protect("toy", [record["key"] for record in store.records() if record["identity"]["kind"] != "evaluate"])
+    store.protect("toy", [record.key for record in store.records() if record.identity["kind"] != "evaluate"])
     assert "nobody" in shown(capsys, "store", "ls")
     assert shown(capsys, "store", "gc", "--dry-run").startswith("3 nodes, ")
     assert len(store.keys()) == 9

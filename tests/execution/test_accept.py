@@ -89,5 +89,5 @@ def test_reports_say_who_accepted_which_edit(store: Store) -> None:
     assert sentence.startswith("3 nodes were computed by other code (version); accepted as equal by ")
     assert "base base, train state, evaluate row" in sentence
     declaration = store.declarations.all()[chain()[0].key]
-    assert declaration["stored_code"] == "override:old"
-    assert declaration["code"] == "override:new"
+    assert declaration.stored_code == "override:old"
+    assert declaration.code == "override:new"

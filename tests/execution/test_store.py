@@ -26,7 +26,7 @@ def test_a_published_node_is_there_and_its_scratch_is_gone(store: Store) -> None
     assert not store.has(node(1))
     assert store.keys() == [node().key]
     assert store.result(node()) == {"seconds_in_all": 1.0, "parameters": 7}
-    assert store.read(node().key)["identity"] == node().identity
+    assert store.read(node().key).identity == node().identity
     assert (store.path(node()) / "folder/b.txt").read_text() == "B"
     assert files(store.path(node())) == {"a.txt", "folder/b.txt", RECORD}
     assert not (store.scratch / "work" / node().key).exists()
@@ -65,7 +65,7 @@ def test_a_crash_between_files_and_record_leaves_no_node(store: Store, monkeypat
         assert files(work) == set()  # what a killed process wrote is no part of the next attempt
     compute(store, node(), {"new.txt": "new"})
     assert store.verify(node().key) == []
-    assert set(store.read(node().key)["files"]) == {"new.txt"}
+    assert set(store.read(node().key).files) == {"new.txt"}
 
 
 def test_checkpoints_survive_in_scratch(local: Store) -> None:

@@ -20,12 +20,12 @@ def test_nothing_is_computed_twice_and_the_given_order_comes_out_as_trained(tmp_
     folder = toy(tmp_path)
     run(folder, "record")
     store = Store(str(folder / "store"))
-    before = {record["key"]: record["created"] for record in store.records()}
-    assert sorted(r["identity"]["kind"] for r in store.records()).count("trace") == 2
+    before = {record.key: record.created for record in store.records()}
+    assert sorted(r.identity["kind"] for r in store.records()).count("trace") == 2
     found = run(folder, "estimate", "--order.orders=[given, reversed, [7,6,5,4,3,2,1,0]]")["estimates"]
     assert found[1]["order"] == found[2]["order"] == [7, 6, 5, 4, 3, 2, 1, 0]
     assert found[1]["loss"] == pytest.approx(found[2]["loss"], abs=1e-5)  # two rows of one product may round apart
-    assert before.items() <= {record["key"]: record["created"] for record in store.records()}.items()
+    assert before.items() <= {record.key: record.created for record in store.records()}.items()
     with contextlib.chdir(folder):
         (each,) = plan.build(planner.build(loading.load("toyexp.yaml")))
     wide = store.result(each.references[0])["validation"]
@@ -36,7 +36,7 @@ def test_nothing_is_computed_twice_and_the_given_order_comes_out_as_trained(tmp_
 @pytest.mark.slow
 def test_later_tasks_alone_start_from_the_state_before(tmp_path: Path) -> None:
     run(toy(tmp_path), "record", "--order.first=2")
-    kinds = [record["identity"]["kind"] for record in Store(str(tmp_path / "store")).records()]
+    kinds = [record.identity["kind"] for record in Store(str(tmp_path / "store")).records()]
     assert (kinds.count("train"), kinds.count("trace")) == (1, 2)
 
 

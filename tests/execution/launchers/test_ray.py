@@ -82,7 +82,7 @@ def run(url: str, where: str, listener: Any, *settings: str, scratch: Path | Non
     store = Store(url, scratch)
     nodes = [node for run in planned.runs for node in (*(s.node for s in run.stages), *run.rows.values())]
     launcher.execute(runner.pending(nodes, store), store, listener, planned.experiment)
-    return {record["key"]: (record["files"], record["result"].get("cells")) for record in store.records()}
+    return {record.key: (record.files, record.result.get("cells")) for record in store.records()}
 
 
 @pytest.fixture
