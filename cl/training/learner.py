@@ -35,6 +35,7 @@ from cl.models.forward import TokenLoss, evaluating
 from cl.models.losses import Outputs
 from cl.training import distributed
 from cl.training.objective import objective_of
+from cl.training.optimizer import build_optimizer
 
 TASK = ""  # name of the task loss among the parts of a step's loss
 T = TypeVar("T")
@@ -276,20 +277,3 @@ def _named(found: Iterable[tuple[Method, dict[str, T]]]) -> dict[str, T]:
         terms |= own
         taken |= own.keys()
     return terms
-
-
-def build_optimizer(model: nn.Module, train: Optimization) -> torch.optim.AdamW:
-    """AdamW (arXiv 2403.08763, section 3) with weight decay on tensors of two or more dimensions only.
-
-    The learning rate of a parameter with an attribute `lr_factor` is multiplied by it.
-    """
-    trained: dict[float, list[nn.Parameter]] = {1.0: []}
-    for p in model.parameters():
-        if p.requires_grad:
-            trained.setdefault(getattr(p, "lr_factor", 1.0), []).append(p)
-    groups = [
-        {"params": [p for p in own if (p.ndim >= 2) == matrices], "weight_decay": decay, "lr_factor": factor}
-        for factor, own in trained.items()
-        for matrices, decay in ((True, train.weight_decay), (False, 0.0))
-    ]
-    return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps, fused=True)

@@ -57,7 +57,7 @@ class Prompts(Trains):
         if f"t{t}" not in adapters.names(model, "trained"):
             model = adapters.add(adapters.bare(model), f"t{t}", self.config())
         for parameter in model.prompt_encoder.parameters():
-            parameter.lr_factor = self.rate  # `cl.training.learner.build_optimizer` reads it
+            parameter.lr_factor = self.rate  # `cl.training.optimizer.build_optimizer` reads it
         return model
 
     def config(self) -> Any:

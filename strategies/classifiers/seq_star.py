@@ -170,4 +170,4 @@ class SeqStar(PlansStages, Trains):
             model.requires_grad_(False)
         for name, block in head.blocks.items():
             block.requires_grad_(not self.fix_old or name in (f"t{t}", classifier_head.SPARE))
-            block.lr_factor = self.rate  # `cl.training.learner.build_optimizer` reads it
+            block.lr_factor = self.rate  # `cl.training.optimizer.build_optimizer` reads it

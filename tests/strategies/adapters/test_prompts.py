@@ -14,7 +14,8 @@ from cl.data.batches import IGNORE, Batch, Row, behind_prompt, block_mask, colla
 from cl.errors import UserError
 from cl.models import adapters, pretrained
 from cl.models.forward import TokenLoss
-from cl.training.learner import Learner, build_optimizer
+from cl.training.learner import Learner
+from cl.training.optimizer import build_optimizer
 from strategies.adapters.prompts import Prompts
 from tests.support.training import SEPARATOR, tiny, token_rows
 

@@ -26,7 +26,8 @@ from cl.methods.method import Stage
 from cl.models import classifier_head
 from cl.models.classifier_head import SPARE
 from cl.models.losses import Outputs
-from cl.training.learner import Learner, build_optimizer
+from cl.training.learner import Learner
+from cl.training.optimizer import build_optimizer
 from strategies.adapters.lora import Lora
 from strategies.classifiers.seq_star import SeqStar
 from tests.support.classes import write_classes
