@@ -42,7 +42,7 @@ def test_a_second_call_executes_nothing_and_reports_the_same(run: Any, monkeypat
     cold = run()
     assert (cold["asked"], cold["executed"]) == (2, 2)
     assert [stage["reused"] for stage in cold["runs"][0]["stages"]] == [False, False]
-    monkeypatch.setattr(runner, "_EXECUTE", {})
+    monkeypatch.setattr(runner, "compute", None)
     warm = run()
     assert (warm["asked"], warm["executed"]) == (2, 0)
     assert [stage["reused"] for stage in warm["runs"][0]["stages"]] == [True, True]
