@@ -57,14 +57,14 @@ def test_two_processes_read_the_rows_of_one_and_learn_the_same(tmp_path: Path) -
     run(folder, *settings, "--upto=1", "--store=store2")  # which is found: how many trained a stage is in no key
     one, two = both(folder, *settings)
     for alone, together in zip(one[0], two[0], strict=True):
-        assert together["key"] == alone["key"]
+        assert together.key == alone.key
         for name in ("ledger", "seen", "tokens", "steps"):
-            assert together["result"][name] == alone["result"][name], name
-    assert [[found["result"]["devices"] for found in stages] for stages, *_ in (one, two)] == [[1, 1], [1, 2]]
-    assert one[0][1]["result"]["seen"].keys() == {"german", "replay:english"}
+            assert together.result[name] == alone.result[name], name
+    assert [[found.result["devices"] for found in stages] for stages, *_ in (one, two)] == [[1, 1], [1, 2]]
+    assert one[0][1].result["seen"].keys() == {"german", "replay:english"}
     assert two[1] == pytest.approx(one[1], rel=CURVES)
     assert two[2] == pytest.approx(one[2], rel=TOGETHER)
-    mine, theirs = ([p["terms"] for s in each[0] for p in s["result"]["points"] if p["terms"]] for each in (one, two))
+    mine, theirs = ([p["terms"] for s in each[0] for p in s.result["points"] if p["terms"]] for each in (one, two))
     assert {name for each in mine for name in each} >= {"ewc", "si"}
     for ours, others in zip(mine, theirs, strict=True):
         assert others == pytest.approx(ours, rel=1e-3, abs=1e-7)  # small differences of parameters, squared
@@ -87,7 +87,7 @@ def test_a_sharded_model_its_moments_and_its_adapters_are_whole_again_at_the_end
     one, two = both(write_toy(tmp_path / "toy"), *settings, distributed="fsdp")
     assert two[1] == pytest.approx(one[1], rel=CURVES)
     assert two[2] == pytest.approx(one[2], rel=TOGETHER)
-    assert [sorted(each["files"]) for each in two[0]] == [sorted(each["files"]) for each in one[0]]
+    assert [sorted(each.files) for each in two[0]] == [sorted(each.files) for each in one[0]]
 
 
 @pytest.mark.slow
