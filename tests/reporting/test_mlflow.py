@@ -301,7 +301,7 @@ def check_everything_is_there(client: Any, folder: Path) -> None:
         for name, value, tokens in final_metrics(typed, []):
             assert (tokens, value) in histories(client, run_id, name)
         tags, params = child.data.tags, child.data.params
-        assert tags["cl.graph.node.0.english"] == run["stages"][0]["key"]
+        assert tags["cl.node.0.english"] == run["stages"][0]["key"]
         assert tags["cl.row.2"] == run["matrix_keys"]["2"]
         assert (params["seed"], params["order"], params["train.lr"]) == ("0", "english,german", "0.003")
         assert params["methods.rewarm_cosine.tasks"] == "first"
