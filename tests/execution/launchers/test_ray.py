@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,13 +115,31 @@ def bucket() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def cluster(bucket: str) -> Iterator[None]:
+def cluster(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Two workers for several tests, which the launcher finds running; they know the bucket."""
     import ray
 
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    import_in_two_workers(tmp_path_factory.mktemp("workers"))
     yield
     ray.shutdown()
+
+
+def import_in_two_workers(folder: Path) -> None:
+    """Start both workers and import what computes: one could finish all while the other still imports."""
+    import ray
+
+    def imported() -> None:
+        from cl.graph.kinds import KINDS
+
+        for kind in KINDS.values():
+            kind.module()
+        (folder / str(os.getpid())).touch()
+        while len(list(folder.iterdir())) < 2:
+            time.sleep(0.05)
+
+    task = ray.remote(imported)
+    ray.get([task.remote() for _ in range(2)], timeout=300)
 
 
 def test_a_gpu_that_this_machine_will_never_have_is_refused_at_once(toy: Path) -> None:
