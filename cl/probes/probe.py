@@ -107,10 +107,15 @@ def build(name: str, settings: Mapping[str, Any] | None) -> tuple[Named, Probe]:
         Name with all settings, defaults included; and the probe.
 
     Raises:
-        UserError: for an unknown name or setting, and for a class that is not a probe.
+        UserError: for an unknown name or setting, and for a class that is not a probe or lacks a part of one.
     """
     where = f"probes.{name}"
     found = construction.build("probes", name, dict(settings or {}), where)
     if not isinstance(found, Probe) or not construction.shows_settings(type(found)):
         raise UserError(f"{where}: {name} is no cl.probes.probe.Probe in the form of a dataclass; name another class")
+    lacking = [part for part in ("kinds", "measures") if not getattr(found, part, ())]
+    if type(found).measure is Probe.measure:
+        lacking.append("measure")
+    if lacking:
+        raise UserError(f"{where}: {name} does not define {' and '.join(lacking)}; add what is missing to the class")
     return Named(name, construction.settings_of(found)), found

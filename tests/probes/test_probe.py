@@ -46,6 +46,11 @@ def test_a_probe_of_the_user_s_own_is_named_by_its_place() -> None:
         ("tests.support.probes:Plain", {}, r"Plain is no cl\.probes\.probe\.Probe in the form of a dataclass"),
         ("tests.support.probes:Hidden", {}, r"Hidden is no cl\.probes\.probe\.Probe in the form of a dataclass"),
         ("tests.support.probes:Other", {}, r"Other is no cl\.probes\.probe\.Probe in the form of a dataclass"),
+        (
+            "tests.support.probes:Unfinished",
+            {},
+            r"Unfinished does not define measures and measure; add what is missing",
+        ),
         ("tests.support.probes:Absent", {}, r"module 'tests\.support\.probes' has no 'Absent'"),
     ],
 )

@@ -35,6 +35,13 @@ class FirstRow(Probe):
         return found
 
 
+@dataclass(frozen=True)
+class Unfinished(Probe):
+    """A probe without `measures` and `measure`."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
+
+
 class Plain(Probe):
     """A probe that is no dataclass, so its settings cannot be seen."""
 
