@@ -32,12 +32,15 @@ def check_devices(methods: Iterable[Method], sharded: bool) -> None:
     rows. All other terms are equal in all processes, or means over tokens weighed by their number.
 
     Raises:
-        UserError: for a method that takes rows, and if the model is sharded, for one that is not `shardable`.
+        UserError: for a method that takes rows or replaces the loss, and if the model is sharded, for one that is not `shardable`.
     """
     for method in methods:
         name = type(method).__name__
         if isinstance(method, TakesRows):
             raise UserError(f"train.devices: {name} takes rows out of the loss, not as many in each process; use 1")
+        own = method.objective() if isinstance(method, Trains) else None
+        if own is not None and own.name:  # no test compares it with one process yet
+            raise UserError(f"train.devices: {name} replaces the loss, not verified on several devices; use 1")
         if sharded and isinstance(method, Trains) and not method.shardable:
             raise UserError(f"train.distributed: {name} needs whole parameters; use ddp in place of fsdp")
         if sharded and isinstance(method, Remembers):

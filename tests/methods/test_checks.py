@@ -9,7 +9,7 @@ import torch
 
 from cl.data.batches import Batch
 from cl.errors import UserError
-from cl.methods.checks import check_objectives
+from cl.methods.checks import check_devices, check_objectives
 from cl.methods.method import MicroBatch, Trains
 from cl.methods.objective import Objective, TokenCrossEntropy
 from cl.models.losses import Criterion, Outputs
@@ -61,3 +61,9 @@ def test_methods_that_agree(methods: list[Trains]) -> None:
 def test_methods_that_disagree_are_told(methods: list[Trains], message: str) -> None:
     with pytest.raises(UserError, match=f"strategy: {message}"):
         check_objectives(methods)
+
+
+def test_a_replaced_loss_is_refused_on_several_devices() -> None:
+    check_devices([Leaves(), Adds(), Names(TokenCrossEntropy(("instruction",)))], sharded=False)
+    with pytest.raises(UserError, match="Names replaces the loss, not verified on several devices; use 1"):
+        check_devices([Leaves(), Names(Half())], sharded=False)
