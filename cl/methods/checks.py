@@ -32,7 +32,8 @@ def check_devices(methods: Iterable[Method], sharded: bool) -> None:
     rows. All other terms are equal in all processes, or means over tokens weighed by their number.
 
     Raises:
-        UserError: for a method that takes rows or replaces the loss, and if the model is sharded, for one that is not `shardable`.
+        UserError: for a method that takes rows or replaces the loss, and if the model is sharded, for one that is not
+            `shardable`.
     """
     for method in methods:
         name = type(method).__name__
