@@ -77,6 +77,7 @@ class Tracker:
         self.waiting: dict[str, list[Point]] = {}  # points not delivered yet, by node key
         self.checked: set[str] = set()  # keys of runs whose MLflow run was found to exist
         self.connected, self.stop = threading.Event(), threading.Event()
+        _import_mlflow()
         self.thread = threading.Thread(target=self._deliver, name="mlflow", daemon=True)
         self.thread.start()
 
@@ -93,7 +94,7 @@ class Tracker:
             self._flush()
 
     def _connect(self) -> None:
-        """Import MLflow and create its tables while data are prepared, so that no step waits for them.
+        """Create MLflow's tables while data are prepared, so that no step waits for them.
 
         A new SQLite file is created under another name first: a half-created database could never be opened.
         """
@@ -307,6 +308,16 @@ class Tracker:
             context = "training" if name in result.tasks else "evaluation"
             inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
         self.client.log_inputs(run_id, datasets=inputs)
+
+
+def _import_mlflow() -> None:
+    """Import MLflow with its libraries before a second thread exists.
+
+    MLflow and the libraries that compute nodes both import SciPy, and two threads that import it at once break it.
+    """
+    import mlflow.entities
+    import mlflow.store.tracking.rest_store
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def _make_database(file: Path) -> None:

@@ -188,6 +188,24 @@ def test_no_two_threads_import_mlflow(tracked: Any, monkeypatch: Any) -> None:
     assert not beside
 
 
+def test_the_thread_imports_nothing_that_computing_a_node_imports_too(tmp_path: Path) -> None:
+    """In a process that has imported nothing yet: two threads that import SciPy at once break it."""
+    code = f"""
+import sys
+from pathlib import Path
+from cl.execution.store import Store
+from cl.reporting.mlflow import Tracker
+tracker = Tracker("sqlite:///{tmp_path}/new.db", Path("{tmp_path}"), "toyexp", [], Store("{tmp_path}/store"), None)
+before = set(sys.modules)
+tracker.connected.wait()
+assert not tracker.problem, tracker.problem
+print(*{{name.split(".")[0] for name in set(sys.modules) - before}})
+tracker.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert set(done.stdout.split()) <= {"alembic", "mlflow", "sqlalchemy"}
+
+
 def test_a_database_is_there_complete_or_not_at_all(tmp_path: Path, monkeypatch: Any) -> None:
     from mlflow import MlflowClient
 
