@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support import preloaded
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other are slower than one on toy models
@@ -45,6 +48,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
         yield
+
+
+@pytest.fixture(scope="session")
+def preloaded_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An interpreter that has imported the libraries; see `tests/support/preloaded.py`."""
+    client, server = preloaded.start(tmp_path_factory.mktemp("python"))
+    with server:  # which ends when its standard input is closed
+        yield str(client)
+
+
+@pytest.fixture
+def forked(preloaded_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that the test starts by `sys.executable` are forked from one that has imported the libraries."""
+    monkeypatch.setattr(sys, "executable", preloaded_python)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,17 @@ from tests.support.training import ROOT, write_toy
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy(tmp_path_factory: pytest.TempPathFactory, preloaded_python: str) -> Iterator[Path]:
     """A copy of the sources in which the toy experiment has run."""
     folder = tmp_path_factory.mktemp("copy")
     for name in ("cl", "strategies", "scenarios"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "pyproject.toml").write_text("")
     write_toy(folder / "toy", strategies={"finetune": None})
-    assert "executed in this call" in cl(folder, "run", "toyexp.yaml", "--tracking.uri=none")
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", preloaded_python)  # which has not imported `cl`
+        assert "executed in this call" in cl(folder, "run", "toyexp.yaml", "--tracking.uri=none")
+        yield folder
 
 
 def cl(folder: Path, *arguments: str) -> str:

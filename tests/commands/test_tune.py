@@ -13,6 +13,7 @@ from cl import cli
 from tests.support.tuning import toy, tuned
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 def test_tune_then_compare_as_a_user_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = toy(tmp_path, {"protocol": "first_k"}, strategies={"finetune": None, "rewarm": None})

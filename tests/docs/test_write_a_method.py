@@ -63,6 +63,7 @@ def test_it_trains_and_its_term_is_on_the_curve(folder: Path) -> None:
     assert stages["plain"][1]["points"][-1]["loss"] != second["points"][-1]["loss"]
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 def test_the_page_s_test_file_runs_with_pytest(folder: Path) -> None:
     variables = os.environ | {"PYTHONPATH": str(PAGE.parents[1])}

@@ -49,6 +49,7 @@ KILLS = [
 ]
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 def test_killed_again_and_again_ends_with_the_same_bits(tmp_path: Path, model: Path) -> None:
     steps = 56  # of 4 rows each: more than two epochs of either task
@@ -83,11 +84,20 @@ def crash_at(monkeypatch: Any, step: int) -> None:
     monkeypatch.setattr(Learner, "training_step", training_step)
 
 
+@pytest.fixture(scope="module")
+def whole(model: Path, tmp_path_factory: Any) -> Path:
+    """An experiment that ran without an interruption."""
+    folder = eventful(tmp_path_factory.mktemp("whole"), model)
+    run(folder)
+    return folder
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [1, 8, STEPS, STEPS + 12])  # the last two: before the last step, in the second task
-def test_interrupted_equals_uninterrupted(step: int, tmp_path: Path, model: Path, monkeypatch: Any) -> None:
-    whole, broken = (eventful(tmp_path / name, model) for name in ("whole", "broken"))
-    run(whole)
+@pytest.mark.parametrize("step", [8, STEPS, STEPS + 12])  # the last two: before the last step, in the second task
+def test_interrupted_equals_uninterrupted(
+    step: int, tmp_path: Path, model: Path, whole: Path, monkeypatch: Any
+) -> None:
+    broken = eventful(tmp_path, model)
     with monkeypatch.context() as patch:
         crash_at(patch, step)
         with pytest.raises(CrashError):

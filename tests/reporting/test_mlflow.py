@@ -338,6 +338,7 @@ def everything(client: Any) -> Any:
     return {r.info.run_id: {name: histories(client, r.info.run_id, name) for name in r.data.metrics} for r in runs}
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 def test_a_server_gets_everything_once(tmp_path: Path) -> None:
     from mlflow import MlflowClient
@@ -355,6 +356,7 @@ def test_a_server_gets_everything_once(tmp_path: Path) -> None:
         assert everything(client) == before
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 def test_a_server_that_is_away_gets_everything_later(tmp_path: Path) -> None:
     from mlflow import MlflowClient
@@ -373,6 +375,7 @@ def test_a_server_that_is_away_gets_everything_later(tmp_path: Path) -> None:
         check_everything_is_there(MlflowClient(uri), folder)
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 def test_killed_and_resumed_in_one_mlflow_run_in_the_default_file(tmp_path: Path) -> None:
     from mlflow import MlflowClient

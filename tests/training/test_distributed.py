@@ -46,6 +46,7 @@ def both(folder: Path, *settings: str, distributed: str = "ddp") -> list[Any]:
     return found
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 def test_two_processes_read_the_rows_of_one_and_learn_the_same(tmp_path: Path) -> None:
     """With replayed rows and penalties: EWC adds a term of parameters, SI follows gradients and keeps a state."""
@@ -70,6 +71,7 @@ def test_two_processes_read_the_rows_of_one_and_learn_the_same(tmp_path: Path) -
         assert others == pytest.approx(ours, rel=1e-3, abs=1e-7)  # small differences of parameters, squared
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 def test_answers_of_different_length_weigh_as_in_one_process(tmp_path: Path) -> None:
     """Each process has another number of learned tokens, so a mean of means would differ."""
@@ -79,6 +81,7 @@ def test_answers_of_different_length_weigh_as_in_one_process(tmp_path: Path) -> 
     assert two[2] == pytest.approx(one[2], rel=TOGETHER)
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["finetune_keep", "lora_incremental"])
 def test_a_sharded_model_its_moments_and_its_adapters_are_whole_again_at_the_end(tmp_path: Path, strategy: str) -> None:
@@ -90,6 +93,7 @@ def test_a_sharded_model_its_moments_and_its_adapters_are_whole_again_at_the_end
     assert [sorted(each.files) for each in two[0]] == [sorted(each.files) for each in one[0]]
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [("2 fsdp", "1 ddp"), ("1 ddp", "2 fsdp")])
 def test_another_number_of_processes_goes_on_from_a_checkpoint(tmp_path: Path, before: str, after: str) -> None:

@@ -173,6 +173,7 @@ def test_an_interrupted_try_is_tried_again_and_what_waits_is_not_taken_for_anoth
     assert (found.params, ran) == ({"w": 0.0}, [0.25, 0.5, 0.0])
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 def test_what_was_chosen_is_what_was_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The run with the chosen values stands on the very nodes of the chosen trials: it trains nothing."""

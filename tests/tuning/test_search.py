@@ -54,6 +54,7 @@ def commanded(folder: Path, *settings: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 def test_a_killed_study_goes_on(tmp_path: Path) -> None:
     folder = toy(tmp_path, {"protocol": "oracle"})
@@ -87,6 +88,7 @@ def postgres(tmp_path: Path) -> Iterator[str]:
     server.cleanup()
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:XDG_RUNTIME_DIR is not set")
 def test_two_workers_share_a_study_in_postgresql(tmp_path: Path, postgres: str) -> None:

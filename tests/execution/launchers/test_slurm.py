@@ -128,6 +128,7 @@ def test_a_plan_shows_the_jobs_and_submits_none(toy: Path, capsys: pytest.Captur
     assert not scripts(toy)
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 def test_the_scripts_compute_what_the_local_launcher_does_and_report(toy: Path) -> None:
     (Path("strategies")).mkdir()  # of the user's own, in the folder where jobs begin
