@@ -18,6 +18,7 @@ def report(path: str) -> None:
     """
     from cl.metrics.records import ExperimentResult
     from cl.reporting.html import page
+    from cl.reporting.html.figures import figures
 
     file = Path(path)
     if not file.is_file():
@@ -26,5 +27,5 @@ def report(path: str) -> None:
         result = ExperimentResult.load(file)
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"results: {path} is no results.json of this version: {error}; write it by `cl run`") from error
-    page.write(result, file.with_name("report.html"))
+    page.write(result, figures(result), file.with_name("report.html"))
     console.print(f"report   {escape(str(file.with_name('report.html')))}")

@@ -44,6 +44,7 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
     from cl.execution import collect
     from cl.execution.launchers import launcher
     from cl.reporting.html import page
+    from cl.reporting.html.figures import figures
     from cl.reporting.terminal import ProgressListener
 
     graph, store, todo = planned.graph, planned.store, planned.todo
@@ -63,8 +64,9 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
         result = collect.collect(graph, store, listener.executed, time.monotonic() - started, typed)
         folder = collect.results_folder(graph)
         collect.save(result, folder)
-        page.write(result, folder / "report.html")
-        page.write_figures(result, folder / "plots")
+        made = figures(result)
+        page.write(result, made, folder / "report.html")
+        page.write_figures(made, folder / "plots")
         _finish_tracking(tracker, result, folder)
     _show_outcome(result, folder, tracker)
     return result

@@ -86,11 +86,12 @@ class Server:
 
     def serve(self) -> dict[str, Any]:
         """Serve clients. In a fork: return what its client asked for."""
-        while True:
+        asked: dict[str, Any] | None = None
+        while not asked:
             for key, _ in self.selector.select():
-                waits = key.fd in self.selector.get_map()  # the event before may have ended this client
-                if waits and (asked := key.data()):
-                    return asked
+                if not asked and key.fd in self.selector.get_map():  # the event before may have ended this client
+                    asked = key.data()
+        return asked
 
     def stop(self) -> None:
         """The tests are over: end."""
@@ -125,9 +126,8 @@ class Server:
         self.selector.unregister(end)
         self.selector.unregister(client)
         os.close(end)
-        with client:
-            with contextlib.suppress(BrokenPipeError):  # the client was killed
-                client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        with client, contextlib.suppress(BrokenPipeError):  # the client was killed
+            client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
 def execute(asked: dict[str, Any], path: list[str]) -> None:

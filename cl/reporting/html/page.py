@@ -17,7 +17,6 @@ from markupsafe import Markup, escape
 
 from cl.metrics.records import DataResult, ExperimentResult
 from cl.reporting.formatting import abbreviated, duration, plain, thousands
-from cl.reporting.html.figures import figures
 from cl.reporting.html.groups import Group, any_shared, groups
 from cl.reporting.html.headline import headline
 from cl.reporting.html.style import SHARED
@@ -28,16 +27,20 @@ PLOTLY_CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": Fals
 COUNTS = ("documents", "tokens", "bytes")
 
 
-def write(result: ExperimentResult, path: Path) -> None:
+def write(result: ExperimentResult, made: Mapping[str, go.Figure], path: Path) -> None:
     """Write the report, about 5 MB, nearly all of it plotly.js, which is inlined once.
 
     The page reads nothing from the network or from other files and can be mailed, archived and printed.
+
+    Args:
+        result: result of the experiment.
+        made: its pictures, see `figures`.
+        path: file of the page.
     """
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     environment.filters.update(abbreviated=abbreviated, duration=duration, plain=plain, thousands=thousands)
     every = groups(result)
-    made = figures(result)
     html = environment.get_template("report.html.j2").render(
         result=result,
         groups=every,
@@ -71,10 +74,10 @@ def write_beside(template: str, path: Path, filters: Mapping[str, Callable[..., 
     path.write_text(html, encoding="utf-8")
 
 
-def write_figures(result: ExperimentResult, folder: Path) -> None:
+def write_figures(made: Mapping[str, go.Figure], folder: Path) -> None:
     """Write each figure as a small page of its own into `folder`; the pages share one copy of plotly.js."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures(result).items():
+    for name, figure in made.items():
         file = folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}.html"
         figure.write_html(file, include_plotlyjs="directory", config=PLOTLY_CONFIG)
 
@@ -102,8 +105,11 @@ def data_rows(data: Mapping[str, DataResult]) -> list[tuple[str, str, dict[str, 
 
 def embed(name: str, figure: go.Figure) -> Markup:
     """A figure as a <div> with its data; small curves have no legend, because the page has a colour key."""
+    content = figure.to_dict()
     if name.startswith("curve/") or name == "learning_rate":
-        figure.update_layout(showlegend=False)
+        content["layout"]["showlegend"] = False
     identity = re.sub(r"\W+", "-", name)
-    html = plotly.io.to_html(figure, full_html=False, include_plotlyjs=False, config=PLOTLY_CONFIG, div_id=identity)
+    html = plotly.io.to_html(
+        content, validate=False, full_html=False, include_plotlyjs=False, config=PLOTLY_CONFIG, div_id=identity
+    )
     return Markup(html)

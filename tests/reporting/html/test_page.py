@@ -16,7 +16,7 @@ from tests.support.results import experiment, with_runs
 def test_page_is_one_file_that_opens_offline(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     result = dataclasses.replace(experiment((0, 1)), question="Is 1 < 2 & <script>alert(1)</script>?")
-    write(result, path)
+    write(result, figures(result), path)
     html = path.read_text(encoding="utf-8")
     assert not re.search(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=", html)
     assert html.count("plotly.js v") == 1
@@ -30,7 +30,7 @@ def test_page_is_one_file_that_opens_offline(tmp_path: Path) -> None:
 
 
 def test_page_of_a_result_without_runs(tmp_path: Path) -> None:
-    write(with_runs(), tmp_path / "report.html")
+    write(with_runs(), {}, tmp_path / "report.html")
     assert "nothing to compare yet" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
