@@ -8,9 +8,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -20,6 +21,9 @@ from cl.config.experiment import Experiment
 from cl.config.nested import flat, put
 from cl.config.search_ranges import Range
 from cl.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 
 def load(name: str, overrides: list[str] | None = None) -> Experiment:
@@ -90,16 +94,24 @@ def parse(raw: dict[str, Any]) -> Experiment:
     Raises:
         UserError: for an unknown key and for a value of the wrong type, in one line.
     """
-    from jsonargparse import ArgumentError, ArgumentParser
+    from jsonargparse import ArgumentError
 
     _check_keys(raw, Experiment, "")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Experiment)
     try:
-        values = parser.instantiate(parser.parse_object(raw)).as_dict()
+        values = _parser().instantiate(_parser().parse_object(raw)).as_dict()
     except ArgumentError as error:
         raise UserError(_explain(raw, str(error))) from error
     return Experiment(**values)
+
+
+@cache
+def _parser() -> ArgumentParser:
+    """Parser of an experiment; building it takes longer than parsing, and a study parses an experiment per trial."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Experiment)
+    return parser
 
 
 MOVED = {"evaluation.probing": "is a probe of its own now; write `probes: {linear: }` at the top of the experiment"}

@@ -188,6 +188,7 @@ def test_no_two_threads_import_mlflow(tracked: Any, monkeypatch: Any) -> None:
     assert not beside
 
 
+@pytest.mark.slow
 def test_the_thread_imports_nothing_that_computing_a_node_imports_too(tmp_path: Path) -> None:
     """In a process that has imported nothing yet: two threads that import SciPy at once break it."""
     code = f"""
@@ -206,6 +207,7 @@ tracker.close()
     assert set(done.stdout.split()) <= {"alembic", "mlflow", "sqlalchemy"}
 
 
+@pytest.mark.slow
 def test_a_database_is_there_complete_or_not_at_all(tmp_path: Path, monkeypatch: Any) -> None:
     from mlflow import MlflowClient
 

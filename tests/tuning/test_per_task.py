@@ -91,6 +91,7 @@ def chosen(folder: Path, search: Any) -> Any:
         return per_task.choose(*loading.read("toyexp.yaml"), search)[1]
 
 
+@pytest.mark.slow
 def test_each_task_gets_a_rate_then_as_much_stability_as_the_margin_allows(tmp_path: Path) -> None:
     fake = Fake()
     (found,) = chosen(toy(tmp_path, {"margin": 0.06}), fake)
@@ -109,6 +110,7 @@ def test_each_task_gets_a_rate_then_as_much_stability_as_the_margin_allows(tmp_p
     assert second.raw["by_task"] == third.raw["by_task"] == {"english": found.by_task["english"]}
 
 
+@pytest.mark.slow
 def test_no_study_looks_beyond_the_task_that_comes_or_at_a_test_split(tmp_path: Path) -> None:
     fake = Fake()
     folder = toy(tmp_path, {})
