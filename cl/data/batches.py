@@ -7,7 +7,8 @@ n ids as targets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,7 +21,6 @@ from torch import Tensor
 from cl.errors import UserError
 
 IGNORE = -100  # target that is not learned: the default `ignore_index` of torch's cross-entropy
-PROMPT = -1  # segment of a prompt; every document of a row attends to it
 
 Ints = npt.NDArray[np.int64]
 
@@ -225,25 +225,35 @@ def segments(batch: Batch, separator: int) -> Tensor:
     return found if batch.targets is None else found * (batch.targets[:, :1] != IGNORE)
 
 
-def behind_prompt(segments_BT: Tensor, prompt: int) -> Tensor:
-    """Put a prompt before rows: segments [B, T] -> [B, P + T], with PROMPT as the segment of its P tokens."""
-    return torch.nn.functional.pad(segments_BT, (prompt, 0), value=PROMPT)
+def starts(segments_BT: Tensor) -> Tensor:
+    """Whether each token is the first of its segment in its row [B, T]."""
+    found = torch.ones_like(segments_BT, dtype=torch.bool)
+    found[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
+    return found
 
 
 def positions(segments_BT: Tensor) -> Tensor:
-    """Position of each token in its segment [B, T]; a segment starts at 0, or at P after a prompt of P tokens."""
+    """Position of each token in its segment [B, T]."""
     index = torch.arange(segments_BT.shape[1], device=segments_BT.device).expand_as(segments_BT)
-    starts = torch.ones_like(segments_BT, dtype=torch.bool)
-    starts[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
-    prompt = segments_BT == PROMPT
-    return index - torch.where(starts, index, 0).cummax(1).values + ~prompt * prompt.sum(1, keepdim=True)
+    return index - torch.where(starts(segments_BT), index, 0).cummax(1).values
 
 
-def block_mask(segments_BT: Tensor) -> Tensor:
-    """Mask of causal attention inside segments and to a prompt: segments [B, T] -> bool [B, 1, T, T].
+def documents(ids_BT: Tensor, segments_BT: Tensor) -> Iterator[dict[int, Tensor]]:
+    """Yield the segments of rows in groups of similar length, each small enough to be read as one batch.
 
-    The mask is true where the query (third axis) attends to the key (last axis).
+    Args:
+        ids_BT: token ids.
+        segments_BT: number of each token's segment.
+
+    Yields:
+        Token ids of each segment of the group, by its number in reading order. The group's segments, padded to the
+        longest, hold no more tokens than the rows.
     """
-    keys = segments_BT[:, None, None, :]
-    same = (segments_BT[:, None, :, None] == keys) | (keys == PROMPT)
-    return same & torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril()
+    flat = ids_BT.flatten()
+    edges = [*starts(segments_BT).flatten().nonzero().flatten().tolist(), len(flat)]
+    pieces = [flat[start:end] for start, end in pairwise(edges)]
+    order = sorted(range(len(pieces)), key=lambda place: len(pieces[place]), reverse=True)
+    while order:
+        fit = max(1, len(flat) // len(pieces[order[0]]))
+        yield {place: pieces[place] for place in order[:fit]}
+        order = order[fit:]

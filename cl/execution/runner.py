@@ -6,6 +6,7 @@ import gc
 import json
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cl.graph.node import Node, ancestors
 from cl.graph.roles import Inputs
 from cl.graph.specs import TrainSpec
 from cl.metrics.records import Point
+from cl.models import pretrained
 
 
 def pending(wanted: Iterable[Node], store: Store) -> list[Node]:
@@ -130,7 +132,8 @@ def compute(node: Node, store: Store, work: Path, listener: Listener) -> dict[st
     from cl.steps.context import Context
 
     context = Context(work / "out", work, _Watcher(node, listener), node.local, uses)
-    result: dict[str, Any] = node.how.module().run(node.spec, inputs, context)
+    with pretrained.trusting(node.local.model) if node.local is not None else nullcontext():
+        result: dict[str, Any] = node.how.module().run(node.spec, inputs, context)
     return result
 
 

@@ -7,10 +7,11 @@ The unit is the row: `train.sequence` tokens of text, or one example of an instr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from cl.config.experiment import Experiment
 from cl.errors import UserError
-from cl.models import pretrained
+from cl.models import model_folder, pretrained
 from cl.registry import unknown
 from cl.tasks.scenario import Scenario
 
@@ -99,5 +100,7 @@ def check(experiment: Experiment, defined: Scenario) -> None:
         raise UserError(f"model.knows: {model.knows} must be the first of the tasks {tasks}")
     if model.knows and pretrained.origin(model.name) == "fresh":
         raise UserError(f"model.knows: {model.name} is a fresh model and knows nothing; remove the key")
+    if pretrained.origin(model.name) == "directory":
+        model_folder.check(Path(model.name), model.trust_remote_code)
     if len(model.knows) == len(tasks):
         raise UserError("model.knows: names every task; leave at least one to train")

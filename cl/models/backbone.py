@@ -1,6 +1,7 @@
 """Capabilities of the architecture of a causal language model: the one place that reads them from a model.
 
-Everything that depends on the architecture asks for a `Backbone`: the forward pass, sharding, lengths of rows.
+Everything that depends on the architecture asks for a `Backbone`: the forward pass, generation, sharding, lengths of
+rows. `tests/models/test_families.py` checks the answers for each family that transformers makes from a configuration.
 """
 
 from __future__ import annotations
@@ -10,8 +11,32 @@ from typing import Any, Literal
 
 from torch import nn
 
-LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
+LOGIT_SCALES = (
+    "final_logit_softcapping",
+    "logits_soft_cap",
+    "output_logit_soft_cap",
+    "logit_scale",
+    "logits_scaling",
+    "lm_head_multiplier",
+    "output_multiplier",
+)
 """Attributes of a transformers configuration with which some architectures change logits after the output layer."""
+
+CONTEXTS = ("max_position_embeddings", "max_seq_len", "n_positions")
+"""Attributes of a transformers configuration that state the largest number of tokens per row."""
+
+RESTARTING = frozenset(
+    """
+    apertus arcee aria_text bitnet codegen cohere cohere2 cwm dbrx deepseek_v2 deepseek_v3 diffllama dots1 ernie4_5
+    ernie4_5_moe exaone4 flex_olmo gemma gemma2 gemma3_text gemma4_text glm glm4 glm4_moe gpt2 gpt_bigcode gpt_neo
+    gpt_neox gptj granite granitemoe granitemoeshared helium hunyuan_v1_dense hunyuan_v1_moe jais2 jetmoe llama
+    llama4_text minimax_m2 ministral ministral3 mistral mixtral nanochat nemotron olmo olmo2 olmo3 olmoe persimmon phi
+    phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe seed_oss smollm3 solar_open stablelm starcoder2 vaultgemma
+    """.split()
+)
+"""Families that consist of attention with the masks of transformers. These masks keep apart documents whose positions
+restart, and keep windows and chunks. Layers of other families carry a state from token to token, use positions that
+restart in another way, or are not known here."""
 
 
 @dataclass(frozen=True)
@@ -19,17 +44,17 @@ class Backbone:
     """Capabilities of an architecture.
 
     Args:
-        isolation: how the documents of one row are kept apart: `mask`, by a block-diagonal attention mask and positions
-            that restart in each document.
-        padding: side on which prompts of a batch are padded for generation.
+        isolation: how the documents of one row are kept apart: `positions`, which restart in each document and from
+            which transformers makes the masks of all layers; `documents`, each document is read as a row of its own.
+        padding: side on which prompts of a batch are padded for generation; `none`: prompts of one length only.
         splits: whether logits are a plain linear layer of the last hidden states. Then logits can be computed in
             chunks, and a classifier or a cached teacher can stand on the hidden states.
         context: largest number of tokens per row. None: the configuration states none.
         units: names of the classes of modules that are sharded one by one (FSDP).
     """
 
-    isolation: Literal["mask"]
-    padding: Literal["left"]
+    isolation: Literal["positions", "documents"]
+    padding: Literal["left", "none"]
     splits: bool
     context: int | None
     units: frozenset[str]
@@ -37,16 +62,24 @@ class Backbone:
 
 def of(model: Any) -> Backbone:
     """The backbone of a transformers causal language model, with adapters or without."""
-    head = model.get_output_embeddings()
-    linear = isinstance(head, nn.Linear) and head.bias is None
-    bent = any(getattr(model.config, name, None) for name in LOGIT_SCALES)
+    config = model.config.get_text_config()
+    restarting = config.model_type in RESTARTING and type(model.config).__module__.startswith("transformers.")
     return Backbone(
-        isolation="mask",
-        padding="left",
-        splits=linear and not bent,
-        context=getattr(model.config, "max_position_embeddings", None),
+        isolation="positions" if restarting else "documents",
+        padding="left" if restarting else "none",
+        splits=_splits(model, config),
+        context=next((int(found) for name in CONTEXTS if (found := getattr(config, name, None))), None),
         units=frozenset(getattr(model, "_no_split_modules", None) or ()),
     )
+
+
+def _splits(model: Any, config: Any) -> bool:
+    """Whether logits are a plain linear layer of the decoder's last hidden states."""
+    head, decoder = model.get_output_embeddings(), model.get_decoder()
+    if not isinstance(head, nn.Linear) or head.bias is not None:
+        return False
+    apart = all(module is not head for module in decoder.modules())
+    return apart and not any(getattr(config, name, None) for name in LOGIT_SCALES)
 
 
 def layers(model: nn.Module, found: Backbone) -> list[nn.Module]:

@@ -96,16 +96,18 @@ class LocalWriter:
 
     def write(self, prompts: Sequence[str], attempt: int) -> list[str]:
         """Write a text for each prompt, as a user turn in the model's chat template."""
-        from cl.models import backbone
+        from cl.models import backbone, decoding
 
         tokenizer, model, _ = self._opened
+        able = backbone.of(model)
         turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
         asked = [tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False) for turn in turns]
-        context = backbone.of(model).context or float("inf")
+        context = able.context or float("inf")
         lengths = [len(ids) for ids in tokenizer(asked, add_special_tokens=False)["input_ids"]]
         fitting = [row for row, length in enumerate(lengths) if length + self.tokens <= context]
-        found = self._generate([asked[row] for row in fitting], attempt) if fitting else []
-        texts = dict(zip(fitting, found, strict=True))
+        texts: dict[int, str] = {}
+        for rows in decoding.batches(fitting, lengths, len(fitting), able.padding == "none"):
+            texts |= zip(rows, self._generate([asked[row] for row in rows], attempt), strict=True)
         return [texts.get(row, "") for row in range(len(prompts))]
 
     def _generate(self, asked: list[str], attempt: int) -> list[str]:

@@ -2,13 +2,14 @@
 
 Questions are sorted by length and padded on the left, so that batches hold little padding; the order depends on the
 questions only. Padding is masked out of attention and positions, so an answer depends on its batch by no more than
-rounding. A prompt is placed between padding and question; peft's own `generate` puts the prompt before the padding,
+rounding. Where an architecture would read the padding, a batch has questions of one length. A prompt is placed between padding and question; peft's own `generate` puts the prompt before the padding,
 which separates prompt and question. The batch size is a setting and part of the node key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -45,18 +46,35 @@ def answers(
     Raises:
         UserError: if a question with its answer may exceed the model's context.
     """
-    context = backbone.of(model).context
+    able = backbone.of(model)
     longest = max((len(question) for question in questions), default=0) + (0 if prompt is None else len(prompt))
-    if context is not None and longest + limit > context:
-        raise UserError(f"evaluation: {longest} tokens of a question and {limit} of its answer exceed {context}")
+    if able.context is not None and longest + limit > able.context:
+        raise UserError(f"evaluation: {longest} tokens of a question and {limit} of its answer exceed {able.context}")
     order = sorted(range(len(questions)), key=lambda index: (len(questions[index]), index), reverse=True)
     found: dict[int, list[int]] = {}
-    for start in range(0, len(order), batch):
-        chosen = order[start : start + batch]
+    for chosen in batches(order, [len(question) for question in questions], batch, able.padding == "none"):
         produced = _greedy(model, [questions[index] for index in chosen], limit, end, padding, prompt)
         found |= {index: _until(ids, end) for index, ids in zip(chosen, produced, strict=True)}
         progress(len(found))
     return [found[index] for index in range(len(questions))]
+
+
+def batches(order: Sequence[int], lengths: Sequence[int], batch: int, alike: bool) -> Iterator[Sequence[int]]:
+    """Yield batches of questions.
+
+    Args:
+        order: numbers of the questions.
+        lengths: number of tokens of each question.
+        batch: largest number of questions per batch.
+        alike: the questions of a batch have one length; batches are then sorted by length, longest first.
+    """
+    groups = [list(order)]
+    if alike:
+        longest_first = sorted(order, key=lengths.__getitem__, reverse=True)
+        groups = [list(group) for _, group in groupby(longest_first, key=lengths.__getitem__)]
+    for group in groups:
+        for start in range(0, len(group), batch):
+            yield group[start : start + batch]
 
 
 def _greedy(

@@ -1,5 +1,9 @@
 """Forward pass of a causal language model: outputs at the learned tokens of a batch, and their cross-entropy.
 
+Documents of a row do not see one another (`boundaries`). The model itself makes the masks of its layers, because a mask
+that is given to it would replace its own in every layer, windows included. Where restarting positions do not suffice,
+each document is read as a row of its own, padded on the right, which no causal model lets it see.
+
 Shapes: B rows, T tokens per row, N = learned tokens (B*T for text), D hidden width, V vocabulary.
 """
 
@@ -11,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from cl.data import batches
 from cl.data.batches import IGNORE, Batch
@@ -41,21 +46,6 @@ class TokenLoss:
         """Whether logits are a plain linear layer of the last hidden states."""
         return self.backbone.splits
 
-    def inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Arguments of the model for a batch; with a prompt, arguments of the model without its prompt."""
-        ids, prompt = batch.ids[:, :-1], adapters.prompt(self.model)
-        inputs = {"input_ids": ids}
-        if prompt is not None:
-            embedded = self.model.get_input_embeddings()(ids)
-            inputs = {"inputs_embeds": torch.cat([prompt.expand(len(ids), -1, -1), embedded], 1)}
-        if self.boundaries:
-            segments = batches.segments(batch, self.separator)
-            if prompt is not None:
-                segments = batches.behind_prompt(segments, len(prompt))
-            inputs["attention_mask"] = batches.block_mask(segments)
-            inputs["position_ids"] = batches.positions(segments)
-        return inputs
-
     def total(self, batch: Batch) -> Tensor:
         """Cross-entropy summed over all learned target tokens of a batch."""
         return losses.total_nll(self.outputs(batch))
@@ -66,17 +56,40 @@ class TokenLoss:
         Call `outputs` instead: for a sharded model it runs the hooks that gather the weights.
         """
         targets = (batch.ids[:, 1:] if batch.targets is None else batch.targets).reshape(-1)
-        weight = None
-        if self.splits:
-            values = self.model.get_decoder()(**self.inputs(batch), use_cache=False).last_hidden_state
-            weight = self.model.get_output_embeddings().weight
-        else:
-            values = adapters.reader(self.model)(**self.inputs(batch), use_cache=False).logits
-        values = values[:, 1 - batch.ids.shape[1] :].reshape(-1, values.shape[-1])  # drops the positions of a prompt
+        values = self._values(batch)
+        weight = self.model.get_output_embeddings().weight if self.splits else None
         if batch.targets is None:
             return Outputs(values, weight, targets)
         keep = targets != IGNORE
         return Outputs(values[keep], weight, targets[keep])
+
+    def _values(self, batch: Batch) -> Tensor:
+        """Last hidden states of all input tokens [B*T, D], or logits [B*T, V] if the architecture changes logits."""
+        ids, prompt = batch.ids[:, :-1], adapters.prompt(self.model)
+        if not self.boundaries:
+            return self._read(ids, prompt).flatten(0, 1)
+        segments = batches.segments(batch, self.separator)
+        if self.backbone.isolation == "positions" and prompt is None:
+            return self._read(ids, position_ids=batches.positions(segments)).flatten(0, 1)
+        found: dict[int, Tensor] = {}
+        for group in batches.documents(ids, segments):
+            rows = pad_sequence(list(group.values()), batch_first=True, padding_value=self.separator)
+            values = self._read(rows, prompt)
+            found |= {place: values[row, : len(group[place])] for row, place in enumerate(group)}
+        return torch.cat([found[place] for place in sorted(found)])
+
+    def _read(self, ids: Tensor, prompt: Tensor | None = None, **given: Tensor) -> Tensor:
+        """Last hidden states [B, T, D] or logits [B, T, V] of rows, behind a prompt [P, D] if there is one."""
+        inputs = {"input_ids": ids}
+        if prompt is not None:
+            embedded = self.model.get_input_embeddings()(ids)
+            inputs = {"inputs_embeds": torch.cat([prompt.expand(len(ids), -1, -1), embedded], 1)}
+        values: Tensor
+        if self.splits:
+            values = self.model.get_decoder()(**inputs, **given, use_cache=False).last_hidden_state
+        else:
+            values = adapters.reader(self.model)(**inputs, **given, use_cache=False).logits
+        return values[:, -ids.shape[1] :]
 
     def under(self, batch: Batch, parameters: Mapping[str, Tensor]) -> Outputs:
         """Return `outputs` with other parameter values, in evaluation mode and without a graph.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +15,24 @@ import yaml
 
 from cl.config.model import Model
 from cl.errors import UserError
+from cl.models import model_folder
 
 Origin = Literal["fresh", "packaged", "directory", "hub"]
+
+UNLOADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
+"""What transformers raises for folders and hub entries that it cannot load, or whose own code is wrong."""
+
+_TRUSTS: ContextVar[bool] = ContextVar("trust_remote_code", default=False)
+
+
+@contextmanager
+def trusting(model: Model) -> Iterator[None]:
+    """Context in which stored models and tokenizers may run their own code if the experiment's model may."""
+    token = _TRUSTS.set(model.trust_remote_code)
+    try:
+        yield
+    finally:
+        _TRUSTS.reset(token)
 
 
 @lru_cache
@@ -51,7 +69,8 @@ def fingerprint(model: Model) -> dict[str, Any]:
         entry = table()["packaged"][model.name]
         found |= {"distribution": entry["distribution"], "version": entry["version"], "file": entry["file"]}
     elif kind == "directory":
-        found["content"] = _directory_hash(str(Path(model.name).resolve()))
+        found |= {"trust_remote_code": True} if model.trust_remote_code else {}
+        found["content"] = model_folder.content(str(Path(model.name).resolve()))
     else:
         if model.revision is None:
             raise UserError(f"model.revision: {model.name} on the hub can change; name a commit, tag or branch")
@@ -108,8 +127,15 @@ def load_tokenizer(model: Model) -> Any:
     place, options = _source(chosen)
     try:
         return AutoTokenizer.from_pretrained(place, **options)
-    except (OSError, ValueError) as error:
+    except UNLOADABLE as error:
         raise UserError(f"model: no tokenizer for {chosen.name!r}: {' '.join(str(error).split())[:300]}") from error
+
+
+def stored_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a stored node."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=_TRUSTS.get())
 
 
 def create(model: Model, vocabulary: int, separator: int, seed: int | None, sequence: int) -> Any:
@@ -143,15 +169,36 @@ def create(model: Model, vocabulary: int, separator: int, seed: int | None, sequ
             tie_word_embeddings=False,
         )
         torch.manual_seed(seed or 0)
-        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").float()
+        return AutoModelForCausalLM.from_config(config).float()
     place, options = _source(model)
-    try:
-        found = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, attn_implementation="sdpa", **options)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model.name: cannot load {model.name!r}: {' '.join(str(error).split())[:300]}") from error
+    found = _opened(place, model.name, **options)
     _forget_quantisation(found)
+    if wrong := [name for name, value in found.named_parameters() if not value.isfinite().all()]:
+        raise UserError(f"model.name: {model.name!r}: {wrong[0]} holds NaN or infinity; download the weights again")
     if found.config.vocab_size < vocabulary:
         raise UserError(f"model.tokenizer: has {vocabulary} tokens, more than the model's {found.config.vocab_size}")
+    return found
+
+
+def _opened(place: str, name: str, **options: Any) -> Any:
+    """Load a model in fp32.
+
+    Raises:
+        UserError: if it cannot be loaded, or if weights are missing, which transformers would draw at random.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        found, about = AutoModelForCausalLM.from_pretrained(
+            place, dtype=torch.float32, output_loading_info=True, **options
+        )
+    except (*UNLOADABLE, SafetensorError) as error:
+        raise UserError(f"model.name: cannot load {name!r}: {' '.join(str(error).split())[:300]}") from error
+    if missing := sorted(about["missing_keys"]):
+        some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise UserError(f"model.name: {name!r}: its files have no weights for {some}; save the whole model")
     return found
 
 
@@ -170,10 +217,7 @@ def save(model: Any, folder: Path) -> None:
 
 def load(folder: Path) -> Any:
     """Load the model of a stored node, in fp32."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    found: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+    found = _opened(str(folder), str(folder), trust_remote_code=_TRUSTS.get())
     found.get_input_embeddings().padding_idx = None  # this id is often the separator; torch trains no padding embedding
     return found
 
@@ -192,15 +236,9 @@ def parameters(model: Model) -> int:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with init_empty_weights():
-        empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model.name, revision=model.revision))
+        config = AutoConfig.from_pretrained(
+            model.name, revision=model.revision, trust_remote_code=model.trust_remote_code
+        )
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code)
     return sum(p.numel() for p in empty.parameters())
 
-
-@lru_cache
-def _directory_hash(folder: str) -> str:
-    total = hashlib.sha256()
-    for path in sorted(Path(folder).iterdir()):
-        if path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt", ".gguf", ".py"):
-            with path.open("rb") as file:
-                total.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()[:16]

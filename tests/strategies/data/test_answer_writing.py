@@ -230,10 +230,10 @@ def test_the_key_holds_the_generator_and_its_prompts_and_no_place(
     assert written() != base
     assert key() == plain
     (model / "config.json").write_text('{"other": 1}')
-    from cl.models.pretrained import _directory_hash
+    from cl.models import model_folder
 
     monkeypatch.undo()
-    _directory_hash.cache_clear()
+    model_folder.content.cache_clear()
     assert written() != base
 
 
