@@ -14,6 +14,7 @@ from cl.config.loading import replaced
 from cl.config.nested import flat
 from cl.errors import UserError
 from cl.graph import budget, task_overrides
+from cl.graph.model_checks import check_model
 from cl.graph.node import Node, ancestors
 from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.run_planner import RunPlanner
@@ -97,6 +98,7 @@ def build(experiment: Experiment) -> Graph:
     defined = scenario.load(experiment.scenario)
     budget.check(experiment, defined)
     strategies = {label: _strategy(experiment, label) for label in experiment.strategies}
+    check_model(experiment, strategies.values())
     alone = {key for own in experiment.by_task.values() for key in flat(own)}
     named = {*experiment.strategy, *(key.split(".")[1] for key in alone if key.startswith("strategy."))}
     if unused := named - {part.name for s in strategies.values() for part in s.parts}:

@@ -47,4 +47,11 @@ def _node(label: str, spec: ProbeSpec, row: Node, entry: str) -> Node:
     assert isinstance(row.spec, EvaluateSpec)
     wanted = {data(name) for name in spec.sets}
     parents = {role: node for role, node in row.parents.items() if role.kind != "data" or role in wanted}
-    return Node(f"{label} at {row.name}", replace(spec, select=row.spec.select), parents, (entry,), cost=row.cost)
+    return Node(
+        f"{label} at {row.name}",
+        replace(spec, select=row.spec.select),
+        parents,
+        (entry,),
+        cost=row.cost,
+        local=row.local,
+    )

@@ -208,7 +208,8 @@ class RunPlanner:
         )
         code = tuple(f"{ANSWER_SCORES}.{name}:score" for name in scores)
         cost = evaluation.tokens * len(sets)
-        return Node(f"row {t} after {state.name}", spec, self.side.parents(state, sets), code, cost=cost)
+        parents = self.side.parents(state, sets)
+        return Node(f"row {t} after {state.name}", spec, parents, code, cost=cost, local=self.shared.local)
 
 
 def _new_first(share: str) -> tuple[bool, str]:

@@ -162,7 +162,7 @@ class SideNodes:
         parents = self.parents(model, [name])
         if model is self.base:  # needs no base below it, so that strategies with and without adapters share the node
             parents.pop(BASE, None)
-        return Node(f"{model.name} on {name}", spec, parents, cost=cost)
+        return Node(f"{model.name} on {name}", spec, parents, cost=cost, local=self.shared.local)
 
     def evaluated(self, plan: StagePlan, plans: list[StagePlan]) -> Node:
         """The model of a stage's row of R: its end state, or the merge of all states up to the stage.

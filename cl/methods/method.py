@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cl.data.sampling import Reading
     from cl.methods.objective import Objective
     from cl.models.losses import Criterion
+    from cl.models.pretrained import Outline
     from cl.tasks.example import Example
 
 __all__ = [
@@ -176,6 +177,13 @@ class Trains(Method):
     """
 
     shardable: ClassVar[bool] = False
+
+    def suits(self, outline: Outline) -> None:
+        """Check that the architecture suits the method. Runs while planning; `outline.model` takes seconds to make.
+
+        Raises:
+            UserError: if it does not.
+        """
 
     def prepare(self, model: Any, t: int) -> Any:
         """Return the model to train in stage t, changed or not. Runs before the first step.

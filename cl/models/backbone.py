@@ -18,6 +18,7 @@ LOGIT_SCALES = (
     "logit_scale",
     "logits_scaling",
     "lm_head_multiplier",
+    "logits_mup_width_multiplier",
     "output_multiplier",
 )
 """Attributes of a transformers configuration with which some architectures change logits after the output layer."""
@@ -30,13 +31,16 @@ RESTARTING = frozenset(
     apertus arcee aria_text bitnet codegen cohere cohere2 cwm dbrx deepseek_v2 deepseek_v3 diffllama dots1 ernie4_5
     ernie4_5_moe exaone4 flex_olmo gemma gemma2 gemma3_text gemma4_text glm glm4 glm4_moe gpt2 gpt_bigcode gpt_neo
     gpt_neox gptj granite granitemoe granitemoeshared helium hunyuan_v1_dense hunyuan_v1_moe jais2 jetmoe llama
-    llama4_text minimax_m2 ministral ministral3 mistral mixtral nanochat nemotron olmo olmo2 olmo3 olmoe persimmon phi
-    phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe seed_oss smollm3 solar_open stablelm starcoder2 vaultgemma
-    """.split()
+    llama4_text minimax_m2 ministral ministral3 mistral mixtral nanochat nemotron olmo olmo2 olmo3 olmoe persimmon
+    phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe seed_oss smollm3 solar_open stablelm starcoder2 vaultgemma
+    """.split()  # noqa: SIM905
 )
 """Families that consist of attention with the masks of transformers. These masks keep apart documents whose positions
 restart, and keep windows and chunks. Layers of other families carry a state from token to token, use positions that
 restart in another way, or are not known here."""
+
+UNCACHED = frozenset(("minimax", "xlstm"))
+"""Families whose generation with a cache is not their forward pass in transformers 5.23."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Backbone:
         isolation: how the documents of one row are kept apart: `positions`, which restart in each document and from
             which transformers makes the masks of all layers; `documents`, each document is read as a row of its own.
         padding: side on which prompts of a batch are padded for generation; `none`: prompts of one length only.
+        caches: whether generation may keep keys, values and states of earlier tokens.
         splits: whether logits are a plain linear layer of the last hidden states. Then logits can be computed in
             chunks, and a classifier or a cached teacher can stand on the hidden states.
         context: largest number of tokens per row. None: the configuration states none.
@@ -55,6 +60,7 @@ class Backbone:
 
     isolation: Literal["positions", "documents"]
     padding: Literal["left", "none"]
+    caches: bool
     splits: bool
     context: int | None
     units: frozenset[str]
@@ -67,19 +73,25 @@ def of(model: Any) -> Backbone:
     return Backbone(
         isolation="positions" if restarting else "documents",
         padding="left" if restarting else "none",
+        caches=config.model_type not in UNCACHED,
         splits=_splits(model, config),
         context=next((int(found) for name in CONTEXTS if (found := getattr(config, name, None))), None),
-        units=frozenset(getattr(model, "_no_split_modules", None) or ()),
+        units=frozenset(getattr(model, "_no_split_modules", None) or _blocks(model)),
     )
+
+
+def _blocks(model: Any) -> set[str]:
+    """Names of the classes of the decoder's layers, for families that name none."""
+    lists: list[Any] = [module for module in model.get_decoder().children() if isinstance(module, nn.ModuleList)]
+    return {type(block).__name__ for block in max(lists, key=len, default=())}
 
 
 def _splits(model: Any, config: Any) -> bool:
     """Whether logits are a plain linear layer of the decoder's last hidden states."""
     head, decoder = model.get_output_embeddings(), model.get_decoder()
-    if not isinstance(head, nn.Linear) or head.bias is not None:
-        return False
+    linear = isinstance(head, nn.Linear) and head.bias is None
     apart = all(module is not head for module in decoder.modules())
-    return apart and not any(getattr(config, name, None) for name in LOGIT_SCALES)
+    return linear and apart and not any(getattr(config, name, None) for name in LOGIT_SCALES)
 
 
 def layers(model: nn.Module, found: Backbone) -> list[nn.Module]:

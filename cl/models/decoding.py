@@ -2,8 +2,9 @@
 
 Questions are sorted by length and padded on the left, so that batches hold little padding; the order depends on the
 questions only. Padding is masked out of attention and positions, so an answer depends on its batch by no more than
-rounding. Where an architecture would read the padding, a batch has questions of one length. A prompt is placed between padding and question; peft's own `generate` puts the prompt before the padding,
-which separates prompt and question. The batch size is a setting and part of the node key.
+rounding. Where an architecture would read the padding, a batch has questions of one length. A prompt is placed between
+padding and question; peft's own `generate` puts the prompt before the padding, which separates prompt and question. The
+batch size is a setting and part of the node key.
 """
 
 from __future__ import annotations
@@ -91,8 +92,9 @@ def _greedy(
         ids[row, start + room :] = question
         mask[row, start:] = 1
     ids, mask = ids.to(model.device), mask.to(model.device)
+    caches = backbone.of(model).caches
     config = GenerationConfig(
-        max_new_tokens=limit, do_sample=False, num_beams=1, eos_token_id=end, pad_token_id=padding, use_cache=True
+        max_new_tokens=limit, do_sample=False, num_beams=1, eos_token_id=end, pad_token_id=padding, use_cache=caches
     )
     with torch.no_grad():
         if prompt is None:

@@ -89,9 +89,9 @@ def _check_class(folder: Path, config: dict[str, Any], trust_remote_code: bool) 
             raise _wrong(folder, f"{kind} reads more than text; save its language model (`language_model`) apart")
         raise _wrong(folder, f"{kind} is no causal language model; name one (…ForCausalLM)")
     if config.get("auto_map") and not trust_remote_code:
-        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+        from transformers import CONFIG_MAPPING
 
-        if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+        if config.get("model_type") not in CONFIG_MAPPING:
             raise _wrong(folder, "needs its own code; read it, then set model.trust_remote_code: true")
 
 

@@ -7,7 +7,7 @@ import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -190,10 +190,9 @@ def _opened(place: str, name: str, **options: Any) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    load: Any = AutoModelForCausalLM.from_pretrained
     try:
-        found, about = AutoModelForCausalLM.from_pretrained(
-            place, dtype=torch.float32, output_loading_info=True, **options
-        )
+        found, about = load(place, dtype=torch.float32, output_loading_info=True, **options)
     except (*UNLOADABLE, SafetensorError) as error:
         raise UserError(f"model.name: cannot load {name!r}: {' '.join(str(error).split())[:300]}") from error
     if missing := sorted(about["missing_keys"]):
@@ -232,13 +231,34 @@ def parameters(model: Model) -> int:
     """Number of parameters for cost estimates, from `models.yaml` or else from the model's configuration."""
     if origin(model.name) in ("fresh", "packaged"):
         return int(stated_parameters(model))
-    from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
+    return sum(p.numel() for p in Outline(model).model.parameters())
 
-    with init_empty_weights():
-        config = AutoConfig.from_pretrained(
-            model.name, revision=model.revision, trust_remote_code=model.trust_remote_code
-        )
-        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code)
-    return sum(p.numel() for p in empty.parameters())
 
+class Outline:
+    """A model without weights (meta device), made from its configuration when it is first asked for.
+
+    Args:
+        settings: settings of the model.
+    """
+
+    def __init__(self, settings: Model) -> None:
+        self.settings, self.origin = settings, origin(settings.name)
+
+    @cached_property
+    def model(self) -> Any:
+        """The model. Raises UserError if its configuration cannot be used."""
+        from accelerate import init_empty_weights
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        trust = self.settings.trust_remote_code
+        try:
+            if self.origin == "fresh":
+                config = AutoConfig.for_model(**table()["fresh"][self.settings.name]["config"])
+            else:
+                place, options = _source(self.settings)
+                config = AutoConfig.from_pretrained(place, **options)
+            with init_empty_weights():
+                return AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+        except UNLOADABLE as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"model.name: cannot use the configuration of {self.settings.name!r}: {reason}") from error

@@ -9,6 +9,7 @@ from cl.errors import UserError
 from cl.graph.roles import TOKENIZER
 from cl.graph.stored import result_of
 from cl.models import backbone
+from cl.models.forward import evaluating
 from cl.models.pretrained import create, save
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def run(spec: BaseSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
         Number of parameters.
 
     Raises:
-        UserError: if a row is longer than the model's context.
+        UserError: if a row is longer than the model's context, or the model reads later tokens.
     """
     assert context.local is not None
     tokenizer = result_of(inputs[TOKENIZER])
@@ -33,7 +34,22 @@ def run(spec: BaseSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     limit = backbone.of(created).context
     if limit is not None and spec.sequence > limit:
         raise UserError(f"train.sequence: {spec.sequence} is longer than the model's context of {limit} tokens")
+    _check_causal(created, spec.sequence)
     save(created, context.out)
     for file in inputs[TOKENIZER].glob("tokenizer*"):
         shutil.copy(file, context.out / file.name)
     return {"parameters": sum(p.numel() for p in created.parameters())}
+
+
+def _check_causal(model: Any, sequence: int) -> None:
+    """Raises UserError if a token's prediction depends on the token after it, as in an encoder."""
+    import torch
+
+    ids = torch.arange(min(8, sequence))[None] % model.config.get_text_config().vocab_size
+    other = ids.clone()
+    other[0, -1] = 0
+    with torch.no_grad(), evaluating(model):
+        first, second = (model(input_ids=each, use_cache=False).logits[0, :-1] for each in (ids, other))
+    if not torch.allclose(first, second, rtol=1e-4, atol=1e-4 * float(first.std() if first.numel() else 0)):
+        kind = type(model).__name__
+        raise UserError(f"model.name: {kind} predicts a token from later ones; name a causal model (is_decoder: true)")

@@ -15,6 +15,7 @@ from cl.data.tokenization import arrays_of, as_text, separator_of
 from cl.graph.roles import TOKENIZER
 from cl.methods import strategy
 from cl.methods.method import TransformsData
+from cl.models import pretrained
 from cl.tasks import scenario
 from cl.tasks.example import Example
 
@@ -36,13 +37,11 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
         Kind, tokens by split, report of the split, an example, counts by answer style, notes and warnings of the
         methods.
     """
-    from transformers import AutoTokenizer
-
     assert context.local is not None
     defined = scenario.load(context.local.scenario)
     task = defined.task(spec.task)
     splits = scenario.split(task, defined)
-    found = AutoTokenizer.from_pretrained(inputs[TOKENIZER])
+    found = pretrained.stored_tokenizer(inputs[TOKENIZER])
     separator: int = found.get_vocab()[separator_of(found)]
     methods = {named.name: _transforming(named, task.name) for named in context.local.transforms}
     kind = task.kind if spec.view is None else "text"

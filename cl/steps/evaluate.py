@@ -21,7 +21,7 @@ from cl.data.tokenization import end_of_turn, examples
 from cl.graph.roles import TOKENIZER, Inputs, data
 from cl.graph.specs import EvaluateSpec
 from cl.graph.stored import result_of
-from cl.models import adapters, classifier_head, decoding
+from cl.models import adapters, classifier_head, decoding, pretrained
 from cl.models.forward import TokenLoss, autocast
 from cl.steps.context import Context
 from cl.tasks.example import Example
@@ -101,9 +101,7 @@ def answer(
     Returns:
         Per example: question, reference, answer and scores.
     """
-    from transformers import AutoTokenizer
-
-    found = AutoTokenizer.from_pretrained(tokenizer)
+    found = pretrained.stored_tokenizer(tokenizer)
     rows = range(len(asked))
     questions = [windows.question(row) for row in rows]
     head, end = classifier_head.of(loss.model), end_of_turn(found, loss.separator)

@@ -21,7 +21,7 @@ from cl.graph.specs import SelectSpec
 from cl.graph.stored import result_of
 from cl.methods import strategy
 from cl.methods.method import Selects
-from cl.models import adapters, losses
+from cl.models import adapters, losses, pretrained
 from cl.models.forward import TokenLoss, autocast
 from cl.steps.context import Context
 from cl.tasks.example import Example
@@ -113,13 +113,11 @@ def run(spec: SelectSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
 
 def _scored(spec: SelectSpec, inputs: Inputs, found: list[Example], progress: Progress) -> Scored:
     """The candidates, with the parent's model; of a preference, the better answer counts."""
-    from transformers import AutoTokenizer
-
     opened = adapters.load(inputs[STATE], inputs.get(BASE))
     model = (adapters.merged(opened) if adapters.mergeable(opened) else opened).to(spec.compute.device).eval()
     separator = result_of(inputs[TOKENIZER])["separator_id"]
     loss = TokenLoss(model, separator, spec.packing.boundaries)
-    tokenizer = AutoTokenizer.from_pretrained(inputs[TOKENIZER])
+    tokenizer = pretrained.stored_tokenizer(inputs[TOKENIZER])
     better = [replace(example, rejected=None) for example in found]
     return Scored(loss, better, tokenizer, spec, progress)
 

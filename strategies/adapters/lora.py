@@ -7,10 +7,13 @@ sequential, incremental, merged and per-task LoRA. Their scores differ by tens o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
 from cl.methods.method import Trains
+
+if TYPE_CHECKING:
+    from cl.models.pretrained import Outline
 
 Life = Literal["continue", "stack", "merge", "alone"]
 
@@ -24,7 +27,8 @@ class Lora(Trains):
         r: rank.
         alpha: sets the scale of the update: alpha / r, or alpha / sqrt(r) for `rslora`.
         dropout: dropout rate on the adapter's input, in [0, 1).
-        targets: names of linear modules, or `all-linear`, which does not adapt the output layer.
+        targets: names of linear modules, a regular expression, or `all-linear`, which adapts neither the output layer
+            nor routers; experts that are stored as one tensor are not linear modules and stay as they are.
         variant: variant of peft: `lora`, `dora` or `rslora`.
 
     Lives:
@@ -67,6 +71,13 @@ class Lora(Trains):
         """The first adapter is the same in every life."""
         return ("life",) if t <= 1 else ()
 
+    def suits(self, outline: Outline) -> None:
+        """Refuse targets that the model does not have; fresh models have those of the default."""
+        if self.targets != "all-linear" or outline.origin == "directory":
+            from cl.models import linear_modules
+
+            linear_modules.names(outline.model, self.targets)
+
     def prepare(self, model: Any, t: int) -> Any:
         """Add the adapter that stage t trains, if the model does not have it yet."""
         from cl.models import adapters
@@ -78,17 +89,19 @@ class Lora(Trains):
             model = adapters.merged(model)
         elif self.life == "alone":
             model = adapters.bare(model)
-        return adapters.add(model, name, self.config())
+        return adapters.add(model, name, self.config(model))
 
-    def config(self) -> Any:
-        """Return the settings as peft's LoraConfig."""
+    def config(self, model: Any) -> Any:
+        """Return the settings as peft's LoraConfig for a model."""
         from peft import LoraConfig
+
+        from cl.models import linear_modules
 
         return LoraConfig(
             r=self.r,
             lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft divides, whole or not
             lora_dropout=self.dropout,
-            target_modules=self.targets,
+            target_modules=linear_modules.names(model, self.targets),
             use_dora=self.variant == "dora",
             use_rslora=self.variant == "rslora",
             task_type="CAUSAL_LM",

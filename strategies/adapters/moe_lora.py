@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
 from cl.methods.method import Method, Trains
 from strategies.adapters.lora import Lora
+
+if TYPE_CHECKING:
+    from cl.models.pretrained import Outline
 
 
 @dataclass(eq=False)
@@ -67,6 +70,10 @@ class MoeLora(Trains):
     def validate(self, others: Sequence[Method]) -> list[str]:
         """Warn about one expert, which is plain LoRA."""
         return ["experts 1 is equivalent to lora with life continue"] if self.experts == 1 else []
+
+    def suits(self, outline: Outline) -> None:
+        """Refuse targets that the model does not have."""
+        self.lora.suits(outline)
 
     def prepare(self, model: Any, t: int) -> Any:
         """Add an adapter of experts, or continue with the one that the model has."""

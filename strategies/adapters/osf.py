@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cl.errors import UserError
 from cl.methods.method import Method, PlansStages, Stage, Trains
+
+if TYPE_CHECKING:
+    from cl.models.pretrained import Outline
 
 
 def preserved(preserve: float, grow: float, t: int) -> float:
@@ -92,6 +95,13 @@ class OSF(PlansStages, Trains):
             raise UserError("osf: a stage that is split would change its directions in the middle; take rewarm_cosine")
         return stages
 
+    def suits(self, outline: Outline) -> None:
+        """Refuse a model without plain linear modules, and targets that it does not have."""
+        if self.targets != "all-linear" or outline.origin == "directory":
+            from cl.models import linear_modules
+
+            linear_modules.names(outline.model, self.targets, convolutions=False)
+
     def prepare(self, model: Any, t: int) -> Any:
         """Decompose the weights.
 
@@ -101,12 +111,13 @@ class OSF(PlansStages, Trains):
         from peft import OSFConfig, PeftModel
         from peft.tuners.osf import OSFLayer
 
-        from cl.models import adapters
+        from cl.models import adapters, linear_modules
         from strategies.adapters.orthogonal_factors import NAME, hold
 
         if adapters.uses(model):
             raise UserError("osf: trains the weights themselves; leave methods that add adapters out")
-        config = OSFConfig(effective_rank=self.share(t), target_modules=self.targets, task_type="CAUSAL_LM")
+        targets = linear_modules.names(model, self.targets, convolutions=False)
+        config = OSFConfig(effective_rank=self.share(t), target_modules=targets, task_type="CAUSAL_LM")
         try:
             model = PeftModel(model, config, NAME)
         except ValueError as error:

@@ -18,8 +18,8 @@ from cl.data.batches import (
     PackedRows,
     PairRows,
     Row,
-    block_mask,
     collate,
+    documents,
     positions,
     rows,
     segments,
@@ -67,13 +67,12 @@ def test_segments_and_positions_by_hand(ids: list[int], segment: list[int], posi
     assert positions(found).tolist() == [position]
 
 
-def test_block_mask_by_hand() -> None:
-    mask = block_mask(torch.tensor([[1, 1, 2, 2], [0, 0, 0, 1]]))
-    assert mask.shape == (2, 1, 4, 4)
-    assert mask.dtype == torch.bool
-    assert mask.int().tolist() == [
-        [[[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]],
-        [[[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]]],
+def test_documents_are_read_in_groups_of_similar_length_that_hold_no_more_than_the_rows() -> None:
+    ids = torch.tensor([[S, 5, 6, 7, S, 8], [9, S, 4, 4, S, S]])
+    groups = list(documents(ids, (ids == S).cumsum(1)))
+    assert [{place: text.tolist() for place, text in group.items()} for group in groups] == [
+        {0: [S, 5, 6, 7], 3: [S, 4, 4], 1: [S, 8]},  # three of four tokens, padded, are the twelve of the rows
+        {2: [9], 4: [S], 5: [S]},
     ]
 
 

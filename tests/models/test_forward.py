@@ -20,7 +20,9 @@ def logits(model: Any, ids: list[int], boundaries: bool = True) -> torch.Tensor:
     """[T, V] for the inputs of a row whose last target is the separator."""
     loss = TokenLoss(model, S, boundaries)
     with torch.no_grad():
-        found: torch.Tensor = model(**loss.inputs(Batch(torch.tensor([[*ids, S]]), None)), use_cache=False).logits[0]
+        outputs = loss.compute(Batch(torch.tensor([[*ids, S]]), None))
+    assert outputs.weight is not None
+    found: torch.Tensor = outputs.values @ outputs.weight.T
     return found
 
 

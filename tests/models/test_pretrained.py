@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+from cl import cli
 from cl.config.model import Model
 from cl.data import tokenization
 from cl.errors import UserError
 from cl.models import pretrained
-from tests.support.training import dropout_model, tiny
+from tests.support.training import dropout_model, matrix, plan, run, tiny, write_toy
 
 SMOLLM2 = "smollm2-135m-instruct"
 
@@ -194,3 +197,44 @@ def test_packaged_smollm2(tmp_path: Path) -> None:
         expected = created(ids).logits
         assert torch.equal(pretrained.load(tmp_path)(ids).logits, expected)
     assert tokenizer.decode(int(expected[0, -1].argmax())) == " Paris"
+
+
+OWN_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+
+class Own(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def own_code(folder: Path) -> Path:
+    """A directory whose model is made by code in it."""
+    dropout_model(folder)
+    (folder / "modeling_own.py").write_text(OWN_CODE)
+    config = json.loads((folder / "config.json").read_text())
+    own = {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.Own"}
+    config |= {"model_type": "own", "architectures": ["OwnForCausalLM"], "auto_map": own}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_s_own_code_runs_where_it_is_trusted_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_toy(tmp_path / "toy", model={"name": str(own_code(tmp_path / "own"))}, tokens=512)
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    with contextlib.chdir(folder):
+        assert cli.main(["plan", "toyexp.yaml"]) == 2
+    assert "needs its own code; read it, then set model.trust_remote_code: true" in capsys.readouterr().err
+    run(folder, "--model.trust_remote_code=true", "--strategies={finetune: , lora_sequential: }")
+    assert len(matrix(folder)["2"]) == 2
+    planned, store = plan(folder, "--model.trust_remote_code=true")
+    with pytest.raises(UserError, match="cannot load"):  # outside of the run nothing is trusted
+        pretrained.load(store.path(planned.base))

@@ -44,3 +44,15 @@ def test_a_base_node_is_a_model_with_its_tokenizer(directory: Path, tmp_path: Pa
 def test_rows_longer_than_the_model_s_context_are_an_error(directory: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train\.sequence: 513 is longer than the model's context of 512 tokens"):
         base(tmp_path, directory, sequence=513)
+
+
+def test_a_model_that_reads_later_tokens_is_an_error() -> None:
+    from transformers import AutoModelForCausalLM, BertConfig
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 50}
+    decoder, encoder = (
+        AutoModelForCausalLM.from_config(BertConfig(**sizes, is_decoder=causal)) for causal in (True, False)
+    )
+    base_._check_causal(decoder, 16)
+    with pytest.raises(UserError, match=r"BertLMHeadModel predicts a token from later ones; name a causal model"):
+        base_._check_causal(encoder, 16)

@@ -28,7 +28,7 @@ SIZES: dict[str, Any] = {
 }  # fmt: skip
 HYBRID = ["linear_attention", "full_attention"]
 WINDOWED = ["sliding_attention", "full_attention"]
-LATENT = {"head_dim": 4}
+LATENT = {"head_dim": 4, "num_key_value_heads": 4}
 OWN: dict[str, dict[str, Any]] = {
     "bailing_hybrid": {"layer_types": HYBRID},
     "bamba": {"attn_layer_indices": [1]},

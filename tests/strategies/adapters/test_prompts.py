@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from cl.config.train import Train
-from cl.data.batches import IGNORE, Batch, Row, behind_prompt, block_mask, collate, positions
+from cl.data.batches import IGNORE, Batch, Row, collate
 from cl.errors import UserError
 from cl.models import adapters, pretrained
 from cl.models.forward import TokenLoss
@@ -36,19 +36,6 @@ def dialogues() -> tuple[list[Row], Batch]:
         targets[:4] = IGNORE
         rows.append(Row(ids, targets))
     return rows, collate(rows, SEPARATOR)
-
-
-def test_segments_behind_a_prompt_by_hand() -> None:
-    segments = behind_prompt(torch.tensor([[0, 0, 1]]), 2)
-    assert segments.tolist() == [[-1, -1, 0, 0, 1]]
-    assert positions(segments).tolist() == [[0, 1, 2, 3, 2]]
-    assert block_mask(segments)[0, 0].int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 1, 1, 0, 0],
-        [1, 1, 1, 1, 0],
-        [1, 1, 0, 0, 1],  # the second document sees the prompt and itself
-    ]
 
 
 @pytest.mark.parametrize("name", ["llama-tiny", "neox-tiny"])

@@ -1,0 +1,65 @@
+"""What a model's architecture cannot do is refused while planning: nothing has been computed by then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl import cli
+from cl.models import pretrained
+from tests.support import families
+from tests.support.training import dropout_model, write_toy
+
+
+def planned(folder: Path, monkeypatch: pytest.MonkeyPatch, model: str, *settings: str, **changes: Any) -> int:
+    write_toy(folder, **({"model": {"name": model}} if model else {}), **changes)
+    monkeypatch.chdir(folder)
+    return cli.main(["plan", "toyexp.yaml", *settings])
+
+
+@pytest.mark.parametrize(
+    ("label", "targets", "words"),
+    [
+        ("lora_sequential", "[q_porj]", "lora: targets: no module is called 'q_porj'"),
+        ("moe_lora", "'('", "moe_lora: targets: '(' is no regular expression"),
+        ("osf", "[embed_tokens]", "osf: targets: model.embed_tokens cannot be adapted"),
+    ],
+)
+def test_targets_are_judged_by_the_model(
+    label: str, targets: str, words: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = label.removesuffix("_sequential")
+    setting = f"--strategies.{label}.{method}.targets={targets}"
+    assert planned(tmp_path, monkeypatch, "", setting, strategies={label: None}) == 2
+    assert f"strategies.{label}: {words}" in (said := capsys.readouterr().err)
+    assert said.count("\n") == 1
+    assert not list(tmp_path.glob("store/nodes/*"))
+
+
+def directory(folder: Path, family: str) -> Path:
+    """A directory with a model of a family and a tokenizer."""
+    dropout_model(folder)
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    pretrained.save(families.model(family), folder)
+    return folder
+
+
+def test_a_method_that_needs_other_modules_refuses_a_directory_s_model(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = directory(tmp_path / "gpt2", "gpt2")
+    assert planned(tmp_path / "toy", monkeypatch, str(folder), strategies={"osf": None}) == 2
+    assert "strategies.osf: osf: targets: gpt2 has no linear modules that can be adapted" in capsys.readouterr().err
+
+
+def test_a_model_that_reads_documents_in_groups_is_not_sharded(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = directory(tmp_path / "mamba", "mamba")
+    sharded = ("--train.devices=2", "--train.distributed=fsdp")
+    assert planned(tmp_path / "toy", monkeypatch, str(folder), *sharded) == 2
+    assert "train.distributed: fsdp: mamba reads the documents of a row in groups" in capsys.readouterr().err
+    assert planned(tmp_path / "toy", monkeypatch, str(folder), "--train.devices=2", "--train.distributed=ddp") == 0
