@@ -133,9 +133,12 @@ def test_a_file_that_moves_moves_no_key(tmp_path: Path) -> None:
     for path in [*copy.rglob("*.py")]:
         text = path.read_text(encoding="utf-8")
         new = text.replace("from cl.models.losses import", "from cl.models.cross_entropy import")
-        new = new.replace("from cl.models import losses", "from cl.models import cross_entropy as losses")
-        plain = re.compile(r"from cl\.models import (.*), losses$", re.MULTILINE)
-        new = plain.sub(r"from cl.models import \1\nfrom cl.models import cross_entropy as losses", new)
+        new = re.sub(
+            r"^from cl\.models import (.*)\blosses\b",
+            r"from cl.models import \1cross_entropy as losses",
+            new,
+            flags=re.M,
+        )
         if new != text:
             path.write_text(new, encoding="utf-8")
     assert versions() == before

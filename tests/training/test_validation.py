@@ -77,6 +77,9 @@ class Restless(torch.nn.Module):
     def get_output_embeddings(self) -> None:
         return None
 
+    def get_decoder(self) -> Any:
+        return self.model
+
     def forward(self, **inputs: Any) -> Any:
         torch.rand(3)
         return self.model(**inputs)
