@@ -133,12 +133,7 @@ def test_a_file_that_moves_moves_no_key(tmp_path: Path) -> None:
     for path in [*copy.rglob("*.py")]:
         text = path.read_text(encoding="utf-8")
         new = text.replace("from cl.models.losses import", "from cl.models.cross_entropy import")
-        new = re.sub(
-            r"^from cl\.models import (.*)\blosses\b",
-            r"from cl.models import \1cross_entropy as losses",
-            new,
-            flags=re.M,
-        )
+        new = re.sub(r"(from cl\.models import .*)\blosses\b", r"\1cross_entropy as losses", new)
         if new != text:
             path.write_text(new, encoding="utf-8")
     assert versions() == before
