@@ -19,7 +19,9 @@ class Model:
             data stand in for the pretraining data, and reports call the data a proxy.
         system: text of the system turn before every question of an instruction task ("" is an empty turn); by default
             the chat template decides about the system turn.
-        trust_remote_code: run code that comes with a hub model.
+        template: further arguments of the chat template, such as `enable_thinking: false`; an error if it has no such
+            argument.
+        trust_remote_code: run code that comes with a model on the hub or in a directory.
     """
 
     name: str
@@ -28,4 +30,5 @@ class Model:
     vocabulary: int | None = None
     knows: list[str] = field(default_factory=list)
     system: str | None = None
+    template: dict[str, str | bool | int] = field(default_factory=dict)
     trust_remote_code: bool = False

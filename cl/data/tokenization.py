@@ -4,14 +4,18 @@ Text: a split becomes one flat array of token ids in which every document starts
 
     SEP d1 d2 … SEP d1 d2 … SEP …
 
+A document begins and ends as the tokenizer's own call begins and ends a text: where the call puts a BOS before it
+(Llama, Mistral, Gemma), that is the separator; where it puts a token after it, the document ends with that token.
+
 Row r holds tokens r*T … r*T+T (T = sequence length; T+1 ids, one shared with the next row). Inputs are the first T ids,
 targets the last T. A separator starts a new segment; attention and positions stay inside a segment, and the last token
 of a document still predicts the separator that ends it. So there is no padding, no token is lost except a tail shorter
-than a row, and nothing is predicted from another document.
+than a row, and no token of a text is predicted from another document. A BOS is predicted from the document before, as
+in the packed rows of transformers' own examples.
 
-Instructions: an example is one row: the question in the model's chat template, the answer, the end of turn. Only the
-answer and the end of turn are learned. Rows of unequal length are padded on the right with separators, which are not
-learned and which no learned token attends to. A preference is two rows, the better answer first.
+Instructions: an example is one row: the question in the model's chat template (`cl.data.chat`), the answer, the end of
+turn. Only the answer and the end of turn are learned. Rows of unequal length are padded on the right with separators,
+which are not learned and which no learned token attends to. A preference is two rows, the better answer first.
 
 Views: a *view* of examples is text without chat markers: question, new line, answer (view `plain`); view `both` also
 has the rejected answer as a document of its own. The question decides the split of a view as well, so test questions
@@ -21,13 +25,14 @@ are never trained on through a view.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cl.data.chat import Chat
 from cl.errors import UserError
 from cl.tasks.example import Example
 from cl.tasks.splitting import Document
@@ -40,12 +45,31 @@ SEPARATOR = "<|endoftext|>"
 BATCH = 1000  # documents tokenized at once
 
 
+def frame_of(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Token ids that the tokenizer's own call puts before and after a text.
+
+    Raises:
+        UserError: if the call encodes the text itself in another way.
+    """
+    whole, bare = (tokenizer("a", **given)["input_ids"] for given in ({}, {"add_special_tokens": False}))
+    for start in range(len(whole) - len(bare) + 1):
+        if whole[start : start + len(bare)] == bare:
+            return list(whole[:start]), list(whole[start + len(bare) :])
+    raise UserError("model.tokenizer: encodes a text in another way where it adds special tokens; use another one")
+
+
 def separator_of(found: PreTrainedTokenizerBase) -> str:
-    """Return the token that starts every document: <|endoftext|> if the vocabulary has it, else eos, else bos.
+    """Return the token that starts every document.
+
+    The token that the tokenizer's own call puts before a text; else <|endoftext|> if the vocabulary has it, else eos,
+    else bos.
 
     Raises:
         UserError: if the tokenizer has none of these tokens.
     """
+    before, _ = frame_of(found)
+    if before:
+        return str(found.convert_ids_to_tokens(before[0]))
     candidates = [SEPARATOR if SEPARATOR in found.get_vocab() else None, found.eos_token, found.bos_token]
     for candidate in candidates:
         if candidate:
@@ -53,8 +77,14 @@ def separator_of(found: PreTrainedTokenizerBase) -> str:
     raise UserError("model.tokenizer: has neither <|endoftext|> nor an eos nor a bos token to separate documents")
 
 
+def _frame(tokenizer: Any, separator: int) -> tuple[list[int], list[int]]:
+    """Token ids before and after each document."""
+    before, after = frame_of(tokenizer)
+    return before or [separator], [] if after == [separator] else after
+
+
 def arrays_of(
-    split: str, documents: Sequence[Document], tokenizer: Any, separator: int, system: str | None
+    split: str, documents: Sequence[Document], tokenizer: Any, separator: int, chat: Chat | None
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of a split, to be stored.
 
@@ -63,7 +93,7 @@ def arrays_of(
         documents: documents of the split.
         tokenizer: transformers tokenizer.
         separator: id of the separator.
-        system: text of the system turn, see `dialogue`.
+        chat: the tokenizer's chat template, see `dialogue`.
 
     Returns:
         `SPLIT`: token ids. For examples also `SPLIT.starts`: index of the first token of each row and the total;
@@ -78,7 +108,7 @@ def arrays_of(
         # of style phrase, because a worse answer need not be one of the labels
         worse = [Example(found.question, str(found.rejected), "phrase") for found in examples]
         examples = [one for pair in zip(examples, worse, strict=True) for one in pair]
-    pairs = [dialogue(found, tokenizer, separator, system) for found in examples]
+    pairs = [dialogue(found, tokenizer, separator, chat) for found in examples]
     ids = [np.array([*question, *answer], dtype=np.int32) for question, answer in pairs]
     return {
         split: np.concatenate(ids) if ids else np.zeros(0, np.int32),
@@ -102,46 +132,63 @@ def as_text(document: Document, both: bool = False) -> list[str]:
 
 
 def plain(example: Example, tokenizer: Any, separator: int) -> tuple[list[int], list[int]]:
-    """Token ids of an example's plain view: separator, question and new line; then the answer and a separator."""
-    return [separator, *_plain(example.question + "\n", tokenizer)], [*_plain(example.answer, tokenizer), separator]
+    """Token ids of an example's plain view: question and new line as a document begins; answer, as a document ends."""
+    before, after = _frame(tokenizer, separator)
+    ending = after or [end_of_text(tokenizer, separator)]
+    return [*before, *_plain(example.question + "\n", tokenizer)], [*_plain(example.answer, tokenizer), *ending]
 
 
-def dialogue(
-    example: Example, tokenizer: Any, separator: int, system: str | None = None
-) -> tuple[list[int], list[int]]:
+def dialogue(example: Example, tokenizer: Any, separator: int, chat: Chat | None = None) -> tuple[list[int], list[int]]:
     """Token ids of an example's question, and of its answer with the end of turn.
 
-    The question is rendered by the tokenizer's chat template up to the start of the assistant's answer. Without a chat
-    template it is a separator, the question and a new line. The end of turn is the tokenizer's eos, else the separator;
-    text that a template writes after the end of turn is not learned.
+    The question is rendered by the chat template up to the assistant's answer, without it as a document that begins
+    with the question and a new line. Text that a template writes after the end of turn is not learned.
 
     Args:
         example: example to encode.
         tokenizer: transformers tokenizer.
         separator: id of the separator.
-        system: text of the system turn; None: the chat template decides about the system turn.
+        chat: the tokenizer's chat template; None: the tokenizer has none.
 
     Raises:
-        UserError: for a question that holds the text of a special token, and for a system turn without a chat template.
+        UserError: for a question that holds the text of a special token.
     """
     if held := [token for token in tokenizer.all_special_tokens if token in example.question]:
         raise UserError(f"question {example.question[:60]!r}: holds the special token {held[0]}; remove it")
-    if tokenizer.chat_template:
-        turns = [{"role": "user", "content": example.question}]
-        if system is not None:
-            turns.insert(0, {"role": "system", "content": system})
-        text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        question = tokenizer(text, add_special_tokens=False)["input_ids"]
-    elif system is not None:
-        raise UserError("model.system: the tokenizer has no chat template, and so no system turn; remove it")
-    else:
+    if chat is None:
         question, _ = plain(example, tokenizer, separator)
-    return question, [*_plain(example.answer, tokenizer), end_of_turn(tokenizer, separator)]
+        return question, [*_plain(example.answer, tokenizer), *ending_of(tokenizer, separator, None)]
+    turn = chat.turn(example.question)
+    question = tokenizer(turn.question, add_special_tokens=False)["input_ids"]
+    return question, [*_plain(turn.lead + example.answer, tokenizer), *chat.ending]
 
 
-def end_of_turn(tokenizer: Any, separator: int) -> int:
-    """Id of the token that ends an answer: the tokenizer's eos, else the separator."""
-    return separator if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
+def chat_of(tokenizer: Any, system: str | None, arguments: Mapping[str, Any]) -> Chat | None:
+    """The tokenizer's chat template, None if it has none.
+
+    Raises:
+        UserError: for settings of a template that the tokenizer does not have.
+    """
+    if tokenizer.chat_template:
+        return Chat(tokenizer, system, arguments)
+    if system is not None:
+        raise UserError("model.system: the tokenizer has no chat template, and so no system turn; remove it")
+    if arguments:
+        raise UserError(f"model.template: {min(arguments)}: the tokenizer has no chat template; remove model.template")
+    return None
+
+
+def ending_of(tokenizer: Any, separator: int, chat: Chat | None) -> list[int]:
+    """Token ids from the end of an answer to its end of turn; the last one ends an answer."""
+    if chat is not None:
+        return chat.ending
+    return [separator if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)]
+
+
+def end_of_text(tokenizer: Any, separator: int) -> int:
+    """Id of the token after a text that is no dialogue: the separator, or eos where the separator is a BOS."""
+    begins, _ = frame_of(tokenizer)
+    return separator if not begins or tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
 
 
 def _plain(text: str, tokenizer: Any) -> list[int]:
@@ -156,7 +203,7 @@ def examples(folder: Path, split: str) -> list[Example]:
 
 
 def encode(documents: list[str], tokenizer: Any, separator: int) -> npt.NDArray[np.int32]:
-    """Encode documents into one array of token ids: a separator before each document, and one at the end.
+    """Encode documents into one array of token ids: each document in its frame, and a separator at the end.
 
     Special tokens in a text are encoded as plain text, so a document cannot forge a boundary.
 
@@ -165,10 +212,11 @@ def encode(documents: list[str], tokenizer: Any, separator: int) -> npt.NDArray[
         tokenizer: transformers tokenizer.
         separator: id of the separator.
     """
+    before, after = _frame(tokenizer, separator)
     pieces: list[npt.NDArray[np.int32]] = []
     for start in range(0, len(documents), BATCH):
         encoded = tokenizer(
             documents[start : start + BATCH], add_special_tokens=False, split_special_tokens=True, verbose=False
         )["input_ids"]
-        pieces += [np.array([separator, *ids], dtype=np.int32) for ids in encoded]
+        pieces += [np.array([*before, *ids, *after], dtype=np.int32) for ids in encoded]
     return np.concatenate([*pieces, np.array([separator], dtype=np.int32)]) if pieces else np.zeros(0, np.int32)

@@ -106,13 +106,15 @@ class SharedNodes:
         return self._sets[known]
 
     def _set(self, name: str, view: str, of: str, parts: Sequence[Part]) -> Node:
-        task = self.scenario.task(of)
+        task, model = self.scenario.task(of), self.experiment.model
+        rendered = task.kind != "text" and not view
         spec = DataSpec(
             of,
             self._fingerprint(of),
             tuple(Named(part.name, part.data_settings()) for part in parts),
             view or None,
-            self.experiment.model.system if task.kind != "text" and not view else None,
+            model.system if rendered else None,
+            model.template if rendered else {},
         )
         code = (*task.code(), *entries_of(type(part.method) for part in parts))
         local = replace(self.local, transforms=tuple(part.named() for part in parts))

@@ -121,6 +121,7 @@ class SideNodes:
             self.shared.packing,
             self.shared.evaluation,
             self.shared.experiment.model.system,
+            self.shared.experiment.model.template,
         )
         code = (entry_of(type(part.method)),)
         return Node(f"{name} by {state.name}", spec, self.parents(state, [name]), code, local=self.shared.local)

@@ -107,6 +107,7 @@ class DataSpec(Spec):
         transforms: per transforming method, the settings that decide the examples.
         view: `plain` or `both`: examples are rendered as text.
         system: text of the system turn.
+        template: further arguments of the chat template.
     """
 
     kind = "data"
@@ -115,6 +116,7 @@ class DataSpec(Spec):
     transforms: tuple[Named, ...] = ()
     view: str | None = None
     system: str | None = None
+    template: dict[str, str | bool | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,7 @@ class SelectSpec(Spec):
         packing: how tokens become rows.
         compute: device and precision.
         system: text of the system turn.
+        template: further arguments of the chat template.
     """
 
     kind = "select"
@@ -214,6 +217,7 @@ class SelectSpec(Spec):
     packing: Packing
     compute: Compute
     system: str | None = None
+    template: dict[str, str | bool | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from cl import construction
 from cl.config.model import Model
+from cl.data.chat import Chat
 from cl.errors import UserError
 from cl.models import pretrained
 from cl.models.text_cache import Writer
@@ -80,16 +81,15 @@ class LocalWriter:
         """Tokenizer, model, and ids of the tokens that end its turn."""
         import torch
 
+        from cl.models import decoding
+
         named = Model(self.model, self.revision)
         tokenizer = pretrained.load_tokenizer(named)
         if not tokenizer.chat_template:
             raise UserError(f"writer.model: {self.model} has no chat template; name a chat model")
         model = pretrained.create(named, len(tokenizer), 0, None, 0)
         device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        stated = model.generation_config.eos_token_id
-        ends = {*(stated if isinstance(stated, list) else [stated]), tokenizer.eos_token_id} - {None}
-        if not ends:
-            raise UserError(f"writer.model: {self.model} has no token that ends a turn; name a chat model")
+        ends = {*decoding.stated_ends(model), Chat(tokenizer).ending[-1]}
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token_id = min(ends)
         return tokenizer, model.to(device).eval(), ends
@@ -101,7 +101,8 @@ class LocalWriter:
         tokenizer, model, _ = self._opened
         able = backbone.of(model)
         turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        asked = [tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False) for turn in turns]
+        chat = Chat(tokenizer)
+        asked = [chat.render(turn, prompt=True) for turn in turns]
         context = able.context or float("inf")
         lengths = [len(ids) for ids in tokenizer(asked, add_special_tokens=False)["input_ids"]]
         fitting = [row for row, length in enumerate(lengths) if length + self.tokens <= context]

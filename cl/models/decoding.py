@@ -9,7 +9,7 @@ batch size is a setting and part of the node key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -25,7 +25,7 @@ def answers(
     questions: Sequence[Tensor],
     limit: int,
     batch: int,
-    end: int,
+    ends: Collection[int],
     padding: int,
     prompt: Tensor | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -39,7 +39,7 @@ def answers(
         questions: token ids [n] of each question.
         limit: largest number of tokens of an answer.
         batch: questions per batch.
-        end: id of the token that ends an answer.
+        ends: ids of the tokens that end an answer.
         padding: id of the padding token.
         prompt: embeddings [P, D] that are read before each question.
         progress: called after each batch with the number of answered questions.
@@ -54,8 +54,8 @@ def answers(
     order = sorted(range(len(questions)), key=lambda index: (len(questions[index]), index), reverse=True)
     found: dict[int, list[int]] = {}
     for chosen in batches(order, [len(question) for question in questions], batch, able.padding == "none"):
-        produced = _greedy(model, [questions[index] for index in chosen], limit, end, padding, prompt)
-        found |= {index: _until(ids, end) for index, ids in zip(chosen, produced, strict=True)}
+        produced = _greedy(model, [questions[index] for index in chosen], limit, ends, padding, prompt)
+        found |= {index: _until(ids, ends) for index, ids in zip(chosen, produced, strict=True)}
         progress(len(found))
     return [found[index] for index in range(len(questions))]
 
@@ -79,7 +79,7 @@ def batches(order: Sequence[int], lengths: Sequence[int], batch: int, alike: boo
 
 
 def _greedy(
-    model: Any, questions: Sequence[Tensor], limit: int, end: int, padding: int, prompt: Tensor | None
+    model: Any, questions: Sequence[Tensor], limit: int, ends: Collection[int], padding: int, prompt: Tensor | None
 ) -> list[list[int]]:
     from transformers import GenerationConfig
 
@@ -94,7 +94,12 @@ def _greedy(
     ids, mask = ids.to(model.device), mask.to(model.device)
     caches = backbone.of(model).caches
     config = GenerationConfig(
-        max_new_tokens=limit, do_sample=False, num_beams=1, eos_token_id=end, pad_token_id=padding, use_cache=caches
+        max_new_tokens=limit,
+        do_sample=False,
+        num_beams=1,
+        eos_token_id=sorted(ends),
+        pad_token_id=padding,
+        use_cache=caches,
     )
     with torch.no_grad():
         if prompt is None:
@@ -108,5 +113,11 @@ def _greedy(
     return answers
 
 
-def _until(ids: list[int], end: int) -> list[int]:
-    return ids[: ids.index(end)] if end in ids else ids
+def _until(ids: list[int], ends: Collection[int]) -> list[int]:
+    return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
+
+
+def stated_ends(model: Any) -> set[int]:
+    """Ids of the tokens that end a text by the model's own generation settings."""
+    stated = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return set(stated if isinstance(stated, list) else [] if stated is None else [stated])

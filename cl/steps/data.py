@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from cl.data.tokenization import arrays_of, as_text, separator_of
+from cl.data.tokenization import arrays_of, as_text, chat_of, ending_of, separator_of
 from cl.graph.roles import TOKENIZER
 from cl.methods import strategy
 from cl.methods.method import TransformsData
@@ -34,8 +34,8 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     Examples of an instruction task are first transformed by the strategy's methods, and stored with the arrays.
 
     Returns:
-        Kind, tokens by split, report of the split, an example, counts by answer style, notes and warnings of the
-        methods.
+        Kind, id of the token that ends an answer, tokens by split, report of the split, an example, counts by answer
+        style, notes and warnings of the methods.
     """
     assert context.local is not None
     defined = scenario.load(context.local.scenario)
@@ -45,6 +45,7 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     separator: int = found.get_vocab()[separator_of(found)]
     methods = {named.name: _transforming(named, task.name) for named in context.local.transforms}
     kind = task.kind if spec.view is None else "text"
+    chat = None if kind == "text" else chat_of(found, spec.system, spec.template)
     arrays: dict[str, npt.NDArray[Any]] = {}
     styles: dict[str, dict[str, dict[str, int]]] = {}
     for name in SPLITS:
@@ -53,7 +54,7 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
             documents = method.transform(documents, task.name, name)
         if spec.view is not None:
             documents = [text for document in documents for text in as_text(document, both=spec.view == "both")]
-        arrays |= arrays_of(name, documents, found, separator, spec.system)
+        arrays |= arrays_of(name, documents, found, separator, chat)
         if kind != "text":
             stored = json.dumps([asdict(example) for example in documents])
             (context.out / f"{name}.examples.json").write_text(stored, encoding="utf-8")
@@ -63,6 +64,7 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     notes = {name: method.notes() for name, method in methods.items()}
     return {
         "kind": kind,
+        "end_of_turn": None if kind == "text" else ending_of(found, separator, chat)[-1],
         "tokens": {name: int(arrays[name].size) for name in SPLITS},
         "report": asdict(splits.report),
         "example": str(documents[0])[:500],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 
 from cl import registry
 from cl.data.batches import DialogueRows
-from cl.data.tokenization import end_of_turn, examples
+from cl.data.tokenization import examples
 from cl.graph.roles import TOKENIZER, Inputs, data
 from cl.graph.specs import EvaluateSpec
 from cl.graph.stored import result_of
@@ -62,7 +62,8 @@ def _cell(loss: TokenLoss, spec: EvaluateSpec, inputs: Inputs, name: str, out: P
     if isinstance(windows, DialogueRows) and spec.items:
         asked = examples(folder, split)[: spec.items]
         with autocast(device, precision):
-            items = answer(loss, inputs[TOKENIZER], windows, asked, spec.batch, spec.scores)
+            ends = {result_of(folder)["end_of_turn"], *decoding.stated_ends(loss.model)}
+            items = answer(loss, inputs[TOKENIZER], windows, asked, spec.batch, spec.scores, ends)
         cell |= {"scores": means(items, spec.scores), "items": len(items)}
         _write(items, out / "items" / f"{name}.jsonl")
     return cell
@@ -84,7 +85,13 @@ def bytes_of(folder: Path, count: int, tokens: int, split: str = "test") -> floa
 
 
 def answer(
-    loss: TokenLoss, tokenizer: Path, windows: DialogueRows, asked: Sequence[Example], batch: int, scores: Sequence[str]
+    loss: TokenLoss,
+    tokenizer: Path,
+    windows: DialogueRows,
+    asked: Sequence[Example],
+    batch: int,
+    scores: Sequence[str],
+    ends: Collection[int],
 ) -> list[dict[str, Any]]:
     """Answer the first examples of a split and score the answers. A model with a classifier answers with it.
 
@@ -97,6 +104,7 @@ def answer(
         asked: the first examples of the split.
         batch: questions per batch.
         scores: names of the scores.
+        ends: ids of the tokens that end an answer.
 
     Returns:
         Per example: question, reference, answer and scores.
@@ -104,7 +112,7 @@ def answer(
     found = pretrained.stored_tokenizer(tokenizer)
     rows = range(len(asked))
     questions = [windows.question(row) for row in rows]
-    head, end = classifier_head.of(loss.model), end_of_turn(found, loss.separator)
+    head = classifier_head.of(loss.model)
     if head is not None:
         device = str(loss.model.device)
         produced = head.answers(classifier_head.of_questions(loss.outputs, questions, loss.separator, batch, device))
@@ -113,7 +121,7 @@ def answer(
         with torch.no_grad():
             prompt = adapters.prompt(loss.model)
         reader = adapters.reader(loss.model)
-        produced = decoding.answers(reader, questions, limit, batch, end, loss.separator, prompt)
+        produced = decoding.answers(reader, questions, limit, batch, ends, loss.separator, prompt)
     items = []
     for example, ids in zip(asked, produced, strict=True):
         text = str(found.decode(ids, skip_special_tokens=True))

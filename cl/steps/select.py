@@ -44,7 +44,8 @@ class Scored:
     def __init__(
         self, loss: TokenLoss, found: Sequence[Example], tokenizer: Any, spec: SelectSpec, progress: Progress
     ) -> None:
-        self.loss, self.found, self.tokenizer, self.system = loss, found, tokenizer, spec.system
+        self.loss, self.found, self.tokenizer = loss, found, tokenizer
+        self.chat = tokenization.chat_of(tokenizer, spec.system, spec.template)
         self.seed, self.compute, self.progress = spec.seed, spec.compute, progress
 
     def __len__(self) -> int:
@@ -75,7 +76,7 @@ class Scored:
     def _row(self, example: Example, templated: bool, whole: bool) -> Row:
         """An example as a row."""
         if templated:
-            question, answer = tokenization.dialogue(example, self.tokenizer, self.loss.separator, self.system)
+            question, answer = tokenization.dialogue(example, self.tokenizer, self.loss.separator, self.chat)
         else:
             question, answer = tokenization.plain(example, self.tokenizer, self.loss.separator)
         ids = torch.tensor([*question, *answer])

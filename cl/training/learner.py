@@ -167,7 +167,7 @@ class Learner(pl.LightningModule):
             with as_trained(), evaluating(self.model), torch.no_grad():
                 prompt, reader = adapters.prompt(self.model), adapters.reader(self.model)
                 separator = self.token_loss.separator
-                return decoding.answers(reader, questions, limit, len(questions), end, separator, prompt)
+                return decoding.answers(reader, questions, limit, len(questions), [end], separator, prompt)
 
         return Step(self.model, self.step, taken, self.readings, outputs, loss, rollouts)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -59,6 +58,33 @@ def test_special_tokens_written_in_a_text_forge_no_boundary(tokenizer: Any) -> N
     assert tokenizer.decode(ids[1:-1].tolist()) == text
 
 
+class Bare:
+    """A tokenizer of letters, whose call puts `before` and `after` around a text."""
+
+    all_special_tokens = ("<end>",)
+    chat_template = None
+
+    def __init__(
+        self, vocabulary: dict[str, int], eos: str | None = None, bos: str | None = None, **frame: Any
+    ) -> None:
+        self.vocabulary, self.eos_token, self.bos_token, self.frame = vocabulary, eos, bos, frame
+        self.eos_token_id = vocabulary.get(eos or "")
+
+    def get_vocab(self) -> dict[str, int]:
+        return self.vocabulary
+
+    def convert_ids_to_tokens(self, found: int) -> str:
+        return next(token for token, number in self.vocabulary.items() if number == found)
+
+    def __call__(self, text: Any, add_special_tokens: bool = True, **_: Any) -> dict[str, Any]:
+        if isinstance(text, list):
+            return {"input_ids": [self(each, add_special_tokens)["input_ids"] for each in text]}
+        ids = [ord(letter) for letter in text]
+        if add_special_tokens:
+            ids = [*self.frame.get("before", ()), *ids, *self.frame.get("after", ())]
+        return {"input_ids": ids}
+
+
 @pytest.mark.parametrize(
     ("vocabulary", "eos", "bos", "expected"),
     [
@@ -68,28 +94,47 @@ def test_special_tokens_written_in_a_text_forge_no_boundary(tokenizer: Any) -> N
     ],
 )
 def test_which_token_separates(vocabulary: dict[str, int], eos: str | None, bos: str | None, expected: str) -> None:
-    tokenizer = SimpleNamespace(get_vocab=lambda: vocabulary, eos_token=eos, bos_token=bos)
+    tokenizer: Any = Bare(vocabulary, eos, bos)
     assert tokenization.separator_of(tokenizer) == expected
 
 
 def test_a_tokenizer_without_any_separator_is_an_error() -> None:
+    tokenizer: Any = Bare({})
     with pytest.raises(UserError, match=r"model\.tokenizer: has neither"):
-        tokenization.separator_of(SimpleNamespace(get_vocab=dict, eos_token=None, bos_token=None))
+        tokenization.separator_of(tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("frame", "separator", "expected"),
+    [
+        ({}, "</s>", [2, 97, 2, 98, 2]),
+        ({"before": [1]}, "<s>", [1, 97, 1, 98, 1]),  # Llama, Mistral, Gemma
+        ({"before": [1], "after": [2]}, "<s>", [1, 97, 2, 1, 98, 2, 1]),
+        ({"before": [5, 1]}, "[gMASK]", [5, 1, 97, 5, 1, 98, 5]),  # GLM
+        ({"after": [2]}, "</s>", [2, 97, 2, 98, 2]),
+    ],
+)
+def test_documents_begin_and_end_as_the_tokenizer_s_own_call_does(
+    frame: dict[str, list[int]], separator: str, expected: list[int]
+) -> None:
+    tokenizer: Any = Bare({"<s>": 1, "</s>": 2, "[gMASK]": 5}, "</s>", "<s>", **frame)
+    assert tokenization.separator_of(tokenizer) == separator
+    assert encode(["a", "b"], tokenizer, tokenizer.vocabulary[separator]).tolist() == expected
+
+
+def test_a_question_without_template_begins_as_a_document_and_its_answer_ends_with_eos() -> None:
+    tokenizer: Any = Bare({"<s>": 1, "</s>": 2}, "</s>", "<s>", before=[1])
+    example = Example("q", "a", "phrase")
+    assert dialogue(example, tokenizer, 1) == ([1, 113, 10], [97, 2])
+    assert tokenization.plain(example, tokenizer, 1) == ([1, 113, 10], [97, 2])
 
 
 def test_only_the_answer_is_learned() -> None:
-    class Words:
-        all_special_tokens = ("<end>",)
-        chat_template = None
-        eos_token_id = 9
-
-        def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
-            return {"input_ids": [ord(letter) for letter in text]}
-
-    question, answer = dialogue(Example("ab", "c", "phrase"), Words(), 0)
+    tokenizer: Any = Bare({"<end>": 9, SEPARATOR: 0}, "<end>")
+    question, answer = dialogue(Example("ab", "c", "phrase"), tokenizer, 0)
     assert (question, answer) == ([0, 97, 98, 10], [99, 9])
     with pytest.raises(UserError, match="holds the special token <end>; remove it"):
-        dialogue(Example("a<end>b", "c", "phrase"), Words(), 0)
+        dialogue(Example("a<end>b", "c", "phrase"), tokenizer, 0)
 
 
 def test_an_example_as_text() -> None:

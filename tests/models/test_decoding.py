@@ -33,9 +33,9 @@ def sharp(name: str) -> Any:
 @pytest.mark.parametrize("batch", [1, 2, 4, 9])
 def test_answers_depend_on_neither_batch_nor_padding(name: str, batch: int) -> None:
     model, asked = sharp(name), questions()
-    alone = [answers(model, [question], LIMIT, 1, END, PAD)[0] for question in asked]
-    assert answers(model, asked, LIMIT, batch, END, PAD) == alone
-    assert answers(model, asked[::-1], LIMIT, batch, END, PAD) == alone[::-1]
+    alone = [answers(model, [question], LIMIT, 1, [END], PAD)[0] for question in asked]
+    assert answers(model, asked, LIMIT, batch, [END], PAD) == alone
+    assert answers(model, asked[::-1], LIMIT, batch, [END], PAD) == alone[::-1]
 
 
 @pytest.mark.parametrize("name", ["llama-tiny", "neox-tiny"])
@@ -43,10 +43,10 @@ def test_a_prompt_stands_right_before_each_question_of_a_batch(name: str) -> Non
     model, asked = sharp(name), questions()
     ids = torch.tensor([3, 9, 27])
     prompt = model.get_input_embeddings()(ids).detach()
-    expected = answers(model, [torch.cat([ids, question]) for question in asked], LIMIT, 1, END, PAD)
-    assert expected != answers(model, asked, LIMIT, 1, END, PAD)
+    expected = answers(model, [torch.cat([ids, question]) for question in asked], LIMIT, 1, [END], PAD)
+    assert expected != answers(model, asked, LIMIT, 1, [END], PAD)
     for batch in (1, 4, 9):
-        assert answers(model, asked, LIMIT, batch, END, PAD, prompt) == expected
+        assert answers(model, asked, LIMIT, batch, [END], PAD, prompt) == expected
 
 
 def test_each_token_is_the_likeliest() -> None:
@@ -59,28 +59,28 @@ def test_each_token_is_the_likeliest() -> None:
             break
         expected.append(token)
         ids = torch.cat([ids, torch.tensor([[token]])], 1)
-    assert answers(model, [question], LIMIT, 1, END, PAD) == [expected]
+    assert answers(model, [question], LIMIT, 1, [END], PAD) == [expected]
 
 
 def test_an_answer_ends_before_the_end_of_turn_or_at_the_limit() -> None:
     model, asked = sharp("llama-tiny"), questions()
-    free = answers(model, asked, LIMIT, 4, VOCABULARY + 1, PAD)
+    free = answers(model, asked, LIMIT, 4, [VOCABULARY + 1], PAD)
     assert all(len(found) == LIMIT for found in free)
     stop = free[0][2]
-    found = answers(model, asked, LIMIT, 4, stop, PAD)
+    found = answers(model, asked, LIMIT, 4, [stop], PAD)
     assert found[0] == free[0][: free[0].index(stop)]
     assert not any(stop in each for each in found)
 
 
 def test_sampling_settings_of_the_model_are_ignored() -> None:
     model, asked = sharp("llama-tiny"), questions()
-    expected = answers(model, asked, LIMIT, 4, END, PAD)
+    expected = answers(model, asked, LIMIT, 4, [END], PAD)
     model.generation_config.do_sample, model.generation_config.temperature = True, 5.0
-    assert answers(model, asked, LIMIT, 4, END, PAD) == expected
+    assert answers(model, asked, LIMIT, 4, [END], PAD) == expected
 
 
 def test_no_room_for_an_answer_is_an_error() -> None:
     with pytest.raises(UserError, match="evaluation: 500 tokens of a question and 20 of its answer exceed 512"):
-        answers(tiny(), [torch.ones(500, dtype=torch.int64)], 20, 1, END, PAD)
+        answers(tiny(), [torch.ones(500, dtype=torch.int64)], 20, 1, [END], PAD)
     with pytest.raises(UserError, match="evaluation: 503 tokens of a question and 10 of its answer exceed 512"):
-        answers(tiny(), [torch.ones(500, dtype=torch.int64)], 10, 1, END, PAD, torch.zeros(3, 64))
+        answers(tiny(), [torch.ones(500, dtype=torch.int64)], 10, 1, [END], PAD, torch.zeros(3, 64))

@@ -101,7 +101,7 @@ def test_answers_are_the_argmax_of_the_whole_text(model: Any) -> None:
             if text[-1] == end:
                 break
         expected.append([token for token in text[len(question) :].tolist() if token != end])
-    assert decoding.answers(model, questions, limit=5, batch=2, end=end, padding=SEPARATOR) == expected
+    assert decoding.answers(model, questions, limit=5, batch=2, ends=[end], padding=SEPARATOR) == expected
 
 
 def test_all_weights_learn_and_are_stored(model: Any, tmp_path: Path) -> None:

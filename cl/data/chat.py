@@ -1,0 +1,168 @@
+"""Chat templates: questions rendered by a tokenizer's template, and the token that ends an answer.
+
+The end of turn is read from a rendered turn, because templates of Gemma, Phi-3 or Qwen's base models end turns by
+another token than the tokenizer's eos. A template that reads the clock gets a fixed date, so that rows do not depend on
+the day they are made.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from cl.errors import UserError
+
+QUESTION, ANSWER = "CLQUESTION0", "CLANSWER0"  # marks in a rendered turn; letters and a digit, which templates keep
+TODAY = datetime.datetime(2024, 7, 26, tzinfo=datetime.UTC)
+"""Date for templates that read the clock: the default of Llama 3's template."""
+CLOCK = "".join(f" | replace('%{letter}', '{TODAY.strftime('%' + letter)}')" for letter in "aAbBdeHIjmMpSyY")
+CLOCK = f"{{% macro strftime_now(format) %}}{{{{ format{CLOCK} }}}}{{% endmacro %}}"
+"""Definition, in the template's language, of the clock that transformers gives to templates."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A rendered turn around an answer.
+
+    Args:
+        question: text up to the answer, or up to the whitespace before it.
+        lead: whitespace that the template puts before an answer and that the model has to write.
+        after: text after the answer.
+    """
+
+    question: str
+    lead: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A tokenizer's chat template with its settings.
+
+    Args:
+        tokenizer: transformers tokenizer with a chat template.
+        system: text of the system turn; None: the template decides about it.
+        arguments: further arguments of the template, such as `enable_thinking`.
+
+    Raises:
+        UserError: for an argument that the template does not have.
+    """
+
+    tokenizer: Any
+    system: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.arguments:
+            return
+        known = _variables(self._template)
+        if unknown := sorted(set(self.arguments) - known):
+            some = ", ".join(sorted(known)) or "none"
+            raise UserError(f"model.template: {unknown[0]}: the chat template has no such argument; it has {some}")
+
+    @property
+    def _template(self) -> str:
+        """The default template. Raises UserError for named templates without a default."""
+        found = self.tokenizer.chat_template
+        if not isinstance(found, dict):
+            return str(found)
+        if "default" not in found:
+            names = ", ".join(sorted(found))
+            raise UserError(f"model.tokenizer: its chat templates ({names}) have no default; save one as chat_template")
+        return str(found["default"])
+
+    def render(self, turns: Sequence[Mapping[str, str]], prompt: bool = False) -> str:
+        """Render turns.
+
+        Args:
+            turns: role and content of each turn.
+            prompt: also render the start of the assistant's next turn.
+
+        Raises:
+            UserError: if the template refuses the turns or is broken.
+        """
+        import jinja2
+
+        template = self._template
+        template = CLOCK + template if "strftime_now" in template else template
+        try:
+            found = self.tokenizer.apply_chat_template(
+                list(turns), chat_template=template, add_generation_prompt=prompt, tokenize=False, **self.arguments
+            )
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+            roles = ", ".join(turn["role"] for turn in turns)
+            remedy = "remove model.system" if turns[0]["role"] == "system" else "use a tokenizer with another template"
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"model.tokenizer: its chat template refuses turns {roles}: {reason}; {remedy}") from error
+        return str(found)
+
+    def turn(self, question: str) -> Turn:
+        """Render the turn of a question with a mark as its answer.
+
+        Raises:
+            UserError: if the template leaves out the system turn or the answer.
+        """
+        text = self.render([*self._before, _user(question), {"role": "assistant", "content": ANSWER}])
+        before, mark, after = text.rpartition(ANSWER)
+        if not mark:
+            raise UserError("model.tokenizer: its chat template leaves out the assistant's answer; use another one")
+        if self.system and self.system.strip() not in before:
+            raise UserError("model.system: the chat template leaves the system turn out; remove model.system")
+        lead = before[len(before.rstrip()) :] if self._whitespace else ""
+        return Turn(before.removesuffix(lead), lead, after)
+
+    @cached_property
+    def _whitespace(self) -> bool:
+        """Whether the model has to write whitespace before its answer: the prompt for an answer does not hold it."""
+        turns = [*self._before, _user(QUESTION)]
+        full = self.render([*turns, {"role": "assistant", "content": ANSWER}]).rpartition(ANSWER)[0]
+        extra = full.removeprefix(self.render(turns, prompt=True))
+        return bool(extra) and extra != full and extra.isspace()
+
+    @property
+    def _before(self) -> list[dict[str, str]]:
+        return [] if self.system is None else [{"role": "system", "content": self.system}]
+
+    @cached_property
+    def ending(self) -> list[int]:
+        """Token ids from the end of an answer to its end of turn, which is the first special token after the answer.
+
+        Where the template writes none, the tokenizer's eos.
+
+        Raises:
+            UserError: if there is no eos either.
+        """
+        ids: list[int] = self.tokenizer(self.turn(QUESTION).after, add_special_tokens=False)["input_ids"]
+        special = _special(self.tokenizer)
+        place = next((place for place, token in enumerate(ids) if token in special), None)
+        if place is not None:
+            return ids[: place + 1]
+        if self.tokenizer.eos_token_id is None:
+            raise UserError("model.tokenizer: neither its chat template nor an eos token ends a turn; set eos_token")
+        return [int(self.tokenizer.eos_token_id)]
+
+
+def _user(question: str) -> dict[str, str]:
+    return {"role": "user", "content": question}
+
+
+def _special(tokenizer: Any) -> set[int]:
+    """Ids of the tokens that no text is encoded to: special tokens and other added ones."""
+    return {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", {})}
+
+
+def _variables(template: str) -> set[str]:
+    """Names that a template takes from outside, without those that transformers gives."""
+    import jinja2
+    from jinja2 import meta
+
+    own = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now"}
+    tokens = {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}
+    try:
+        parsed = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(template)
+    except jinja2.TemplateError as error:
+        raise UserError(f"model.tokenizer: its chat template is broken: {error}; correct it") from error
+    return meta.find_undeclared_variables(parsed) - own - tokens
