@@ -16,7 +16,7 @@ from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.side_nodes import SideNodes
 from cl.graph.specs import EvaluateSpec, TrainSpec
-from cl.methods.checks import check_devices, check_objectives
+from cl.methods.checks import check_devices, check_objectives, check_trained
 from cl.methods.contexts import Stage
 from cl.methods.lr_schedules import boundary
 from cl.methods.method import LEARN, PlansStages, Trains, overrides
@@ -162,6 +162,7 @@ class RunPlanner:
         """Raises UserError for several objectives, and for one that cannot learn from a set of the stage."""
         training = [(part.name, part.method) for part in active if isinstance(part.method, Trains)]
         check_objectives([method for _, method in training])
+        check_trained([method for _, method in training])
         for name, method in training:
             objective = method.objective()
             for task in stage.tasks:

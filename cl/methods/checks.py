@@ -25,6 +25,18 @@ def check_objectives(methods: Sequence[Trains]) -> None:
         )
 
 
+def check_trained(methods: Sequence[Trains]) -> None:
+    """Check that one method at most decides which parameters a stage trains.
+
+    Raises:
+        UserError: if two methods do.
+    """
+    found = [type(method).__name__ for method in methods if method.adds_parameters]
+    if len(found) > 1:
+        names = " and ".join(found)
+        raise UserError(f"strategy: {names} each decide what is trained, only one may; leave one of them out")
+
+
 def check_devices(methods: Iterable[Method], sharded: bool) -> None:
     """Refuse methods that several devices cannot train together.
 

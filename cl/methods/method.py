@@ -174,9 +174,12 @@ class Trains(Method):
     Attributes:
         shardable: the hooks neither see whole parameters nor gradients, and modules that `prepare` adds compute inside
             the model's layers alone; so the model may be sharded (FSDP).
+        adds_parameters: `prepare` decides which parameters are trained, so it runs before that of other methods, which
+            read them, wherever the method stands in the list.
     """
 
     shardable: ClassVar[bool] = False
+    adds_parameters: ClassVar[bool] = False
 
     def suits(self, outline: Outline) -> None:
         """Check that the architecture suits the method. Runs while planning; `outline.model` takes seconds to make.
@@ -186,7 +189,7 @@ class Trains(Method):
         """
 
     def prepare(self, model: Any, t: int) -> Any:
-        """Return the model to train in stage t, changed or not. Runs before the first step.
+        """Return the model to train in stage t, changed or not. Runs before the first step, on the stage's device.
 
         On resumption the checkpoint's parameters and state are loaded afterwards.
         """

@@ -168,3 +168,16 @@ def _mapping(settings: Any, where: str) -> dict[str, Any]:
     if settings is not None and not isinstance(settings, dict):
         raise UserError(f"{where}: {settings!r} must be settings as `key: value`")
     return dict(settings or {})
+
+
+def prepared(model: Any, methods: Sequence[Trains], t: int) -> Any:
+    """The model after `prepare` of a stage's methods: first of those that decide what is trained, then of the others.
+
+    Args:
+        model: model at the start of the stage, on the device of the stage.
+        methods: methods of the stage in the order of the strategy.
+        t: number of the stage.
+    """
+    for method in sorted(methods, key=lambda method: not method.adds_parameters):  # stable
+        model = method.prepare(model, t)
+    return model

@@ -81,7 +81,7 @@ def open_stream(spec: StreamSpec, inputs: Inputs) -> Stream:
     Raises:
         UserError: if the stages do not train the same parameters.
     """
-    model = adapters.load(inputs[STATE], inputs.get(BASE))
+    model = adapters.load(inputs[STATE], inputs.get(BASE)).to(spec.stages[0].compute.device)
     separator = result_of(inputs[TOKENIZER])["separator_id"]
     legs: list[tuple[Learner, int]] = []
     batches: list[Batch] = []
@@ -91,14 +91,13 @@ def open_stream(spec: StreamSpec, inputs: Inputs) -> Stream:
         torch.manual_seed(stage_seed(stage.seed, stage.t))
         methods = [strategy.build_method(named, f"stage {stage.t}") for named in stage.methods]
         own = [method for method in methods if isinstance(method, Trains)]
-        for method in own:
-            model = method.prepare(model, stage.t)
+        model = strategy.prepared(model, own, stage.t)
         plan, sources = _plan(stage, inputs, ledger)
         ledger = plan.ledger_after(plan.steps)
         trained = Batches(plan, sources, separator)
         batches += [trained[step] for step in range(len(trained))]
         learner = Learner(
-            model.to(stage.compute.device), stage.train, own,
+            model, stage.train, own,
             separator=separator, total=stage.steps, t=stage.t, readings=plan.readings,
         )  # fmt: skip
         legs.append((learner, len(trained)))

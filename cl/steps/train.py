@@ -110,16 +110,17 @@ def _learner(spec: TrainSpec, inputs: Inputs, local: Local, readings: Sequence[R
     methods = [strategy.build_method(named, f"stage {spec.t}") for named in spec.methods]
     training = [method for method in methods if isinstance(method, Trains)]
     model = adapters.load(inputs[STATE], inputs.get(BASE))
+    if local.devices == 1 or local.distributed != "fsdp":  # FSDP moves it layer by layer
+        model = model.to(spec.compute.device)
     for place, method in enumerate(training):
         if isinstance(method, Remembers) and Role("memory", place) in inputs:
             method.remember(_memory(inputs, place))
-        model = method.prepare(model, spec.t)
+    model = strategy.prepared(model, training, spec.t)
     stored = inputs[STATE] / "methods.safetensors"
     if spec.continues and stored.exists():  # the same stage goes on
-        checkpoint.load_methods(training, load_file(stored))
-    sharded = local.devices > 1 and local.distributed == "fsdp"
+        checkpoint.load_methods(training, load_file(stored), model.device)
     learner = Learner(
-        model if sharded else model.to(spec.compute.device),  # FSDP moves it layer by layer
+        model,
         spec.train,
         training,
         separator=result_of(inputs[TOKENIZER])["separator_id"],

@@ -51,11 +51,11 @@ def method_tensors(methods: Sequence[Trains]) -> dict[str, Tensor]:
     }
 
 
-def load_methods(methods: Sequence[Trains], tensors: Mapping[str, Tensor]) -> None:
-    """Inverse of `method_tensors`. A method without stored state stays unchanged."""
+def load_methods(methods: Sequence[Trains], tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    """Inverse of `method_tensors`, with tensors on a device. A method without stored state stays unchanged."""
     for place, method in enumerate(methods):
         prefix = f"{place}/"
-        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        own = {key.removeprefix(prefix): value.to(device) for key, value in tensors.items() if key.startswith(prefix)}
         if own:
             method.load_state_dict(own)
 
@@ -124,9 +124,7 @@ def newest(folder: Path) -> Path | None:
     return max(found, default=None)
 
 
-def restore(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, methods: Sequence[Trains]
-) -> dict[str, Any]:
+def restore(path: Path, model: Any, optimizer: torch.optim.Optimizer, methods: Sequence[Trains]) -> dict[str, Any]:
     """Load a checkpoint into model, optimizer, methods and random generators.
 
     Returns:
@@ -134,7 +132,7 @@ def restore(
     """
     model.load_state_dict(_tied(load_file(path / "model.safetensors"), _changing(model)), strict=False)
     load_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
-    load_methods(methods, load_file(path / "methods.safetensors"))
+    load_methods(methods, load_file(path / "methods.safetensors"), model.device)
     restore_random(load_file(path / "random.safetensors"))
     state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
     return state

@@ -6,11 +6,12 @@ sequential, incremental, merged and per-task LoRA. Their scores differ by tens o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
-from cl.methods.method import Trains
+from cl.methods.method import Method, PlansStages, Trains
 
 if TYPE_CHECKING:
     from cl.models.pretrained import Outline
@@ -30,6 +31,7 @@ class Lora(Trains):
         targets: names of linear modules, a regular expression, or `all-linear`, which adapts neither the output layer
             nor routers; experts that are stored as one tensor are not linear modules and stay as they are.
         variant: variant of peft: `lora`, `dora` or `rslora`.
+        weight_decay: decay of the factors in place of `train.weight_decay`; 0 in the scripts of the papers.
 
     Lives:
 
@@ -49,6 +51,7 @@ class Lora(Trains):
     """
 
     shardable: ClassVar[bool] = True
+    adds_parameters: ClassVar[bool] = True
 
     life: Life = "continue"
     r: int = 16
@@ -56,16 +59,25 @@ class Lora(Trains):
     dropout: float = 0.0
     targets: str | list[str] = "all-linear"
     variant: Literal["lora", "dora", "rslora"] = "lora"
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         if self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
             wrong = f"r {self.r} must be at least 1, alpha {self.alpha} above 0, dropout {self.dropout} in [0, 1)"
             raise UserError(wrong)
+        if self.weight_decay < 0:
+            raise UserError(f"weight_decay: {self.weight_decay} must be at least 0")
 
     @property
     def adapter(self) -> Literal["shared", "per_task"]:
         """States hold adapters; in life `alone` each task is answered with its own."""
         return "per_task" if self.life == "alone" else "shared"
+
+    def validate(self, others: Sequence[Method]) -> list[str]:
+        """Refuse the optimizer state of an adapter that is no longer trained."""
+        if self.life != "continue" and any(isinstance(o, PlansStages) and o.carries_optimizer() for o in others):
+            raise UserError(f"life: {self.life} trains a fresh adapter in each task; take optimizer_state: keep out")
+        return []
 
     def inactive_settings(self, t: int) -> tuple[str, ...]:
         """The first adapter is the same in every life."""
@@ -83,8 +95,21 @@ class Lora(Trains):
         from cl.models import adapters
 
         trained, name = adapters.names(model, "trained"), f"t{max(t, 1)}"  # a warm-up trains the first task's adapter
-        if name in trained or (trained and self.life == "continue"):  # a fork continues with its trunk's adapter
-            return model
+        if name not in trained and not (trained and self.life == "continue"):  # a fork continues with its trunk's
+            model = self._with_fresh(model, name)
+        self.set_decay(model)
+        return model
+
+    def set_decay(self, model: Any) -> None:
+        """Give the trained parameters their weight decay, which `cl.training.optimizer.build_optimizer` reads."""
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.weight_decay = self.weight_decay
+
+    def _with_fresh(self, model: Any, name: str) -> Any:
+        """Add a fresh adapter."""
+        from cl.models import adapters
+
         if self.life == "merge":
             model = adapters.merged(model)
         elif self.life == "alone":

@@ -47,6 +47,7 @@ class MoeLora(Trains):
     """
 
     shardable: ClassVar[bool] = True
+    adds_parameters: ClassVar[bool] = True
 
     experts: int = 8
     r: int = 16
@@ -83,4 +84,5 @@ class MoeLora(Trains):
         model = self.lora.prepare(model, t)
         if fresh and self.experts > 1:
             lora_experts.route(model, f"t{t}", self.experts)
+        self.lora.set_decay(model)
         return model

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
 from cl.methods.method import Method, PlansStages, Stage, Trains
@@ -53,6 +53,8 @@ class OSF(PlansStages, Trains):
     Keeps between tasks: nothing, a state is a plain model; while training, W and twice the trained factors.
     Cost: one singular value decomposition per module and task.
     """
+
+    adds_parameters: ClassVar[bool] = True
 
     preserve: float = 0.5
     grow: float = 0.05

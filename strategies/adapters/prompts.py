@@ -8,11 +8,12 @@ P_t [tokens, D]:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from cl.errors import UserError
-from cl.methods.method import Trains
+from cl.methods.method import Method, PlansStages, Trains
 
 
 @dataclass(eq=False)
@@ -38,6 +39,8 @@ class Prompts(Trains):
     Keeps between tasks: tokens * D numbers per task; each prompt opens with plain `PeftModel.from_pretrained`.
     """
 
+    adds_parameters: ClassVar[bool] = True
+
     tokens: int = 20
     rate: float = 100.0
 
@@ -50,6 +53,12 @@ class Prompts(Trains):
         """States hold prompts, and each task is answered with its own."""
         return "per_task"
 
+    def validate(self, others: Sequence[Method]) -> list[str]:
+        """Refuse the optimizer state of a prompt that is no longer trained."""
+        if any(isinstance(other, PlansStages) and other.carries_optimizer() for other in others):
+            raise UserError("trains a fresh prompt in each task; take optimizer_state: keep out")
+        return []
+
     def prepare(self, model: Any, t: int) -> Any:
         """Put the prompt that stage t trains before the model; a fork continues with its trunk's prompt."""
         from cl.models import adapters
@@ -57,7 +66,8 @@ class Prompts(Trains):
         if f"t{t}" not in adapters.names(model, "trained"):
             model = adapters.add(adapters.bare(model), f"t{t}", self.config())
         for parameter in model.prompt_encoder.parameters():
-            parameter.lr_factor = self.rate  # `cl.training.optimizer.build_optimizer` reads it
+            parameter.lr_factor = self.rate  # `cl.training.optimizer.build_optimizer` reads both
+            parameter.weight_decay = 0.0
         return model
 
     def config(self) -> Any:

@@ -26,7 +26,8 @@ class LwF(Trains):
     """Distil the model from the start of the stage into the model being trained, on the stage's own rows.
 
     Args:
-        weight: coefficient of the divergence, the paper's alpha: 1 in Avalanche, .5 in mammoth.
+        weight: coefficient of the divergence times T^2, the paper's alpha. Avalanche has 1 without T^2, which is .25
+            here at T = 2; mammoth has .5.
         temperature: T of both models: 2 in Avalanche and in mammoth.
 
     The teacher has the old values of the trained parameters and shares all others. It runs in evaluation mode on the

@@ -54,11 +54,11 @@ class MAS(Estimated):
     def importance(self, learned: Learned, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return Omega."""
         import torch
-
-        from cl.data.batches import IGNORE
+        import torch.nn.functional as F
 
         def norm(batch: Batch) -> Tensor:
-            logits = learned.model(input_ids=batch.ids[:, :-1], use_cache=False).logits.flatten(0, 1).float()
-            return output_norm(logits if batch.targets is None else logits[batch.targets.flatten() != IGNORE])
+            outputs = learned.outputs(batch)  # with the boundaries of documents that the stage trained with
+            logits = outputs.values if outputs.weight is None else F.linear(outputs.values, outputs.weight)
+            return output_norm(logits.float())
 
         return mean_over_rows(learned, self.examples, norm, torch.Tensor.abs, parameters)

@@ -77,11 +77,13 @@ class SI(Anchored):
 
     def after_backward(self, at: Step) -> None:
         """Add the previous step, whose end is now known, to the path, and record the start of this step."""
+        import torch
+
         pulls = {id(theta): 2 * self.weight * held * (theta.detach() - anchor) for theta, anchor, held in self.terms}
         for name, theta in self.parameters.items():
-            assert theta.grad is not None
+            gradient = torch.zeros_like(theta) if theta.grad is None else theta.grad
             _advance(self.state, name, theta.detach())
-            self.state[f"gradient/{name}"] = theta.grad - pulls.get(id(theta), 0.0)
+            self.state[f"gradient/{name}"] = gradient - pulls.get(id(theta), 0.0)
             self.state[f"before/{name}"] = theta.detach().clone()
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -51,6 +51,8 @@ class AGEM(Rehearsal):
         if at.taken is None:
             return
         trained = [parameter for parameter in at.model.parameters() if parameter.grad is not None]
+        if not trained:  # all rows of the step are replayed ones: there is nothing to project
+            return
         loss = at.loss(at.taken) / at.taken.learned()
         reference = torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True)
         flat = torch.cat([parameter.grad.flatten() for parameter in trained])

@@ -114,7 +114,7 @@ class DER(Rehearsal, Remembers):
         found = dict(learned.memory)
         rows: dict[str, list[Tensor]] = {}
         for batch in learned.batches(16):
-            with torch.no_grad():
+            with torch.no_grad(), learned.as_trained():  # the student's outputs have the same precision
                 outputs = learned.outputs(batch)
             assert batch.origin is not None
             task = learned.tasks[int(batch.origin[0, 0])]

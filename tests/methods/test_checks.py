@@ -9,10 +9,13 @@ import torch
 
 from cl.data.batches import Batch
 from cl.errors import UserError
-from cl.methods.checks import check_devices, check_objectives
+from cl.methods.checks import check_devices, check_objectives, check_trained
 from cl.methods.method import MicroBatch, Trains
 from cl.methods.objective import Objective, TokenCrossEntropy
 from cl.models.losses import Criterion, Outputs
+from strategies.adapters.lora import Lora
+from strategies.adapters.prompts import Prompts
+from strategies.distillation.lwf import LwF
 from tests.support.methods import Half, Names
 
 
@@ -67,3 +70,9 @@ def test_a_replaced_loss_is_refused_on_several_devices() -> None:
     check_devices([Leaves(), Adds(), Names(TokenCrossEntropy(("instruction",)))], sharded=False)
     with pytest.raises(UserError, match="Names replaces the loss, not verified on several devices; use 1"):
         check_devices([Leaves(), Names(Half())], sharded=False)
+
+
+def test_two_methods_that_decide_what_is_trained_are_refused() -> None:
+    with pytest.raises(UserError, match="strategy: Lora and Prompts each decide what is trained, only one may"):
+        check_trained([Lora(), Prompts()])
+    check_trained([Lora(), LwF()])

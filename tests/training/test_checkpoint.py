@@ -60,6 +60,7 @@ def test_a_checkpoint_of_tied_weights_keeps_them_tied(tmp_path: Path) -> None:
             self.one = torch.nn.Linear(3, 3)
             self.two = torch.nn.Linear(3, 3)
             self.two.weight = self.one.weight
+            self.device = torch.device("cpu")
 
     model, other = Tied(), Tied()
     checkpoint.save(tmp_path, 1, model, torch.optim.AdamW(model.parameters()), [], {})
@@ -76,5 +77,5 @@ def test_two_methods_of_one_class_keep_their_states_apart() -> None:
     stored = checkpoint.method_tensors(methods)
     assert set(stored) == {"0/x", "1/x"}
     loaded = [Anchor(), Anchor()]
-    checkpoint.load_methods(loaded, stored)
+    checkpoint.load_methods(loaded, stored, torch.device("cpu"))
     assert [float(method.importance["x"]) for method in loaded] == [0.0, 1.0]

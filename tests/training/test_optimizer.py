@@ -8,6 +8,7 @@ from torch import nn
 
 from cl.config.train import Train
 from cl.training.optimizer import build_optimizer
+from strategies.adapters.lora import Lora
 from tests.support.training import tiny
 
 
@@ -41,3 +42,14 @@ def test_a_parameter_can_have_its_own_learning_rate() -> None:
         id(p): group["lr_factor"] for group in build_optimizer(model, Train()).param_groups for p in group["params"]
     }
     assert factors == {id(model.weight): 1.0, id(model.bias): 10.0}
+
+
+def test_a_method_decides_on_the_decay_of_its_parameters() -> None:
+    adapted = Lora(weight_decay=0.02).prepare(tiny(), 1)
+    decays = {
+        group["weight_decay"]
+        for group in build_optimizer(adapted, Train(weight_decay=0.1)).param_groups
+        if group["params"]
+    }
+    assert decays == {0.02}
+    assert {p.weight_decay for p in Lora().prepare(tiny(), 1).parameters() if p.requires_grad} == {0.0}

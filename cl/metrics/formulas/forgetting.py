@@ -25,19 +25,19 @@ def first(r: ResultMatrix) -> float:
     better="lower",
     unit=SCORE_CHANGE,
     compares_rows=True,
-    source="Chaudhry et al. 2018, RWalk (1801.10112); continuum; contilab",
+    source="Chaudhry et al. 2018, RWalk (1801.10112); Renate; SAPT (2401.08295)",
 )
 def chaudhry(r: ResultMatrix) -> float:
-    """Mean over tasks i < T of max(R[s,i] for i <= s < T) - R[T,i]."""
-    return _fall(r, lambda i: range(i, r.T))
+    """Mean over tasks i < T of max(R[s,i] for 1 <= s < T) - R[T,i]."""
+    return _fall(r, lambda i: range(1, r.T))
 
 
 @formula(
-    "forgetting/any_past", better="lower", unit=SCORE_CHANGE, source="Renate; SAPT (2401.08295)", compares_rows=True
+    "forgetting/since_learned", better="lower", unit=SCORE_CHANGE, source="continuum; contilab", compares_rows=True
 )
-def any_past(r: ResultMatrix) -> float:
-    """Mean over tasks i < T of max(R[s,i] for 1 <= s < T) - R[T,i]."""
-    return _fall(r, lambda i: range(1, r.T))
+def since_learned(r: ResultMatrix) -> float:
+    """Mean over tasks i < T of max(R[s,i] for i <= s < T) - R[T,i]."""
+    return _fall(r, lambda i: range(i, r.T))
 
 
 @formula("forgetting/incl_last", better="lower", unit=SCORE_CHANGE, source="mammoth; PyCIL", compares_rows=True)
@@ -54,3 +54,4 @@ def libcontinual(r: ResultMatrix) -> float:
 
 first_nll = change_of_losses(first, "forgetting/first_nll")
 chaudhry_nll = change_of_losses(chaudhry, "forgetting/chaudhry_nll")
+since_learned_nll = change_of_losses(since_learned, "forgetting/since_learned_nll")

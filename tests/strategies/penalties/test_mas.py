@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import torch
 from torch import nn
 
 from cl.data.batches import IGNORE, Batch
+from cl.models.forward import TokenLoss
+from cl.models.losses import Outputs
 from strategies.penalties.mas import MAS, output_norm
 from tests.support.methods import learned_of
+from tests.support.training import SEPARATOR, tiny
 
 
 def test_output_norm_by_hand() -> None:
@@ -28,14 +28,17 @@ class Scale(nn.Module):
         super().__init__()
         self.w = nn.Parameter(torch.tensor([2.0]))
 
-    def forward(self, input_ids: torch.Tensor, use_cache: bool) -> Any:
-        x = self.w * input_ids
-        return SimpleNamespace(logits=torch.stack([torch.zeros_like(x), x], -1))
+    def outputs(self, batch: Batch) -> Outputs:
+        """Logits at the learned tokens of a batch."""
+        targets = (batch.ids[:, 1:] if batch.targets is None else batch.targets).flatten()
+        x = self.w * batch.ids[:, :-1].flatten()[targets != IGNORE]
+        return Outputs(torch.stack([torch.zeros_like(x), x], -1), None, targets[targets != IGNORE])
 
 
 def omega(batches: list[Batch]) -> list[float]:
     model = Scale()
-    return MAS().importance(learned_of(model, batches), dict(model.named_parameters()))["w"].tolist()
+    learned = learned_of(model, batches, outputs=model.outputs)
+    return MAS().importance(learned, dict(model.named_parameters()))["w"].tolist()
 
 
 def test_importance_by_hand() -> None:
@@ -57,3 +60,19 @@ def test_labels_play_no_part() -> None:
 def test_neutral_is_not_there_at_all() -> None:
     assert not MAS(weight=0.0).active(2)
     assert MAS(weight=0.0).validate([])
+
+
+def test_documents_of_a_row_are_apart_as_in_training() -> None:
+    """The importance of a row of two documents is that of the gradients of both alone, added up."""
+    model = tiny().eval()
+    loss, parameters = TokenLoss(model, SEPARATOR, boundaries=True), dict(model.named_parameters())
+    row = torch.tensor([[SEPARATOR, 7, 9, 4, SEPARATOR, 8, 3, 5, SEPARATOR]])
+    parts = [row[:, :5], row[:, 4:]]
+
+    def gradients(ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        logits = model(input_ids=ids[:, :-1], use_cache=False).logits[0]
+        return torch.autograd.grad(output_norm(logits), list(parameters.values()))
+
+    found = MAS().importance(learned_of(model, [Batch(row, None)], outputs=loss.outputs), parameters)
+    for name, first, second in zip(parameters, *map(gradients, parts), strict=True):
+        torch.testing.assert_close(found[name], ((first + second) / 2).abs(), rtol=1e-4, atol=1e-6)

@@ -12,6 +12,7 @@ from cl.errors import UserError
 from cl.methods.method import Learned
 from strategies.penalties.si import SI, path_importance
 from tests.support.methods import learned_of, step_of
+from tests.support.training import tiny
 
 
 class Point(nn.Module):
@@ -110,3 +111,15 @@ def test_settings() -> None:
         SI(damping=0)
     with pytest.raises(UserError, match="si: recorded no path"):
         SI().consolidate(learned_of(Point()))
+
+
+def test_its_state_is_where_the_model_is() -> None:
+    """The node moves the model before `prepare`: on a GPU, a path on the CPU would fail in the second step."""
+    model = tiny().to("meta")
+    method = SI()
+    method.prepare(model, 1)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    method.after_backward(step_of(model))
+    method.after_backward(step_of(model))
+    assert {value.device.type for value in method.state_dict().values()} == {"meta"}

@@ -59,3 +59,9 @@ def test_a_step_that_replays_nothing_is_left_alone() -> None:
     model.a.grad = torch.tensor([1.0])
     AGEM().after_backward(step_of(model))
     assert float(model.a.grad) == 1.0
+
+
+def test_a_step_of_replayed_rows_alone_projects_nothing() -> None:
+    model = torch.nn.Linear(1, 1)
+    AGEM().after_backward(step_of(model, Batch(torch.zeros(1, 3, dtype=torch.int64), None)))
+    assert model.weight.grad is None
