@@ -13,6 +13,7 @@ import re
 import string
 from collections.abc import Callable
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from cl.tasks.example import Example, Style
@@ -30,6 +31,21 @@ FORMAT_PROMPTS: dict[Style, str] = {
 """Sentence that asks for the form of each style (SEFE, arXiv 2505.02486: the response format prompt)."""
 
 NUMBER = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?")
+NUMERAL = re.compile(
+    r"(?P<value>[-+]?(?:[0-9]{1,3}(?:[,'][0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)"
+    r"(?:/(?P<below>[0-9]+))?(?:[%\u00b0]|-?[^\W\d_]+(?:/[^\W\d_]+)?[\u00b2\u00b3]?)?"
+)
+"""A number with thousands, decimals, exponent or denominator, and a unit."""
+GROUPED = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:[ \u00a0\u202f][0-9]{3})+(?![0-9])")
+"""A number whose thousands are parted by blanks."""
+SIGNS = (
+    (re.compile(r"(?<=[\w+])\+"), "plus"),  # C++, A+
+    (re.compile(r"(?<=\w)#(?!\w)"), "sharp"),
+    (re.compile(r"(?<=\w)-(?!\w)|(?<!\w)-(?=\.?[0-9])"), "minus"),  # A-, -5
+    (re.compile(r"\.(?=[0-9])"), "point"),
+    (re.compile(r"(?<=[0-9])\s?%"), "percent"),
+)
+"""Signs that are a part of a name or a number, with the word that stands for each."""
 FENCED = re.compile(r"```(?:\w+\s)?(.*?)(?:```|$)", re.DOTALL)
 LEAD = re.compile(
     r"^(?:(?:so|therefore),? )?(?:the )?(?:final |correct )?(?:answer|result|label|category|option)(?: is)?:? "
@@ -89,9 +105,13 @@ def format_ok(prediction: str, example: Example) -> bool:
 def plain(text: str) -> str:
     """Return a text in lower case, without introduction, punctuation, articles and doubled blanks.
 
-    Articles stay if the text holds nothing else.
+    Signs that tell names and numbers apart stay: C++ and C, A- and A, -5 and 5. Articles stay if the text holds nothing
+    else.
     """
     text = LEAD.sub("", " ".join(text.casefold().split()) + " ")
+    text = text.replace("\u2212", "-")
+    for sign, word in SIGNS:
+        text = sign.sub(word, text)
     text = text.translate({ord(mark): " " for mark in string.punctuation + "\u201c\u201d\u201e\u2019"})
     return " ".join(ARTICLES.sub(" ", text).split()) or " ".join(text.split())
 
@@ -102,11 +122,29 @@ def _same_phrase(prediction: str, reference: str, example: Example) -> bool:
 
 def _same_number(prediction: str, reference: str, example: Example) -> bool:
     found, wanted = _numbers(prediction), _numbers(reference)
-    return bool(found and wanted) and found[-1] == wanted[-1]
+    return bool(found and wanted) and found[-1] is not None and found[-1] == wanted[-1]
 
 
-def _numbers(text: str) -> list[Decimal]:
-    return [Decimal(number.replace(",", "")) for number in NUMBER.findall(text)]
+def _numbers(text: str) -> list[Fraction | None]:
+    """Values of the numbers of a text; None for one whose form is not known (12:30, 3-5, 1.234,5), which equals none.
+
+    A unit behind a number is ignored, and so are digits inside words (H2O).
+    """
+    text = re.sub("[$\u20ac\u00a3~\u2248*`]", " ", text.replace("\u2212", "-"))
+    text = GROUPED.sub(lambda grouped: re.sub(r"\s", "", grouped[0]), text)
+    words = (word.rstrip(".,;:!?'") for word in re.split(r"[\s=()\[\]{}\"\u201c\u201d]+", text))
+    return [_number(word) for word in words if re.match(r"[-+]?\.?[0-9]", word)]
+
+
+def _number(word: str) -> Fraction | None:
+    """Value of one number."""
+    match = NUMERAL.fullmatch(word)
+    if match is None:
+        return None
+    value = Fraction(Decimal(re.sub("[,']", "", match["value"])))
+    if match["below"] is None:
+        return value
+    return value / int(match["below"]) if int(match["below"]) else None
 
 
 def _same_yes_no(prediction: str, reference: str, example: Example) -> bool:
@@ -115,11 +153,25 @@ def _same_yes_no(prediction: str, reference: str, example: Example) -> bool:
 
 
 def _same_choice(prediction: str, reference: str, example: Example) -> bool:
-    text = _introduced(prediction)
-    if letter := re.fullmatch(r"\(?([A-Za-z])\)?[.:]?", text) or re.match(r"\(?([A-Z])[).:](?:\s|$)", text):
-        return letter[1].upper() == reference.strip().upper()
-    place = string.ascii_uppercase.find(reference.strip().upper())
-    return 0 <= place < len(example.options) and _only(text, example.options) == example.options[place]
+    """Whether the letters of the answer, or else the options whose texts it holds, are those of the reference."""
+    text, wanted = _introduced(prediction), set(reference.strip().upper())
+    letters = _letters(text)
+    if letters and all(plain(text) != plain(option) for option in example.options):
+        return letters == wanted
+    places = [string.ascii_uppercase.find(letter) for letter in wanted]
+    if not all(0 <= place < len(example.options) for place in places):
+        return False
+    return _held(text, example.options) == {example.options[place] for place in places}
+
+
+def _letters(text: str) -> set[str]:
+    """Letters of options that a text names: it begins with one and a mark, or holds letters alone; else none."""
+    if letter := re.match(r"\(?([A-Z])[).:](?:\s+[^\sA-Z]|\s+[A-Z][a-z]|$)", text):
+        return {letter[1]}
+    words = [word for word in re.split(r"[\s,;/&()+.:]+", text) if word and word != "and"]
+    if len(words) == 1 and words[0].isalpha() and words[0].isupper():
+        return set(words[0])
+    return {word.upper() for word in words} if all(len(word) == 1 and word.isalpha() for word in words) else set()
 
 
 def _introduced(text: str) -> str:
@@ -130,15 +182,21 @@ def _introduced(text: str) -> str:
 
 
 def _same_label(prediction: str, reference: str, example: Example) -> bool:
-    return _same_phrase(prediction, reference, example) or _only(prediction, example.options) == reference
+    if any(plain(prediction) == plain(option) for option in example.options if option != reference):
+        return False
+    return _same_phrase(prediction, reference, example) or _held(prediction, example.options) == {reference}
 
 
-def _only(text: str, options: tuple[str, ...]) -> str | None:
-    """The only option whose words occur in the text; of nested options ("card", "new card") the longest."""
-    words = f" {plain(text)} "
-    found = [option for option in options if plain(option) and f" {plain(option)} " in words]
-    longest = [o for o in found if not any(o != other and plain(o) in plain(other) for other in found)]
-    return longest[0] if len(longest) == 1 else None
+def _held(text: str, options: tuple[str, ...]) -> set[str]:
+    """Options whose words occur in the text, outside of a longer option ("card" in "new card") and of a negation."""
+    words, found = f" {plain(text)} ", set[str]()
+    for option in sorted(options, key=lambda option: len(plain(option)), reverse=True):
+        name = f" {plain(option)} "
+        if name.strip() and name in words:
+            if not re.search(rf" (?:not|non|no|never){re.escape(name)}", words):
+                found.add(option)
+            words = words.replace(name, " | ")
+    return found
 
 
 def _same_json(prediction: str, reference: str, example: Example) -> bool:
@@ -168,7 +226,7 @@ def mentions(text: str, truth: str) -> bool:
         truth: reference.
     """
     if NUMBER.fullmatch(truth.strip()):
-        return _numbers(truth)[0] in _numbers(text)
+        return _number(truth.strip()) in [found for found in _numbers(text) if found is not None]
     return bool(plain(truth)) and f" {plain(truth)} " in f" {plain(text)} "
 
 

@@ -139,3 +139,68 @@ def test_strict_implies_normalised_whatever_the_text() -> None:
 def test_every_style_has_its_format_prompt() -> None:
     assert FORMAT_PROMPTS.keys() == set(get_args(Style))
     assert len(set(FORMAT_PROMPTS.values())) == len(FORMAT_PROMPTS)
+
+
+@pytest.mark.parametrize(
+    ("style", "reference", "options", "prediction", "expected"),
+    [
+        ("number", "0.5", (), ".5", True),
+        ("number", "5", (), ".5", False),
+        ("number", "1000", (), "1e3", True),
+        ("number", "3", (), "1e3", False),
+        ("number", "-5", (), "\u22125", True),  # a typographic minus
+        ("number", "5", (), "\u22125", False),
+        ("number", "0.5", (), "1/2", True),
+        ("number", "2", (), "1/2", False),
+        ("number", "1234", (), "1 234", True),
+        ("number", "234", (), "1 234", False),
+        ("number", "234", (), "1'234", False),
+        ("number", "5", (), "1.234,5", False),
+        ("number", "5", (), "3-5", False),
+        ("number", "-5", (), "3-5", False),
+        ("number", "30", (), "12:30", False),
+        ("number", "3", (), "10^3", False),
+        ("number", "10", (), "0x10", False),
+        ("number", "3", (), "1.2.3", False),
+        ("number", "23", (), "1,23", False),
+        ("number", "5", (), "It is $5.", True),
+        ("number", "5", (), "5 kg of H2O", True),
+        ("number", "5", (), "5%", True),
+        ("number", "1024", (), "2^10=1024", True),
+        ("number", "1", (), "1e999999999", False),
+        ("phrase", "C", (), "C++", False),
+        ("phrase", "C++", (), "c++.", True),
+        ("phrase", "C#", (), "C", False),
+        ("phrase", "A-", (), "A+", False),
+        ("phrase", "5", (), "-5", False),
+        ("phrase", "3.5", (), "35", False),
+        ("phrase", "5", (), "5 %", False),
+        ("phrase", "well-known", (), "well known", True),
+        ("label", "C", ("C", "C++", "C#"), "C++", False),
+        ("label", "C", ("C", "C++", "C#"), "The answer is C.", True),
+        ("label", "entailment", ("entailment", "not_entailment"), "not_entailment", False),
+        ("label", "not_entailment", ("entailment", "not_entailment"), "It is not entailment.", True),
+        ("label", "toxic", ("toxic", "clean"), "non-toxic", False),
+        ("label", "party", ("art", "party"), "art and party", False),
+        ("label", "new card", ("card", "new card"), "a new card or a card", False),
+        ("label", "new card", ("card", "new card"), "a new card", True),
+        ("label", "a", ("a", "A"), "A", False),
+        ("choice", "A", ("oak", "elm", "ash"), "AB", False),
+        ("choice", "AB", ("oak", "elm", "ash"), "A", False),
+        ("choice", "AB", ("oak", "elm", "ash"), "oak", False),
+        ("choice", "AB", ("oak", "elm", "ash"), "A, B", True),
+        ("choice", "AB", ("oak", "elm", "ash"), "B and A", True),
+        ("choice", "AB", ("oak", "elm", "ash"), "oak and elm", True),
+        ("choice", "AB", ("oak", "elm", "ash"), "ABC", False),
+        ("choice", "BC", ("oak", "elm", "ash"), "B", False),
+        ("choice", "B", ("UK", "USA"), "USA", True),
+        ("choice", "A", ("UK", "USA"), "USA", False),
+        ("choice", "A", ("5", "-5"), "-5", False),
+        ("choice", "A", ("art", "party"), "party", False),
+        ("choice", "B", ("oak", "elm"), "A. B", False),
+    ],
+)
+def test_another_option_or_number_is_never_right(
+    style: Style, reference: str, options: tuple[str, ...], prediction: str, expected: bool
+) -> None:
+    assert bool(normalised(prediction, Example("?", reference, style, options=options))) is expected
