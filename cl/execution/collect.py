@@ -172,6 +172,7 @@ def _data(graph: Graph, name: str, result: Mapping[str, Any]) -> DataResult:
         licence="; ".join(dict.fromkeys(source.licence for source in sources)),
         overlap=report["overlap"],
         duplicates=report["duplicates"],
+        held_out=report["held_out"],
         fingerprint=content(graph.data[name]),
         example=result["example"],
     )

@@ -83,5 +83,5 @@ def text(record: dict[str, Any]) -> str:
 
 
 def _data(entry: DataResult) -> dict[str, Any]:
-    fields = ("documents", "tokens", "overlap", "duplicates", "sources", "licence", "fingerprint")
+    fields = ("documents", "tokens", "overlap", "duplicates", "held_out", "sources", "licence", "fingerprint")
     return {key: OMITTED if getattr(entry, key) is None else getattr(entry, key) for key in fields}

@@ -181,6 +181,7 @@ class DataResult:
         licence: licences of the sources.
         overlap: share of the test text that occurs in the training text; None: not measured.
         duplicates: number of duplicates that were dropped.
+        held_out: number of documents dropped because another source states their question as test or validation.
         fingerprint: hash of all that decides the documents of each split.
         example: beginning of a document.
     """
@@ -192,6 +193,7 @@ class DataResult:
     licence: str
     overlap: float | None = None
     duplicates: int = 0
+    held_out: int = 0
     fingerprint: str = ""
     example: str = ""
 

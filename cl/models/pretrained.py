@@ -73,7 +73,8 @@ def fingerprint(model: Model) -> dict[str, Any]:
         found["content"] = model_folder.content(str(Path(model.name).resolve()))
     else:
         if model.revision is None:
-            raise UserError(f"model.revision: {model.name} on the hub can change; name a commit, tag or branch")
+            here = f"there is no folder {model.name} here, and a model on the hub can change"
+            raise UserError(f"model.revision: {here}; correct model.name, or name a commit, tag or branch")
         found |= {"id": model.name, "revision": model.revision, "trust_remote_code": model.trust_remote_code}
     return found
 

@@ -33,7 +33,14 @@ def show(scenario: Scenario, count_tokens: Callable[[str], int] | None) -> Rende
 
 def _sizes(scenario: Scenario, splits: dict[str, Splits], count_tokens: Callable[[str], int] | None) -> Table:
     table = Table("", "split", title="documents by split; overlap: 8-word shingles of test that are in train")
-    for column in ("documents", "kB", *(["tokens"] if count_tokens else []), "duplicates dropped", "overlap"):
+    for column in (
+        "documents",
+        "kB",
+        *(["tokens"] if count_tokens else []),
+        "duplicates dropped",
+        "held out",
+        "overlap",
+    ):
         table.add_column(column, justify="right")
     for name, found in splits.items():
         role = "retain" if name in scenario.retain else "general" if name in scenario.general else "task"
@@ -48,6 +55,7 @@ def _sizes(scenario: Scenario, splits: dict[str, Splits], count_tokens: Callable
                 f"{report.bytes[split_name] / 1000:,.1f}",
                 *([f"{sum(map(count_tokens, texts)):,}"] if count_tokens else []),
                 f"{report.duplicates:,} of {report.seen:,}" if first else "",
+                f"{report.held_out:,}" if first else "",
                 f"{report.overlap:.1%}" if last and report.overlap is not None else "",
                 end_section=last,
             )

@@ -15,7 +15,7 @@ from typing import Any
 from cl import construction, registry
 from cl.errors import UserError
 from cl.tasks import task_orders
-from cl.tasks.splitting import Document, Report, Shares, Splits, split_texts
+from cl.tasks.splitting import ORDER, Document, Report, Shares, Splits, normal, split_texts, stated
 from cl.tasks.task import KINDS, Part, Source, Task, digest
 
 __all__ = ["Part", "Report", "Scenario", "Source", "Splits", "Task", "load", "size", "split"]
@@ -89,7 +89,28 @@ class Scenario:
 
     def fingerprint(self, name: str) -> str:
         """Hash of everything that decides which documents each split of a task or set holds."""
-        return digest([self.task(name).fingerprint(), self.validation, self.test, self.seed, name in self.retain])
+        parts = [self.task(name).fingerprint(), self.validation, self.test, self.seed, name in self.retain]
+        held = self.stated_elsewhere(name)
+        own = {normal(document) for document in self.task(name).documents()} if held else set()
+        return digest(
+            [*parts, *([sorted((text, held[text]) for text in own & held.keys())] if own & held.keys() else [])]
+        )
+
+    def stated_elsewhere(self, name: str) -> dict[str, str]:
+        """Split of each question that another set's benchmark states as test or validation; see `splitting.stated`.
+
+        Args:
+            name: a set; text shares no questions with other sets.
+        """
+        if self.task(name).kind == "text":
+            return {}
+        others = {**self.tasks, **self.retain, **self.general}
+        found: dict[str, str] = {}
+        for other, task in others.items():
+            if other != name and task.kind != "text" and task.states_splits:
+                for text, split in _stated(task).items():
+                    found[text] = min(split, found.get(text, "train"), key=ORDER.index)
+        return found
 
 
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
@@ -136,7 +157,7 @@ def split(task: Task, scenario: Scenario) -> Splits:
     streams = [(_checked(part.source.documents(), task), part.limit) for part in task.sources]
     shares = Shares(scenario.validation, scenario.test, scenario.seed)
     try:
-        splits = split_texts(streams, shares, task.limit, measured_only)
+        splits = split_texts(streams, shares, task.limit, measured_only, scenario.stated_elsewhere(task.name))
     except UserError as error:
         raise UserError(f"{task.name}: {error}") from error
     report = splits.report
@@ -148,6 +169,17 @@ def split(task: Task, scenario: Scenario) -> Splits:
                 "give more text, a larger limit or a larger share in `split`"
             )
     return splits
+
+
+_STATED: dict[str, dict[str, str]] = {}
+
+
+def _stated(task: Task) -> dict[str, str]:
+    """Stated splits of a set's questions; a set is read once per process."""
+    key = task.fingerprint()
+    if key not in _STATED:
+        _STATED[key] = stated(task.documents())
+    return _STATED[key]
 
 
 def _checked(documents: Iterator[Document], task: Task) -> Iterator[Document]:
@@ -171,7 +203,9 @@ def size(value: object, where: str) -> int:
 def _tasks(group: object, where: str, folder: Path) -> dict[str, Task]:
     tasks = {}
     for name, content in _mapping(group, where).items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
+        if not isinstance(name, str):
+            raise UserError(f"{where}: the name {name!r} is a number, date or truth value in YAML; write it in quotes")
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise UserError(f"{where}: the name {name!r} may hold letters, digits, _ and - only")
         tasks[name] = _task(name, _mapping(content, f"{where}.{name}"), f"{where}.{name}", folder)
     return tasks

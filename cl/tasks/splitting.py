@@ -3,14 +3,15 @@
 The split of a document depends only on its normalised text (casefolded, each run of white space as one blank), the
 seed and the shares. So a document lands in the same split wherever it occurs, and a larger limit keeps every document
 of a smaller limit. The text of an `Example` is its question: no question is in both training and test, whatever its
-answers. If a benchmark states its own splits, they are kept, and its test questions are dropped from its training; if
-it has no validation split, one is taken from its training.
+answers. If a benchmark states its own splits, they are kept; if it has no validation split, one is taken from its
+training. A question that any source of any set states as test is dropped from all training and validation, and one
+stated as validation from all training: the report counts them (`held_out`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from cl.tasks.example import Example
 
 Document = str | Example
 
+ORDER = ("test", "validation", "train")
+"""Splits; a question that is stated for one is in none of those after it."""
 SHINGLE = 8  # words: long enough that ordinary phrases do not count as overlap
 OVERLAP_BYTES = 50_000_000  # searched in the training split, which bounds the time to some seconds
 
@@ -49,6 +52,7 @@ class Report:
         bytes: bytes kept, by split.
         overlap: share of the test split's distinct 8-word shingles that also occur in the training split; None if
             either split has none.
+        held_out: documents dropped because a source of this or another set states their question as test or validation.
     """
 
     seen: int
@@ -57,6 +61,7 @@ class Report:
     documents: dict[str, int]
     bytes: dict[str, int]
     overlap: float | None
+    held_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,11 @@ class Ranked(NamedTuple):
 
 
 def split_texts(
-    streams: Iterable[tuple[Iterable[Document], int | None]], shares: Shares, limit: int | None, measured_only: bool
+    streams: Iterable[tuple[Iterable[Document], int | None]],
+    shares: Shares,
+    limit: int | None,
+    measured_only: bool,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> Splits:
     """De-duplicate, cap and split the documents of several streams.
 
@@ -88,11 +97,14 @@ def split_texts(
         shares: the rule that splits documents.
         limit: limit of all streams together, in bytes (None: no limit).
         measured_only: make no training split; its documents are dropped before limits count.
+        elsewhere: stated splits of other sets' questions, see `stated`.
     """
     known: set[bytes] = set()
     kept: list[Ranked] = []
-    seen = empty = duplicates = 0
-    for documents, own_limit in streams:
+    seen = empty = duplicates = held_out = 0
+    read = [(list(documents), own_limit) for documents, own_limit in streams]
+    held = dict(elsewhere or {}) | stated(document for documents, _ in read for document in documents)
+    for documents, own_limit in read:
         fresh: list[Ranked] = []
         for document, split in _placed(documents, shares):
             seen += 1
@@ -100,6 +112,9 @@ def split_texts(
             ranked = _rank(document, words, shares, split)
             if not words:
                 empty += 1
+            elif ORDER.index(held.get(" ".join(words), "train")) < ORDER.index(ranked.split):
+                held_out += 1
+                continue
             elif ranked.rank in known:
                 duplicates += 1
             elif not (measured_only and ranked.split == "train"):
@@ -113,13 +128,35 @@ def split_texts(
     counts = {name: len(part) for name, part in parts.items()}
     sizes = {name: sum(ranked.size for ranked in part) for name, part in parts.items()}
     shared = overlap(*(map(text_of, found[name]) for name in ("train", "test")))
-    report = Report(seen, empty, duplicates, counts, sizes, shared)
+    report = Report(seen, empty, duplicates, counts, sizes, shared, held_out)
     return Splits(found["train"], found["validation"], found["test"], report)
 
 
 def text_of(document: Document) -> str:
     """Return the text that decides a document's split: the text itself, or the question of an example."""
     return document if isinstance(document, str) else document.question
+
+
+def stated(documents: Iterable[Document]) -> dict[str, str]:
+    """Split of each question that a benchmark states as test or validation; test where both are stated.
+
+    Args:
+        documents: documents of any sources.
+
+    Returns:
+        Split by normalised question.
+    """
+    found: dict[str, str] = {}
+    for document in documents:
+        if isinstance(document, Example) and document.split in ("validation", "test"):
+            text = normal(document)
+            found[text] = min(str(document.split), found.get(text, "train"), key=ORDER.index)
+    return found
+
+
+def normal(document: Document) -> str:
+    """Return the normalised text that decides a document's split."""
+    return " ".join(text_of(document).casefold().split())
 
 
 def _placed(documents: Iterable[Document], shares: Shares) -> Iterator[tuple[Document, str | None]]:
@@ -134,7 +171,7 @@ def _placed(documents: Iterable[Document], shares: Shares) -> Iterator[tuple[Doc
         else:
             yield document, None
     validated = any(example.split == "validation" for example in examples)
-    for example in sorted(examples, key=lambda example: ("test", "validation", "train").index(str(example.split))):
+    for example in sorted(examples, key=lambda example: ORDER.index(str(example.split))):
         chance = _chance(_digest(example.question.casefold().split(), shares))
         carve = example.split == "train" and not validated and chance < shares.validation
         yield example, "validation" if carve else example.split

@@ -22,6 +22,9 @@ class Source(Protocol):
     Attributes:
         licence: licence of the documents, in one line.
         about: description of the documents, in one line.
+
+    An attribute `states_splits: bool = False` says that no example states its split; without it, the examples of a set
+    are read while planning to find test questions that another set trains on.
     """
 
     licence: str
@@ -69,6 +72,16 @@ class Task:
         """Hash of the documents before they are split; `Scenario.fingerprint` adds the split."""
         parts = [[part.name, part.source.fingerprint(), part.limit] for part in self.sources]
         return digest([self.kind, self.limit, parts])
+
+    def documents(self) -> Iterator[Document]:
+        """Yield the documents of all sources."""
+        for part in self.sources:
+            yield from part.source.documents()
+
+    @property
+    def states_splits(self) -> bool:
+        """Whether a source may state the split of its documents, by its attribute `states_splits`."""
+        return any(getattr(part.source, "states_splits", True) for part in self.sources)
 
     def code(self) -> tuple[str, ...]:
         """`module:Class` of each class that reads the documents, for keys that cover code."""

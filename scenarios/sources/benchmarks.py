@@ -15,7 +15,8 @@ from typing import Any, Literal
 from cl.errors import UserError
 from cl.registry import unknown
 from cl.tasks.example import Example, Style
-from scenarios.sources.files import checked, content_hash
+from scenarios.sources.files import content_hash
+from scenarios.sources.tables import checked
 
 Split = Literal["train", "validation", "test"]
 

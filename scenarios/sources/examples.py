@@ -1,4 +1,4 @@
-"""Questions and answers from the user's JSON Lines files."""
+"""Questions and answers from the user's JSON Lines, JSON or Parquet files."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 
 from cl.errors import UserError
 from cl.tasks.example import Example, Style
-from scenarios.sources.files import Files, checked, content_hash, json_lines
+from scenarios.sources.files import Files, content_hash
+from scenarios.sources.tables import TABLES, checked, kind, rows
 
 
 class Examples:
-    """Examples of an instruction task, one JSON object per line.
+    """Examples of an instruction task, one row or JSON object each.
 
     Raises UserError, with file and line, for a field that is missing or does not hold text.
 
     Args:
-        path: file, folder or glob of `.jsonl` files, relative to `folder`.
+        path: file, folder or glob of `.jsonl`, `.json` or `.parquet` files, relative to `folder`.
         style: form of all answers, see `cl.tasks.example.Style`.
         question: field with the question.
         answer: field with the reference answer.
@@ -56,11 +57,14 @@ class Examples:
             "accepted": accepted, "labels": labels, "split": split, "rejected": rejected,
         }  # fmt: skip
         self.licence, self.about = licence, about or path
+        self.states_splits = split is not None
 
     def documents(self) -> Iterator[Example]:
         """Yield the examples of all files."""
         for path in self.files.files():
-            for where, row in json_lines(path):
+            if kind(path) not in TABLES:
+                raise UserError(f"path: {path} is none of {', '.join(TABLES)}; use a glob such as *.jsonl")
+            for where, row in rows(path):
                 yield self._example(row, where)
 
     def fingerprint(self) -> str:

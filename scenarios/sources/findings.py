@@ -28,6 +28,8 @@ class Findings:
         seed: seed of the random names.
     """
 
+    states_splits = False
+
     def __init__(self, form: Literal["documents", "questions"], terms: int = 400, seed: int = 0) -> None:
         if terms < 2 * OPTIONS:
             raise UserError(f"terms: {terms} leaves nothing to choose from; give at least {2 * OPTIONS}")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl.errors import UserError
-from scenarios.sources.files import checked, content_hash, require_column
+from scenarios.sources.files import content_hash
+from scenarios.sources.tables import checked, require_column
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,6 +48,8 @@ class Hub:
         self.folder = local if local.is_dir() else None
         if self.folder and (config or revision):
             raise UserError(f"config, revision: are for data sets on the hub, but {local} is a folder")
+        if not self.folder and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
+            raise UserError(f"path: there is no folder {local}, and {path!r} is no name on the hub; correct the path")
         self.path = path
         self.split = split
         self.column = column
@@ -83,8 +86,15 @@ class Hub:
                 return datasets.load_dataset(self.path, self.config, split=self.split, revision=self.revision)
             found = datasets.load_from_disk(self.folder)
         except (FileNotFoundError, ConnectionError, ValueError) as error:
-            raise UserError(f"path: {self.path!r} cannot be loaded: {' '.join(str(error).split())}") from error
+            raise UserError(
+                f"path: {self.path!r} is no folder here and cannot be loaded: {' '.join(str(error).split())}"
+            ) from error
         if isinstance(found, datasets.Dataset):
+            own = str(found.split or "train")
+            if own != self.split:
+                raise UserError(
+                    f"split: {self.path} is the split {own!r} alone, not {self.split!r}; change the setting"
+                )
             return found
         if self.split not in found:
             raise UserError(f"split: {self.path} has no {self.split!r} (splits: {', '.join(found)})")

@@ -49,6 +49,7 @@ class _Generated:
     package: str
     licence: str
     about: str
+    states_splits = False
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings

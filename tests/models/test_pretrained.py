@@ -59,7 +59,7 @@ def test_fingerprints(tmp_path: Path) -> None:
 
 
 def test_a_hub_model_without_revision_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"model\.revision: a/b on the hub can change"):
+    with pytest.raises(UserError, match=r"model\.revision: there is no folder a/b here, and a model on the hub"):
         pretrained.fingerprint(Model("a/b"))
 
 

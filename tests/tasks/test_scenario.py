@@ -181,3 +181,13 @@ def test_kinds_that_do_not_fit_are_told(tmp_path: Path) -> None:
     wrong = load(path, {"general": {"x": PREFERENCES}})
     with pytest.raises(UserError, match="which yields instruction; set kind: instruction"):
         split(wrong.task("x"), wrong)
+
+
+@pytest.mark.parametrize("name", ["no", "2020", "2020-01-01", "1.5"])
+def test_a_name_that_yaml_reads_as_another_value_has_to_be_quoted(name: str, tmp_path: Path) -> None:
+    content = f"summary: x\nversion: 1\ntasks:\n  {name}: {{sources: [{{source: files, path: a.txt}}]}}\n"
+    (tmp_path / "s.yaml").write_text(content)
+    with pytest.raises(
+        UserError, match=r"tasks: the name .* is a number, date or truth value in YAML; write it in quot"
+    ):
+        load(str(tmp_path / "s.yaml"))

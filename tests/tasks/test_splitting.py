@@ -90,7 +90,7 @@ def test_a_benchmark_s_own_test_holds_and_is_dropped_from_its_training() -> None
     tested = [official(f"Question  {i}", "test") for i in range(20)]  # the same, written otherwise
     found = split_texts([([*trained, *tested], None)], Shares(0.2, 0.3, 0), None, False)
     assert {e.question for e in found.test if isinstance(e, Example)} == {e.question for e in tested}
-    assert found.report.duplicates == 20
+    assert found.report.held_out == 20
     assert len(found.train) + len(found.validation) == 180
     assert 15 < len(found.validation) < 60  # carved out of training: about a fifth
 

@@ -47,6 +47,6 @@ def test_data_rows_count_each_split_and_state_facts_once() -> None:
     assert [row[:2] for row in rows] == [("a", "train"), ("", "test")]
     assert rows[0][2:] == (
         {"documents": 7, "tokens": 9, "bytes": 70},
-        {"sources": ["a source"], "licence": "CC0", "duplicates": 1},
+        {"sources": ["a source"], "licence": "CC0", "duplicates": 1, "held_out": 0},
     )
     assert rows[1][2:] == ({"documents": 2, "tokens": 3, "bytes": None}, {})

@@ -80,7 +80,7 @@ def test_broken_json_lines(tmp_path: Path, content: bytes, message: str) -> None
 def test_bad_settings(folder: Path) -> None:
     with pytest.raises(UserError, match=r"path: there is no file .*none\*"):
         Files("none*", folder=str(folder)).files()
-    with pytest.raises(UserError, match=r"column: 'text' is given, but .*a\.md is neither"):
+    with pytest.raises(UserError, match=r"column: 'text' is given, but .*a\.md is none of .jsonl, .json, .parquet"):
         list(Files("a.md", column="text", folder=str(folder)).documents())
     with pytest.raises(UserError, match="separator: is empty"):
         Files("a.md", separator="", folder=str(folder))

@@ -31,7 +31,7 @@ def test_saved_data_sets(folder: Path, name: str) -> None:
         ({"path": "one", "column": "body"}, r"there is no column 'body' \(columns: text, label\)"),
         ({"path": "one", "column": "label"}, "column 'label' holds 0, which is not text"),
         ({"path": "one", "revision": "main"}, "config, revision: are for data sets on the hub"),
-        ({"path": "other"}, "path: 'other' cannot be loaded: "),
+        ({"path": "other"}, "path: 'other' is no folder here and cannot be loaded: "),
     ],
 )
 def test_errors(folder: Path, settings: dict[str, str], message: str) -> None:

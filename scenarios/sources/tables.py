@@ -1,0 +1,136 @@
+"""Text and rows of the user's files: plain text, JSON Lines, JSON arrays and Parquet, compressed by gzip or not."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cl.errors import UserError
+
+TABLES = (".jsonl", ".json", ".parquet")
+"""Endings of files that hold rows; `.gz` may follow the first two."""
+SURROGATE = re.compile("[\ud800-\udfff]")
+OTHER_CODES = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
+               codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
+
+
+def kind(path: Path) -> str:
+    """Ending of a file without `.gz`."""
+    return Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+
+
+def text(path: Path) -> str:
+    """Text of a file in UTF-8, without a byte order mark, decompressed if its name ends in `.gz`.
+
+    Raises:
+        UserError: for another encoding and for a damaged archive.
+    """
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, OSError) as error:
+        raise UserError(f"path: {path} cannot be read: {error}; write it again") from error
+    for mark, name in OTHER_CODES.items():
+        if raw.startswith(mark):
+            raise UserError(f"path: {path} is {name.upper()}, not UTF-8; convert it: iconv -f {name} -t utf-8")
+    try:
+        return raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"path: {path} is not UTF-8 text (byte {error.start}); use a glob such as *.txt") from error
+
+
+def rows(path: Path, columns: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each row of a file, after its place in the file for error messages.
+
+    Args:
+        path: file that ends in one of TABLES.
+        columns: columns to read of a Parquet file; None: all.
+
+    Raises:
+        UserError: for what is no table, and for a row that is no object.
+    """
+    if kind(path) == ".parquet":
+        yield from _parquet(path, columns)
+    elif kind(path) == ".json":
+        content = _json(text(path), str(path))
+        if not isinstance(content, list):
+            raise UserError(f"{path}: is no JSON array of objects; write one, or JSON Lines")
+        for number, row in enumerate(content, start=1):
+            yield f"{path}, entry {number}", _object(row, f"{path}, entry {number}")
+    else:
+        for number, line in enumerate(text(path).split("\n"), start=1):
+            if line.strip():
+                yield f"{path}, line {number}", _object(_json(line, f"{path}, line {number}"), f"{path}, line {number}")
+
+
+def _json(content: str, where: str) -> Any:
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: is not JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise UserError(f"{where}: is nested too deeply to be read; flatten it") from error
+
+
+def _object(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: is not a JSON object")
+    return row
+
+
+def _parquet(path: Path, columns: Iterable[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            known = file.schema_arrow.names
+            chosen = None if columns is None else list(columns)
+            for column in chosen or ():
+                require_column(column, known, str(path))
+            for batch in file.iter_batches(columns=chosen):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", row
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"path: {path} is no readable Parquet file: {' '.join(str(error).split())}") from error
+
+
+def require_column(column: str, columns: Iterable[str], where: str) -> None:
+    """Raise UserError, which names the existing columns, if `column` is not one of them.
+
+    Args:
+        column: required column.
+        columns: existing columns.
+        where: place in the data, with which the message begins.
+    """
+    if column not in (columns := list(columns)):
+        raise UserError(f"{where}: there is no column {column!r} (columns: {', '.join(map(str, columns))})")
+
+
+def checked(value: object, column: str, columns: Iterable[str], where: str) -> str:
+    """Return the value of a column if it is text.
+
+    Args:
+        value: value to check.
+        column: column of the value.
+        columns: existing columns.
+        where: place in the data, with which an error message begins.
+
+    Raises:
+        UserError: if the column does not exist or the value is not text.
+    """
+    require_column(column, columns, where)
+    if not isinstance(value, str):
+        raise UserError(f"{where}: column {column!r} holds {value!r}, which is not text")
+    if lone := SURROGATE.search(value):
+        code = f"U+{ord(lone[0]):04X}"
+        raise UserError(
+            f"{where}: column {column!r} holds half of a surrogate pair ({code}), which is no text; repair it"
+        )
+    return value
