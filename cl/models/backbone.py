@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from torch import nn
 
+from cl.errors import UserError
+from cl.models.pretrained import Outline
+
 LOGIT_SCALES = (
     "final_logit_softcapping",
     "logits_soft_cap",
@@ -92,6 +95,21 @@ def _splits(model: Any, config: Any) -> bool:
     linear = isinstance(head, nn.Linear) and head.bias is None
     apart = all(module is not head for module in decoder.modules())
     return linear and apart and not any(getattr(config, name, None) for name in LOGIT_SCALES)
+
+
+def check_splits(outline: Outline, who: str) -> None:
+    """Check, while planning, that a model's logits are a plain layer of its hidden states.
+
+    Args:
+        outline: the model without weights.
+        who: the method that stands on hidden states, for the message.
+
+    Raises:
+        UserError: if the architecture changes its logits.
+    """
+    if not of(outline.model).splits:
+        family = outline.model.config.model_type
+        raise UserError(f"{family} changes its logits after the output layer, and {who}; use another method")
 
 
 def layers(model: nn.Module, found: Backbone) -> list[nn.Module]:

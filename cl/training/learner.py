@@ -90,8 +90,10 @@ class Learner(pl.LightningModule):
         self._loss: Callable[[Batch], Tensor] = self.token_loss.total
         self._outputs: Callable[[Batch], Outputs] = self.token_loss.outputs
         if compiled:
-            self._loss = torch.compile(self._loss, dynamic=False)
-            self._outputs = torch.compile(self._outputs, dynamic=False)
+            # documents that are read in groups have another shape in each batch
+            dynamic = None if self.token_loss.backbone.isolation == "documents" else False
+            self._loss = torch.compile(self._loss, dynamic=dynamic)
+            self._outputs = torch.compile(self._outputs, dynamic=dynamic)
         self.seed = torch.initial_seed()
         self.last: dict[str, Any] = {}
         if train.gradient_checkpointing:

@@ -8,12 +8,16 @@ P_t [tokens, D]:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
 from cl.methods.method import Method, PlansStages, Trains
+
+if TYPE_CHECKING:
+    from cl.models.pretrained import Outline
 
 
 @dataclass(eq=False)
@@ -58,6 +62,15 @@ class Prompts(Trains):
         if any(isinstance(other, PlansStages) and other.carries_optimizer() for other in others):
             raise UserError("trains a fresh prompt in each task; take optimizer_state: keep out")
         return []
+
+    def suits(self, outline: Outline) -> None:
+        """Refuse a family that cannot be asked through embeddings."""
+        if outline.origin in ("fresh", "packaged"):
+            return
+        model = outline.model
+        asked = inspect.signature(model.prepare_inputs_for_generation).parameters
+        if "inputs_embeds" not in asked or not hasattr(model.config.get_text_config(), "num_attention_heads"):
+            raise UserError(f"{model.config.model_type} does not take embeddings in place of tokens; use lora")
 
     def prepare(self, model: Any, t: int) -> Any:
         """Put the prompt that stage t trains before the model; a fork continues with its trunk's prompt."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cl.methods.objective import Objective
     from cl.models.classifier_head import Answer, Head
     from cl.models.losses import Outputs
+    from cl.models.pretrained import Outline
 
 ROWS = 64  # rows whose answers are read at once
 
@@ -104,6 +105,13 @@ class SeqStar(PlansStages, Trains):
         if any(isinstance(other, PlansStages) and other.carries_optimizer() for other in others):
             raise UserError("each stage trains other parameters; take optimizer_state: keep out")
         return [] if self.preallocate is None else ["preallocate presumes how many classes the stream will have"]
+
+    def suits(self, outline: Outline) -> None:
+        """Refuse a model on whose hidden states no classifier can stand."""
+        if outline.origin == "directory":
+            from cl.models import backbone
+
+            backbone.check_splits(outline, "the classifier stands on hidden states")
 
     def stages(self, stages: list[Stage]) -> list[Stage]:
         """Put the warm-up before the stream: stages that would start from the base model start from its end."""

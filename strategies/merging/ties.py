@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cl.errors import UserError
 from strategies.merging.base import Scaled, entrywise
@@ -52,6 +52,8 @@ class TIES(Scaled):
 
     Args:
         keep: share of each vector's entries that is kept. The authors keep 20 %.
+        trim: `vector`: the largest entries of the whole vector are kept, as in the paper; `tensor`: of each tensor, as in
+            peft's `ties`.
         scale: factor on the merged vector. 1 is recalled, not read, as the value recommended without validation data.
 
     `keep` is counted over the parameters that any task changed: with `lora` over the weights of the adapted modules,
@@ -66,6 +68,7 @@ class TIES(Scaled):
     """
 
     keep: float = 0.2
+    trim: Literal["vector", "tensor"] = "vector"
     scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -79,6 +82,14 @@ class TIES(Scaled):
 
     def merge(self, vectors: Sequence[Vector]) -> dict[str, Tensor]:
         """Return the scaled mean of the entries with the elected sign."""
+        if self.trim == "vector":
+            return self._merged(vectors)
+        names = dict.fromkeys(name for vector in vectors for name in vector)
+        parts = [[{name: vector[name]} if name in vector else {} for vector in vectors] for name in names]
+        return {name: value for part in parts for name, value in self._merged(part).items()}
+
+    def _merged(self, vectors: Sequence[Vector]) -> dict[str, Tensor]:
+        """The merged vector, with the entries of all tensors ranked together."""
         import torch
 
         size = sum({name: value.numel() for vector in vectors for name, value in vector.items()}.values())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cl.models.losses import Outputs
+    from cl.models.pretrained import Outline
 
 
 def logit_gap(hidden_ND: Tensor, then_ND: Tensor, gram_DD: Tensor) -> Tensor:
@@ -64,6 +65,13 @@ class DER(Rehearsal, Remembers):
     def validate(self, others: Sequence[Method]) -> list[str]:
         """Warn about settings under which replayed rows have no effect."""
         return [] if self.alpha or self.beta else ["alpha 0 and beta 0 learn nothing from what is replayed"]
+
+    def suits(self, outline: Outline) -> None:
+        """Refuse a model whose logits do not follow from the hidden states that are kept."""
+        if outline.origin == "directory":
+            from cl.models import backbone
+
+            backbone.check_splits(outline, "only hidden states are kept")
 
     def remember(self, memory: Mapping[str, Tensor]) -> None:
         """Load the stored hidden states of each row."""

@@ -10,6 +10,7 @@ import pytest
 from cl import cli
 from cl.models import pretrained
 from tests.support import families
+from tests.support.instruction import write_stream
 from tests.support.training import dropout_model, write_toy
 
 
@@ -63,3 +64,27 @@ def test_a_model_that_reads_documents_in_groups_is_not_sharded(
     assert planned(tmp_path / "toy", monkeypatch, str(folder), *sharded) == 2
     assert "train.distributed: fsdp: mamba reads the documents of a row in groups" in capsys.readouterr().err
     assert planned(tmp_path / "toy", monkeypatch, str(folder), "--train.devices=2", "--train.distributed=ddp") == 0
+
+
+@pytest.mark.parametrize(
+    ("family", "label", "words"),
+    [
+        (
+            "gemma2",
+            "lora_der",
+            "der: gemma2 changes its logits after the output layer, and only hidden states",
+        ),
+        ("gemma2", "seq_star", "seq_star: gemma2 changes its logits after the output layer"),
+        ("bamba", "prompt_tuning", "prompts: bamba does not take embeddings in place of tokens; use lora"),
+        ("mamba", "prompt_tuning", "prompts: mamba does not take embeddings in place of tokens; use lora"),
+    ],
+)
+def test_what_an_architecture_cannot_carry_is_refused(
+    family: str, label: str, words: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = directory(tmp_path / family, family)
+    (tmp_path / "toy").mkdir()
+    write_stream(tmp_path / "toy", model={"name": str(folder)}, strategies={label: None})
+    monkeypatch.chdir(tmp_path / "toy")
+    assert cli.main(["plan", "toyexp.yaml"]) == 2
+    assert f"strategies.{label}: {words}" in capsys.readouterr().err

@@ -43,6 +43,16 @@ def test_by_hand() -> None:
     assert {name: value.tolist() for name, value in found.items()} == {"a": [4.0, 0.0, 3.5], "b": [-3.0]}
 
 
+def test_each_tensor_can_be_trimmed_by_itself_as_in_peft() -> None:
+    one = {"a": torch.tensor([8.0, 1.0, 7.5]), "b": torch.tensor([-0.1])}
+    two = {"a": torch.tensor([2.0, -0.5, 7.0])}
+    # One of three entries of a (8 and 7), and the only one of b, which is the smallest of the whole vector.
+    found = TIES(keep=0.5, trim="tensor", scale=0.5).merge([one, two])
+    assert found["a"].tolist() == [4.0, 0.0, 3.5]
+    assert found["b"].tolist() == pytest.approx([-0.05])
+    assert TIES(keep=0.5, scale=0.5).merge([one, two])["b"].tolist() == [0.0]
+
+
 def test_a_parameter_of_one_task_alone_is_taken_as_it_is() -> None:
     found = TIES(keep=1.0).merge([{"a": torch.tensor([1.0])}, {"b": torch.tensor([[2.0]])}])
     assert {name: value.tolist() for name, value in found.items()} == {"a": [1.0], "b": [[2.0]]}
