@@ -52,8 +52,8 @@ class TIES(Scaled):
 
     Args:
         keep: share of each vector's entries that is kept. The authors keep 20 %.
-        trim: `vector`: the largest entries of the whole vector are kept, as in the paper; `tensor`: of each tensor, as in
-            peft's `ties`.
+        trim: `vector`: the largest entries of the whole vector are kept, as in the paper; `tensor`: of each tensor, as
+            in peft's `ties`.
         scale: factor on the merged vector. 1 is recalled, not read, as the value recommended without validation data.
 
     `keep` is counted over the parameters that any task changed: with `lora` over the weights of the adapted modules,
