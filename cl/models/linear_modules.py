@@ -33,10 +33,10 @@ def names(model: Any, targets: str | list[str], convolutions: bool = True) -> li
         UserError: for a name that no module has, for a module that is not linear, and if nothing is chosen.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    linear = _linear(base, convolutions)
+    linear, head = _linear(base, convolutions), base.get_output_embeddings()
     if targets == ALL:
-        if linear:
-            return linear
+        if inner := [name for name in linear if base.get_submodule(name) is not head]:
+            return inner
         raise UserError(f"targets: {base.config.model_type} has no linear modules that can be adapted; use finetune")
     every = {name.removesuffix(".base_layer") for name, _ in base.named_modules() if name and ".lora_" not in name}
     wanted = [targets] if isinstance(targets, str) else list(targets)
@@ -58,10 +58,10 @@ def _linear(base: Any, convolutions: bool) -> list[str]:
     from transformers.pytorch_utils import Conv1D
 
     kinds = (nn.Linear, Conv1D) if convolutions else nn.Linear
-    head, found = base.get_output_embeddings(), []
+    found = []
     for path, module in base.named_modules():
         name = path.removesuffix(".base_layer")
-        if module is head or ".lora_" in name or (base.config.model_type in FUSED_SCANS and name.endswith("out_proj")):
+        if ".lora_" in name or (base.config.model_type in FUSED_SCANS and name.endswith("out_proj")):
             continue
         if isinstance(module, kinds) and not ROUTER.search(type(module).__name__):
             found.append(name)

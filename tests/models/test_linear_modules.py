@@ -24,6 +24,7 @@ def test_names_and_expressions_choose_as_in_peft(targets: str | list[str]) -> No
 def test_the_default_leaves_the_output_layer_and_routers_alone() -> None:
     assert len(linear_modules.names(tiny(), "all-linear")) == 2 * 7
     assert "lm_head" not in linear_modules.names(tiny(), "all-linear")
+    assert linear_modules.names(tiny(), ["lm_head"]) == ["lm_head"]  # where it is asked for
     routed = linear_modules.names(families.model("phimoe"), "all-linear")
     assert all("router" not in name and not name.endswith("gate") for name in routed)
     assert not any(name.endswith("out_proj") for name in linear_modules.names(families.model("mamba"), "all-linear"))
