@@ -3,6 +3,7 @@
 SOURCES: dict[str, str] = {
     "files": "scenarios.sources.files:Files",
     "examples": "scenarios.sources.examples:Examples",
+    "dialogues": "scenarios.sources.dialogues:Dialogues",
     "reasoning_gym": "scenarios.sources.instructions:ReasoningGym",
     "german_nouns": "scenarios.sources.instructions:GermanNouns",
     "home_intents": "scenarios.sources.instructions:HomeIntents",

@@ -99,18 +99,28 @@ class Chat:
             raise UserError(f"model.tokenizer: its chat template refuses turns {roles}: {reason}; {remedy}") from error
         return str(found)
 
-    def turn(self, question: str) -> Turn:
+    def turn(self, question: str, history: Sequence[tuple[str, str]] = ()) -> Turn:
         """Render the turn of a question with a mark as its answer.
 
+        Args:
+            question: text of the user turn.
+            history: role and text of each earlier turn.
+
         Raises:
-            UserError: if the template leaves out the system turn or the answer.
+            UserError: if the template leaves out the system turn, an earlier turn or the answer, and for two system
+                turns.
         """
-        text = self.render([*self._before, _user(question), {"role": "assistant", "content": ANSWER}])
+        if self.system is not None and any(role == "system" for role, _ in history):
+            raise UserError("model.system: the dialogues have a system turn of their own; remove model.system")
+        earlier = [{"role": role, "content": text} for role, text in history]
+        text = self.render([*self._before, *earlier, _user(question), {"role": "assistant", "content": ANSWER}])
         before, mark, after = text.rpartition(ANSWER)
         if not mark:
             raise UserError("model.tokenizer: its chat template leaves out the assistant's answer; use another one")
         if self.system and self.system.strip() not in before:
             raise UserError("model.system: the chat template leaves the system turn out; remove model.system")
+        if lost := [role for role, content in history if content.strip() not in before]:
+            raise UserError(f"model.tokenizer: its chat template leaves out an earlier {lost[0]} turn; use another one")
         lead = before[len(before.rstrip()) :] if self._whitespace else ""
         return Turn(before.removesuffix(lead), lead, after)
 

@@ -106,7 +106,7 @@ def arrays_of(
     compared = any(found.rejected for found in examples)
     if compared:
         # of style phrase, because a worse answer need not be one of the labels
-        worse = [Example(found.question, str(found.rejected), "phrase") for found in examples]
+        worse = [Example(e.question, str(e.rejected), "phrase", history=e.history) for e in examples]
         examples = [one for pair in zip(examples, worse, strict=True) for one in pair]
     pairs = [dialogue(found, tokenizer, separator, chat) for found in examples]
     ids = [np.array([*question, *answer], dtype=np.int32) for question, answer in pairs]
@@ -128,14 +128,14 @@ def as_text(document: Document, both: bool = False) -> list[str]:
     if isinstance(document, str):
         return [document]
     answers = [document.answer, *([document.rejected] if both and document.rejected else [])]
-    return [f"{document.question}\n{answer}" for answer in answers]
+    return [f"{document.text}\n{answer}" for answer in answers]
 
 
 def plain(example: Example, tokenizer: Any, separator: int) -> tuple[list[int], list[int]]:
     """Token ids of an example's plain view: question and new line as a document begins; answer, as a document ends."""
     before, after = _frame(tokenizer, separator)
     ending = after or [end_of_text(tokenizer, separator)]
-    return [*before, *_plain(example.question + "\n", tokenizer)], [*_plain(example.answer, tokenizer), *ending]
+    return [*before, *_plain(example.text + "\n", tokenizer)], [*_plain(example.answer, tokenizer), *ending]
 
 
 def dialogue(example: Example, tokenizer: Any, separator: int, chat: Chat | None = None) -> tuple[list[int], list[int]]:
@@ -151,14 +151,16 @@ def dialogue(example: Example, tokenizer: Any, separator: int, chat: Chat | None
         chat: the tokenizer's chat template; None: the tokenizer has none.
 
     Raises:
-        UserError: for a question that holds the text of a special token.
+        UserError: for a question that holds the text of a special token, and for earlier turns without a chat template.
     """
-    if held := [token for token in tokenizer.all_special_tokens if token in example.question]:
+    if held := [token for token in tokenizer.all_special_tokens if token in example.text]:
         raise UserError(f"question {example.question[:60]!r}: holds the special token {held[0]}; remove it")
+    if chat is None and example.history:
+        raise UserError("model.tokenizer: has no chat template, and so no turns of a dialogue; use a chat model's")
     if chat is None:
         question, _ = plain(example, tokenizer, separator)
         return question, [*_plain(example.answer, tokenizer), *ending_of(tokenizer, separator, None)]
-    turn = chat.turn(example.question)
+    turn = chat.turn(example.question, example.history)
     question = tokenizer(turn.question, add_special_tokens=False)["input_ids"]
     return question, [*_plain(turn.lead + example.answer, tokenizer), *chat.ending]
 

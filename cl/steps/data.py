@@ -12,6 +12,7 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from cl.data.tokenization import arrays_of, as_text, chat_of, ending_of, separator_of
+from cl.errors import UserError
 from cl.graph.roles import TOKENIZER
 from cl.methods import strategy
 from cl.methods.method import TransformsData
@@ -50,6 +51,10 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     styles: dict[str, dict[str, dict[str, int]]] = {}
     for name in SPLITS:
         documents = getattr(splits, name)
+        if methods and any(isinstance(one, Example) and one.history for one in documents):
+            raise UserError(
+                f"{task.name}: {next(iter(methods))} rewrites single questions, and it has dialogues; leave it out"
+            )
         for method in methods.values():
             documents = method.transform(documents, task.name, name)
         if spec.view is not None:

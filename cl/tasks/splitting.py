@@ -133,8 +133,8 @@ def split_texts(
 
 
 def text_of(document: Document) -> str:
-    """Return the text that decides a document's split: the text itself, or the question of an example."""
-    return document if isinstance(document, str) else document.question
+    """Return the text by which documents are compared: of an example, all turns before its answer."""
+    return document if isinstance(document, str) else document.text
 
 
 def stated(documents: Iterable[Document]) -> dict[str, str]:
@@ -172,7 +172,7 @@ def _placed(documents: Iterable[Document], shares: Shares) -> Iterator[tuple[Doc
             yield document, None
     validated = any(example.split == "validation" for example in examples)
     for example in sorted(examples, key=lambda example: ORDER.index(str(example.split))):
-        chance = _chance(_digest(example.question.casefold().split(), shares))
+        chance = _chance(_digest(example.start.casefold().split(), shares))
         carve = example.split == "train" and not validated and chance < shares.validation
         yield example, "validation" if carve else example.split
 
@@ -207,8 +207,10 @@ def overlap(train: Iterable[str], test: Iterable[str]) -> float | None:
 
 def _rank(document: Document, words: list[str], shares: Shares, split: str | None) -> Ranked:
     """Decide a document's split by 8 bytes of its hash, unless `split` is given, and its rank by the other 16 bytes."""
-    digest = _digest(words, shares)
-    share = _chance(digest)
+    digest = own = _digest(words, shares)
+    if isinstance(document, Example) and document.history:  # all rows of a dialogue are in one split
+        own = _digest(document.start.casefold().split(), shares)
+    share = _chance(own)
     name = "test" if share < shares.test else "validation" if share < shares.test + shares.validation else "train"
     return Ranked(digest[8:], split or name, len(str(document).encode()), document)
 

@@ -72,7 +72,7 @@ class Examples:
         return f"{content_hash(self.files.files())} {json.dumps(self.settings, sort_keys=True)}"
 
     def _example(self, row: dict[str, Any], where: str) -> Example:
-        text = {key: self._text(key, row, where) for key in ("question", "answer")}
+        text: dict[str, Any] = {key: self._text(key, row, where) for key in ("question", "answer")}
         style: Any = self._text("style_field", row, where) if self.settings["style_field"] else self.settings["style"]
         split: Any = self._text("split", row, where) if self.settings["split"] else None
         rejected = self._text("rejected", row, where) if self.settings["rejected"] else None

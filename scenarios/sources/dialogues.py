@@ -1,0 +1,109 @@
+"""Dialogues of several turns from the user's files, in the forms in which chat data are shared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from cl.errors import UserError
+from cl.tasks.example import Example, Style
+from scenarios.sources.files import Files, content_hash
+from scenarios.sources.tables import TABLES, checked, kind, rows
+
+Form = Literal["openai", "sharegpt", "alpaca"]
+FIELDS: dict[str, tuple[str, str, str]] = {
+    "openai": ("messages", "role", "content"),
+    "sharegpt": ("conversations", "from", "value"),
+}
+"""By form: field of the turns, and the fields of a turn for its role and its text."""
+ROLES = {
+    "system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant",
+    "chatgpt": "assistant", "bing": "assistant", "bard": "assistant", "model": "assistant",
+}  # fmt: skip
+
+
+class Dialogues:
+    """Examples from dialogues: an assistant turn is the answer, all turns before it are read.
+
+    A dialogue may begin with a system turn; then user and assistant take turns, and the assistant is last. Raises
+    UserError, with file and place, for a dialogue of another shape.
+
+    Args:
+        path: file, folder or glob of `.jsonl`, `.json` or `.parquet` files, relative to `folder`.
+        form: `openai`: `messages` with `role` and `content`; `sharegpt`: `conversations` with `from` and `value`;
+            `alpaca`: fields `instruction`, `input` (may be empty) and `output`, which are one turn.
+        field: field with the turns, in place of the form's.
+        learn: `last`: one example per dialogue, its last assistant turn; `all`: one example per assistant turn, each
+            with the turns before it, so that every assistant turn is learned once.
+        style: form of all answers, see `cl.tasks.example.Style`.
+        licence: licence, in one line.
+        about: description, in one line; by default the path.
+        folder: folder of the scenario's file.
+    """
+
+    states_splits = False
+
+    def __init__(
+        self,
+        path: str,
+        form: Form = "openai",
+        field: str | None = None,
+        learn: Literal["all", "last"] = "all",
+        style: Style = "phrase",
+        licence: str = "not stated",
+        about: str = "",
+        folder: str = ".",
+    ) -> None:
+        if field is not None and form == "alpaca":
+            raise UserError("field: names the field of turns, which the form alpaca does not have; leave it out")
+        self.files = Files(path, column="", folder=folder)
+        self.form, self.learn, self.style = form, learn, style
+        self.field = field or FIELDS.get(form, ("",))[0]
+        self.licence, self.about = licence, about or path
+
+    def documents(self) -> Iterator[Example]:
+        """Yield the examples of all files."""
+        for path in self.files.files():
+            if kind(path) not in TABLES:
+                raise UserError(f"path: {path} is none of {', '.join(TABLES)}; use a glob such as *.jsonl")
+            for where, row in rows(path):
+                yield from self._examples(row, where)
+
+    def fingerprint(self) -> str:
+        """Hash of the files' names and contents, and the settings that decide how dialogues are read."""
+        settings = json.dumps([self.form, self.field, self.learn, self.style])
+        return f"{content_hash(self.files.files())} {settings}"
+
+    def _examples(self, row: dict[str, Any], where: str) -> Iterator[Example]:
+        turns = self._alpaca(row, where) if self.form == "alpaca" else self._turns(row, where)
+        first = 1 if turns and turns[0][0] == "system" else 0
+        roles = [role for role, _ in turns[first:]]
+        if not roles or len(roles) % 2 or roles != ["user", "assistant"] * (len(roles) // 2):
+            found = ", ".join(role for role, _ in turns) or "none"
+            raise UserError(f"{where}: turns must alternate from user to assistant and end there, not {found}")
+        answers = range(first + 1, len(turns), 2) if self.learn == "all" else [len(turns) - 1]
+        for place in answers:
+            try:
+                yield Example(turns[place - 1][1], turns[place][1], self.style, history=tuple(turns[: place - 1]))
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from error
+
+    def _alpaca(self, row: dict[str, Any], where: str) -> list[tuple[str, str]]:
+        """Instruction and input, if there is one, as one user turn."""
+        instruction, output = (checked(row.get(name), name, row, where) for name in ("instruction", "output"))
+        given = checked(row.get("input") or "", "input", {**row, "input": ""}, where)
+        return [("user", f"{instruction}\n\n{given}" if given.strip() else instruction), ("assistant", output)]
+
+    def _turns(self, row: dict[str, Any], where: str) -> list[tuple[str, str]]:
+        _, role_field, text_field = FIELDS[self.form]
+        turns = row.get(self.field)
+        if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+            raise UserError(f"{where}: field {self.field!r} holds {str(turns)[:60]!r}, which is no list of turns")
+        found = []
+        for turn in turns:
+            role = checked(turn.get(role_field), role_field, turn, where)
+            if role not in ROLES:
+                raise UserError(f"{where}: a turn has the role {role!r}, which is none of {', '.join(ROLES)}")
+            found.append((ROLES[role], checked(turn.get(text_field), text_field, turn, where)))
+        return found
