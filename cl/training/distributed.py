@@ -156,12 +156,9 @@ def shard(loss: TokenLoss, mesh: DeviceMesh) -> None:
     Layers are the units of the model's backbone. Embeddings and the output layer are
     gathered from their forward pass to their backward pass.
     """
-    own = {name: vars(parameter) for name, parameter in loss.model.named_parameters()}  # set by methods
     for layer in backbone.layers(loss.model, loss.backbone):
         fully_shard(layer, mesh=mesh)
     root: Any = fully_shard(_Root(loss), mesh=mesh)
-    for name, parameter in loss.model.named_parameters():
-        vars(parameter).update(own[name])
     loss.root, loss.outputs = root, lambda batch: Outputs(*root(batch))
 
 

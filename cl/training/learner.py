@@ -82,6 +82,8 @@ class Learner(pl.LightningModule):
         self.total, self.step, self.t, self.readings = total, start, t, readings
         self.compiled = compiled
         self.teachers: dict[int, Callable[[Batch], Teacher]] = {}
+        # What methods set on parameters (rate, decay): sharding replaces the parameters.
+        self.own = {name: dict(found) for name, value in model.named_parameters() if (found := vars(value))}
         self.token_loss = TokenLoss(model, separator, train.boundaries)
         _check_context(model, train.sequence)
         self.objective = objective_of(self.methods)
@@ -119,6 +121,8 @@ class Learner(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Fused AdamW with weight decay on matrices only."""
+        for name, parameter in self.model.named_parameters():
+            vars(parameter).update(self.own.get(name, {}))
         return build_optimizer(self.model, self.settings)
 
     def learning_rate(self, step: int) -> float:

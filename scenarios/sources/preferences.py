@@ -38,6 +38,7 @@ class Preferences:
             raise UserError("of: names no source; write for example {source: examples, path: my.jsonl}")
         self.of = construction.build("sources", name, settings, "of", folder=folder)
         self.rejected = rejected
+        self.states_splits: bool = getattr(self.of, "states_splits", True)
         self.licence, self.about = self.of.licence, f"preferences ({rejected}) of: {self.of.about}"
 
     def documents(self) -> Iterator[Example]:
