@@ -13,35 +13,18 @@ from typing import Any
 import pytest
 import torch
 
-import strategies
-from cl import registry
 from cl.errors import UserError
 from cl.methods.checks import check_trained
-from cl.methods.method import Trains
-from cl.methods.strategy import build_part, prepared
+from cl.methods.strategy import prepared
 from strategies.adapters.lora import Lora
 from strategies.distillation.lwf import LwF
+from tests.support.methods import part, training_methods
 from tests.support.training import tiny
-
-
-def _training() -> list[str]:
-    """Shipped methods that act inside a train node."""
-    return [name for name in strategies.METHODS if issubclass(registry.find("methods", name, "test"), Trains)]
 
 
 @pytest.fixture(scope="module")
 def model() -> Any:
     return tiny()
-
-
-SETTINGS: dict[str, dict[str, Any]] = {"sft": {"of": "chats"}, "dpo": {"of": "pairs"}}
-"""Settings without a default."""
-
-
-def part(name: str) -> Trains:
-    method = build_part(name, SETTINGS.get(name), "test").method
-    assert isinstance(method, Trains)
-    return method
 
 
 def start(model: Any, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
@@ -56,7 +39,7 @@ def start(model: Any, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("pair", [*combinations(_training(), 2)], ids="-".join)
+@pytest.mark.parametrize("pair", [*combinations(training_methods(), 2)], ids="-".join)
 def test_two_methods_start_a_stage_alike_in_both_orders(pair: tuple[str, str], model: Any) -> None:
     parts = [part(name) for name in pair]
     try:

@@ -8,10 +8,13 @@ from unittest.mock import Mock
 
 import torch
 
+import strategies
+from cl import registry
 from cl.data.batches import Batch
 from cl.data.sampling import Reading
 from cl.methods.method import Learned, MicroBatch, Step, Trains
 from cl.methods.objective import Objective
+from cl.methods.strategy import build_part
 from cl.models.losses import Outputs, fused
 
 
@@ -81,3 +84,19 @@ def token_terms(method: Trains, seen: MicroBatch, outputs: Outputs | None = None
     terms = method.token_terms(seen)
     values = fused(outputs or seen.outputs, list(terms.values()))[1][1:] / len(seen.outputs.targets)
     return dict(zip(terms, values.tolist(), strict=True))
+
+
+SETTINGS: dict[str, dict[str, Any]] = {"sft": {"of": "chats"}, "dpo": {"of": "pairs"}}
+"""Settings without a default."""
+
+
+def part(name: str) -> Trains:
+    """A shipped method with its default settings."""
+    method = build_part(name, SETTINGS.get(name), "test").method
+    assert isinstance(method, Trains)
+    return method
+
+
+def training_methods() -> list[str]:
+    """Shipped methods that act inside a train node."""
+    return [name for name in strategies.METHODS if issubclass(registry.find("methods", name, "test"), Trains)]
