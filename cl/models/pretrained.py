@@ -128,7 +128,7 @@ def load_tokenizer(model: Model) -> Any:
     place, options = _source(chosen)
     try:
         return AutoTokenizer.from_pretrained(place, **options)
-    except UNLOADABLE as error:
+    except Exception as error:  # for a damaged file `tokenizers` raises a plain Exception
         raise UserError(f"model: no tokenizer for {chosen.name!r}: {' '.join(str(error).split())[:300]}") from error
 
 

@@ -238,3 +238,14 @@ def test_a_model_s_own_code_runs_where_it_is_trusted_and_nowhere_else(
     planned, store = plan(folder, "--model.trust_remote_code=true")
     with pytest.raises(UserError, match="cannot load"):  # outside of the run nothing is trusted
         pretrained.load(store.path(planned.base))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", '{"added_tokens": [], "model": {"type": "XX"}}', "version https://git-lfs.github.com/spec/v1"]
+)
+def test_a_damaged_tokenizer_is_one_line(content: str, tmp_path: Path) -> None:
+    dropout_model(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(UserError, match="model: no tokenizer for") as caught:
+        pretrained.load_tokenizer(Model(str(tmp_path)))
+    assert "\n" not in str(caught.value)
