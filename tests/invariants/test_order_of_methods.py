@@ -39,6 +39,7 @@ def start(model: Any, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", [*combinations(training_methods(), 2)], ids="-".join)
 def test_two_methods_start_a_stage_alike_in_both_orders(pair: tuple[str, str], model: Any) -> None:
     parts = [part(name) for name in pair]
