@@ -52,8 +52,8 @@ def check(folder: Path, trust_remote_code: bool) -> None:
                 raise _wrong(folder, f"{path.name} is a Git LFS pointer, not the file; run `git lfs pull` there")
     config = _config(folder)
     _check_class(folder, config, trust_remote_code)
-    if "quantization_config" in config:
-        method = (config["quantization_config"] or {}).get("quant_method", "quantised")
+    if stated := config.get("quantization_config"):
+        method = stated.get("quant_method", "quantised") if isinstance(stated, dict) else stated
         raise _wrong(folder, f"its weights are quantised ({method}) and cannot be trained; save a dequantised copy")
     _check_weights(folder)
 
@@ -82,7 +82,8 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _check_class(folder: Path, config: dict[str, Any], trust_remote_code: bool) -> None:
     """Raises UserError where the model does not predict the next token, or needs code that may not be run."""
-    named = config.get("architectures") or []
+    stated = config.get("architectures") or []
+    named = stated if isinstance(stated, list) else [stated]
     if config.get("is_encoder_decoder") or (named and not any(CAUSAL.search(str(name)) for name in named)):
         kind = ", ".join(map(str, named)) or config.get("model_type")
         if "text_config" in config:

@@ -19,6 +19,7 @@ from cl.methods.method import TransformsData
 from cl.models import pretrained
 from cl.tasks import scenario
 from cl.tasks.example import Example
+from cl.tasks.splitting import Document
 
 if TYPE_CHECKING:
     from cl.graph.roles import Inputs
@@ -51,10 +52,7 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     styles: dict[str, dict[str, dict[str, int]]] = {}
     for name in SPLITS:
         documents = getattr(splits, name)
-        if methods and any(isinstance(one, Example) and one.history for one in documents):
-            raise UserError(
-                f"{task.name}: {next(iter(methods))} rewrites single questions, and it has dialogues; leave it out"
-            )
+        _check_turns(documents, methods, task.name)
         for method in methods.values():
             documents = method.transform(documents, task.name, name)
         if spec.view is not None:
@@ -80,6 +78,14 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
             *(_dominance(styles["train"], task.name) if methods and styles else []),
         ],
     }
+
+
+def _check_turns(documents: Sequence[Document], methods: Mapping[str, TransformsData], task: str) -> None:
+    """Raises UserError for dialogues that a method would rewrite as single questions."""
+    if methods and any(isinstance(document, Example) and document.history for document in documents):
+        raise UserError(
+            f"{task}: {next(iter(methods))} rewrites single questions, and the set has dialogues; leave it out"
+        )
 
 
 def _transforming(named: Named, task: str) -> TransformsData:

@@ -15,7 +15,7 @@ from typing import Any
 from cl import construction, registry
 from cl.errors import UserError
 from cl.tasks import task_orders
-from cl.tasks.splitting import ORDER, Document, Report, Shares, Splits, normal, split_texts, stated
+from cl.tasks.splitting import Document, Report, Shares, Splits, normal, split_texts, stated, strictest
 from cl.tasks.task import KINDS, Part, Source, Task, digest
 
 __all__ = ["Part", "Report", "Scenario", "Source", "Splits", "Task", "load", "size", "split"]
@@ -104,13 +104,8 @@ class Scenario:
         """
         if self.task(name).kind == "text":
             return {}
-        others = {**self.tasks, **self.retain, **self.general}
-        found: dict[str, str] = {}
-        for other, task in others.items():
-            if other != name and task.kind != "text" and task.states_splits:
-                for text, split in _stated(task).items():
-                    found[text] = min(split, found.get(text, "train"), key=ORDER.index)
-        return found
+        others = (task for other, task in {**self.tasks, **self.retain, **self.general}.items() if other != name)
+        return strictest(_stated(task) for task in others if task.kind != "text" and task.states_splits)
 
 
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:

@@ -103,7 +103,7 @@ def split_texts(
     kept: list[Ranked] = []
     seen = empty = duplicates = held_out = 0
     read = [(list(documents), own_limit) for documents, own_limit in streams]
-    held = dict(elsewhere or {}) | stated(document for documents, _ in read for document in documents)
+    held = strictest([elsewhere or {}, stated(document for documents, _ in read for document in documents)])
     for documents, own_limit in read:
         fresh: list[Ranked] = []
         for document, split in _placed(documents, shares):
@@ -146,12 +146,17 @@ def stated(documents: Iterable[Document]) -> dict[str, str]:
     Returns:
         Split by normalised question.
     """
-    found: dict[str, str] = {}
-    for document in documents:
-        if isinstance(document, Example) and document.split in ("validation", "test"):
-            text = normal(document)
-            found[text] = min(str(document.split), found.get(text, "train"), key=ORDER.index)
-    return found
+    held = (one for one in documents if isinstance(one, Example) and one.split in ("validation", "test"))
+    return strictest({normal(example): str(example.split)} for example in held)
+
+
+def strictest(found: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Join stated splits of several sources: a question that one states as test is held back as test."""
+    joined: dict[str, str] = {}
+    for splits in found:
+        for text, split in splits.items():
+            joined[text] = min(split, joined.get(text, "train"), key=ORDER.index)
+    return joined
 
 
 def normal(document: Document) -> str:

@@ -25,6 +25,7 @@ def questions(folder: Path, **tasks: list[dict[str, str]]) -> Scenario:
     return load(str(folder / "s.yaml"))
 
 
+SPLITS = ("train", "validation", "test")
 WORDS = [f"question {number}" for number in range(40)]
 
 
@@ -60,3 +61,15 @@ def test_the_order_of_a_task_s_sources_decides_nothing(order: tuple[str, str], t
     assert sorted(str(text) for text in splits.test) == sorted(f"{text}\n→ test" for text in WORDS[:9])
     assert splits.report.held_out == 9
     assert len(splits.train) + len(splits.validation) == 31
+
+
+def test_what_one_set_states_as_test_is_in_no_other_s_validation(tmp_path: Path) -> None:
+    def rows(split: str) -> list[dict[str, str]]:
+        other = [{"question": f"{split} {text}", "answer": "a", "split": SPLITS[i % 3]} for i, text in enumerate(WORDS)]
+        return [{"question": WORDS[0], "answer": "a", "split": split}, *other]
+
+    found = questions(tmp_path, one=rows("validation"), two=rows("test"))
+    one, two = (divide(found.task(name), found) for name in ("one", "two"))
+    assert one.report.held_out == 1
+    assert WORDS[0] not in [example.question for example in one.validation if not isinstance(example, str)]
+    assert WORDS[0] in [example.question for example in two.test if not isinstance(example, str)]
