@@ -69,6 +69,7 @@ class _Canonical(ast.NodeTransformer):
         return False, self.module.imports.get(name)
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
+        """Replace a name by the definition that it stands for."""
         if self.scopes and isinstance(node.ctx, ast.Store):  # a local name, or a field of a class
             return node
         local, source = self._stands_for(node.id)
@@ -98,6 +99,7 @@ class _Canonical(ast.NodeTransformer):
         return ast.Name("§neutral", ast.Load())
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        """Replace an attribute of a module of ours by the definition that it stands for."""
         if isinstance(node.value, ast.Name):
             _, source = self._stands_for(node.value.id)
             if source is not None and source[1] is None and is_ours(source[0]):
@@ -174,6 +176,7 @@ class _Canonical(ast.NodeTransformer):
         return self._function(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        """Visit bases, keywords and decorators outside of the scope of the class, its body inside."""
         node.bases = [self.visit(base) for base in node.bases]
         node.keywords = [self.visit(keyword) for keyword in node.keywords]
         node.decorator_list = [self.visit(each) for each in node.decorator_list]

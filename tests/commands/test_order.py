@@ -30,6 +30,7 @@ def test_a_search_is_verified_by_real_runs(tmp_path: Path) -> None:
     assert {"order_search.json", "order_search.html"} == {file.path for file in client.list_artifacts(one.info.run_id)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("methods", "settings", "message"),
     [

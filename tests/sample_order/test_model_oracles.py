@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from cl.sample_order import estimator as estimators
 from cl.sample_order import fut
 from tests.support.sample_order import relative, toy_stream
@@ -11,6 +13,7 @@ from tests.support.sample_order import relative, toy_stream
 OTHERS = [(2, 0, 4, 1, 3), (1, 3, 0, 4, 2), (3, 4, 1, 0, 2), (4, 0, 3, 2, 1)]
 
 
+@pytest.mark.slow
 def test_ceilings_are_closer_than_the_grid(tmp_path: Path) -> None:
     stream = toy_stream(lr=3e-3)
     start = stream.read()

@@ -42,11 +42,13 @@ def test_settings_are_in_the_fingerprint() -> None:
     assert len({GermanNouns(items, seed).fingerprint() for items in (1, 2) for seed in (0, 1)}) == 4
 
 
+@pytest.mark.slow
 def test_more_nouns_than_there_are_is_refused() -> None:
     with pytest.raises(UserError, match=r"items: 1000000 nouns are asked for, there are [0-9]+$"):
         list(GermanNouns(1_000_000).documents())
 
 
+@pytest.mark.slow
 def test_nouns() -> None:
     found = list(GermanNouns(30).documents())
     assert found == list(GermanNouns(30).documents())

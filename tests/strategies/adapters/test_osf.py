@@ -117,6 +117,7 @@ def learned(model: Any, batch: Batch, steps: int, rate: float) -> Any:
     return adapters.merged(model).eval()
 
 
+@pytest.mark.slow
 def test_it_forgets_less_than_full_fine_tuning() -> None:
     first, second, after = counting(1), counting(5), []
     for prepare in (lambda model: model, lambda model: OSF(preserve=0.5).prepare(model, 2)):

@@ -100,6 +100,7 @@ def test_what_cannot_be_converted_is_said() -> None:
         AnswerStyles(0.2).transform(same, "ones", "train")
 
 
+@pytest.mark.slow
 def test_a_strategy_that_transforms_every_task_stands_alone(tmp_path: Path) -> None:
     folder = write_stream(tmp_path, strategies={"sefe": None}, train={"sequence": 128, "batch": 8})
     run(folder)
