@@ -1,7 +1,8 @@
 """Learning rate at an optimizer step, as pure functions of the step; so a resumed stage continues exactly.
 
 Symbols: t = step (number of updates done in the stage; t = total at its end), T_w = end of the warm-up.
-Every schedule warms up linearly: eta * max(1, t) / T_w. As in GPT-NeoX, it starts at eta/T_w instead of 0.
+Every schedule warms up linearly: eta * max(1, t) / T_w. As in GPT-NeoX, it starts at eta/T_w instead of 0
+(its PR 1194 starts at 0).
 
 Sources:
 

@@ -28,7 +28,7 @@ class NLora(Trains):
     """Penalise the L1 norm of the new adapter's update, once per optimizer step.
 
     Args:
-        weight: coefficient of the penalty, the paper's lambda. The authors use 0.4 to 1.2 on T5.
+        weight: coefficient of the penalty, the paper's lambda. The authors' scripts use 0.4 to 1.8 on T5.
         form: `paper`, or `code`: the public code multiplies the factors in the wrong order.
 
     The product of `code` exists for square modules only, so other modules are left out there. Needs `lora` with life

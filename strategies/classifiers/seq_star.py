@@ -74,8 +74,8 @@ class SeqStar(PlansStages, Trains):
     another method that does not beat this one gains in its classifier only. With LoRA it needs life `continue`, so that
     the adapter of the warm-up stays active, frozen.
     Deviations: the dot products have no bias; the warm-up learns the answer's tokens alone, with an optimizer and a
-    schedule of its own; old rows are frozen as parameters, where the code sets their learning rate to 0. Among which
-    classes the paper predicts under P was not read: here among the classes so far.
+    schedule of its own; old rows are frozen as parameters, where the code sets their learning rate to 0. Under P it
+    predicts among the classes so far, as the code does.
 
     Keeps between tasks: the classifier, D numbers per class, in the state.
     """

@@ -27,7 +27,8 @@ class LwF(Trains):
 
     Args:
         weight: coefficient of the divergence times T^2, the paper's alpha. Avalanche has 1 without T^2, which is .25
-            here at T = 2; mammoth has .5.
+            here at T = 2; mammoth has .5 without T^2, which is .125 here. The authors' gradient per sample is 1/T^2 of
+            ours as well.
         temperature: T of both models: 2 in Avalanche and in mammoth.
 
     The teacher has the old values of the trained parameters and shares all others. It runs in evaluation mode on the

@@ -33,7 +33,8 @@ class EWC(Estimated):
     `continue`.
 
     Public code differs, so values of `weight` are not portable: Avalanche leaves out the 1/2. Other code squares the
-    gradient of mini-batch means; then F is smaller by about the batch size. TRACE estimates F while the penalty is in
+    gradient of mini-batch means; then F is smaller by about the batch size. Mammoth weights each row's squared gradient
+    by the probability of its label. TRACE estimates F while the penalty is in
     the gradient, and never resets F.
 
     Keeps between tasks: 2 copies of the trained parameters (`online`), or 2 per task (`offline`).

@@ -42,7 +42,8 @@ class MAS(Estimated):
     Needs parameters that continue from task to task: full fine-tuning, or `lora` with life `continue`.
 
     Deviations: logits are centred, and the norm of a row is a mean over its learned tokens. Importance adds up as in
-    EWC; the authors' code averages it over tasks (Avalanche mixes it with alpha = 0.5).
+    EWC, as in the accumulating variant of the authors' code; its other one estimates it anew over the data of all
+    tasks, and Avalanche mixes it with alpha = 0.5.
 
     Keeps between tasks: 2 copies of the trained parameters (`online`), or 2 per task (`offline`).
     """

@@ -40,7 +40,8 @@ class SI(Anchored):
     loss, a known weakness of the method. Needs parameters that continue from task to task: full fine-tuning, or `lora`
     with life `continue`.
 
-    Public code differs: mammoth leaves out the max; Avalanche multiplies by 1/2 and clips at 0.001.
+    Public code differs: the authors' (pathint) takes the max of the sum over tasks, ours sums the max of each task, as
+    A-GEM's code does; mammoth leaves out the max; Avalanche multiplies by 1/2 and clips at 0.001.
     State inside a stage: 4 copies of the trained parameters.
 
     Keeps between tasks: 2 copies of the trained parameters.

@@ -29,7 +29,10 @@ def _changes_of_pairs(r: ResultMatrix, gap: int) -> float:
     source="GEM (1706.08840); Renate; mammoth; SLAO (2512.23017)",
 )
 def per_earlier_task(r: ResultMatrix) -> float:
-    """Sum over tasks i < T of R[T,i] - R[i,i], divided by T - 1."""
+    """Sum over tasks i < T of R[T,i] - R[i,i], divided by T - 1.
+
+    GEM's paper has T - 1, its code T.
+    """
     return _changes(r) / (r.T - 1)
 
 

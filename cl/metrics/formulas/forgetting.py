@@ -42,7 +42,10 @@ def since_learned(r: ResultMatrix) -> float:
 
 @formula("forgetting/incl_last", better="lower", unit=SCORE_CHANGE, source="mammoth; PyCIL", compares_rows=True)
 def including_last(r: ResultMatrix) -> float:
-    """Mean over tasks i < T of max(R[s,i] for 1 <= s <= T) - R[T,i], which is never negative."""
+    """Mean over tasks i < T of max(R[s,i] for 1 <= s <= T) - R[T,i], which is never negative.
+
+    In the code of mammoth and PyCIL, R[s,i] is 0 for tasks i > s; here it is the measured score.
+    """
     return _fall(r, lambda i: range(1, r.T + 1))
 
 

@@ -10,7 +10,10 @@ from cl.metrics.result_matrix import ResultMatrix, mean
     "fwt/gem", better="higher", unit=SCORE_CHANGE, source="GEM (1706.08840); Renate; Avalanche", compares_rows=True
 )
 def gem(r: ResultMatrix) -> float:
-    """Mean over tasks i >= 2 of R[i-1,i] - R[0,i]."""
+    """Mean over tasks i >= 2 of R[i-1,i] - R[0,i].
+
+    As in GEM's paper; its code divides by T instead of T - 1.
+    """
     return mean(r(i, i + 1) - r(0, i + 1) for i in r.earlier())
 
 
