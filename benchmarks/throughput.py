@@ -94,11 +94,12 @@ def ours(graph: Any, store: Any, folder: Path) -> tuple[list[float], float]:
 
     from cl.execution import cost_estimate, runner
     from cl.reporting.mlflow import Tracker
+    from cl.reporting.mlflow_database import default_place
     from cl.reporting.terminal import ProgressListener
 
     node = graph.runs[0].stages[0].node
-    uri, artifacts = f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri()
-    tracker = Tracker(uri, folder, "throughput", graph.runs, store, artifacts)
+    uri, artifacts = default_place(folder)
+    tracker = Tracker(uri, "throughput", graph.runs, store, artifacts)
     tracker.connected.wait()  # a real run connects while data are prepared
     times: list[float] = []
     losses: list[float] = []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import textwrap
 from argparse import RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING, Any
 
-from cl.errors import UserError
+from cl import own_code, signals
+from cl.errors import IncompleteError, UserError, of_machine, one_line
+from cl.redaction import redacted
+from cl.yaml_text import require_arguments
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -39,8 +43,10 @@ examples:
   cl order validate sample_order_small
   cl explain quickstart         (why is a node computed again?)
   cl store gc --drop old_experiment --dry-run
+  cl run mine --allow-code=.    (classes of your own in the working directory; --allow-code: anywhere)
 
-exit codes: 0 done; 2 bad input, with a message of one line; 130 interrupted; 1 a defect, with its traceback
+exit codes: 0 done; 2 bad input, with a message of one line; 3 done but for what stands on nodes that
+  diverged; 130 interrupted (SIGINT), 143 stopped (SIGTERM); 1 a defect, with its traceback
 """
 SETTINGS = """
 settings, each as --KEY=VALUE, which replaces the value in the experiment's file:
@@ -54,31 +60,40 @@ def main(argv: list[str] | None = None) -> int:
         argv: arguments. None: those of the process.
 
     Returns:
-        Exit code: 0; 2 for bad input, after a message of one line; 130 after an interruption.
+        Exit code: 0; 2 for bad input, after a message of one line; 3 if nodes diverged; 128 plus the number of the
+        signal after SIGINT or SIGTERM.
     """
     from jsonargparse import ArgumentError
 
     arguments = sys.argv[1:] if argv is None else argv
     settings: list[str] = []
-    if arguments and (arguments[0] in EXPERIMENTAL or arguments[:2] == ["store", "accept"]):
-        settings = [a for a in arguments if a.startswith("--") and a not in FLAGS and not a.startswith("--help=")]
-        arguments = [a for a in arguments if a not in settings]
     try:
+        folders, arguments = own_code.taken(arguments)
+        if arguments and (arguments[0] in EXPERIMENTAL or arguments[:2] == ["store", "accept"]):
+            settings = [a for a in arguments if a.startswith("--") and a not in FLAGS and not a.startswith("--help=")]
+            arguments = [a for a in arguments if a not in settings]
         if bare := [setting for setting in settings if "=" not in setting]:
             raise UserError(f"{bare[0]}: has no value; write {bare[0]}=VALUE, with the equals sign")
+        require_arguments([*arguments, *settings])
         parser = build_parser(arguments)
         if not arguments:
             parser.print_help()
             return 0
-        _dispatch(parser.parse_args(arguments), settings)
+        with signals.handled(), own_code.allowed(folders):
+            _dispatch(parser.parse_args(arguments), settings)
     except (UserError, ArgumentError) as error:
-        print(f"cl: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(one_line(redacted(f"cl: error: {error}")), file=sys.stderr)
+        return 3 if isinstance(error, IncompleteError) else 2
+    except (signals.Interrupted, KeyboardInterrupt) as stop:
+        number = stop.number if isinstance(stop, signals.Interrupted) else signal.SIGINT
+        kept = "finished nodes and the newest checkpoint are kept: run it again to go on"
+        print(f"cl: interrupted by {signal.Signals(number).name}; {kept}", file=sys.stderr)
+        return 128 + number
+    except Exception as error:
+        if (told := of_machine(error)) is None:
+            raise
+        print(one_line(redacted(f"cl: error: {told}")), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(
-            "cl: interrupted; finished nodes and the newest checkpoint are kept: run it again to go on", file=sys.stderr
-        )
-        return 130
     return 0
 
 

@@ -11,10 +11,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, get_args
 
 from cl.errors import UserError
+from cl.plain_values import require_plain
 from cl.registry import Classes, find, unknown
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+
+UNREADABLE = (ValueError, ArithmeticError, TypeError, LookupError, AttributeError)
+"""What jsonargparse lets pass where it reads text as YAML, such as '!!int abc' for a number."""
 
 
 def build(kind: Classes, name: str, settings: Mapping[str, Any], where: str, **offers: Any) -> Any:
@@ -30,25 +34,33 @@ def build(kind: Classes, name: str, settings: Mapping[str, Any], where: str, **o
     Raises:
         UserError: for an unknown name, and for an unknown, missing or mistyped setting.
     """
+    return construct(find(kind, name, where), name, settings, where, **offers)
+
+
+def construct(cls: type, name: str, settings: Mapping[str, Any], where: str, **offers: Any) -> Any:
+    """Construct a class from its settings; arguments and errors as in `build`."""
     from jsonargparse import ArgumentError
 
-    cls = find(kind, name, where)
     hints = hints_of(cls)
     for key in settings:
         if key not in hints:
             raise UserError(unknown(f"{where}: setting of {name}", key, hints))
+    require_plain(settings, where)
     given = {key: value for key, value in offers.items() if key in hints} | dict(settings)
     for key, value in given.items():
         if value is None and hints[key] is not Any and type(None) not in get_args(hints[key]):
             raise UserError(f"{where}: {key}: is empty; give a value or leave the setting out")
     try:
         values = _parser(cls).parse_object(given).as_dict()
-    except ArgumentError as error:
+    except (ArgumentError, *UNREADABLE) as error:
         raise UserError(f"{where}: {_explain(hints, given, str(error))}") from error
+    require_plain({key: values[key] for key in settings}, where)  # the text `nan` has become a number
     try:
         return cls(**values)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+    except OSError as error:  # of a path
+        raise UserError(f"{where}: {error.filename or name!r}: {error.strerror or error}; correct the path") from error
 
 
 def settings_of(built: Any) -> dict[str, Any]:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from cl import own_code, yaml_text
 from cl.errors import UserError
+from cl.plain_values import require_path
 
 Definitions = Literal["strategies", "scenarios", "experiments"]
 Classes = Literal["methods", "sources", "probes"]
@@ -28,6 +27,12 @@ TABLES: dict[Classes, tuple[str, str]] = {
     "probes": ("cl.probes.probe", "PROBES"),
 }
 """For each kind of class, the module and the name of its table NAME -> "module:Class"."""
+BASES: dict[Classes, str] = {
+    "methods": "cl.methods.method.Method",
+    "sources": "cl.tasks.task.Source",
+    "probes": "cl.probes.probe.Probe",
+}
+"""For each kind of class, what a class must be derived from; for sources, the protocol that it must have."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ def path_of(kind: Definitions, name: str) -> Path:
     Raises:
         UserError: for an unknown name, a missing file, and a name of two different files.
     """
+    require_path(name, kind)
     if name.endswith(".yaml"):
         if not Path(name).is_file():
             raise UserError(f"{kind}: there is no file {name!r}")
@@ -81,15 +87,7 @@ def read(kind: Definitions, name: str) -> dict[str, Any]:
         UserError: if `path_of` does, and for invalid YAML, with file and line.
     """
     path = path_of(kind, name)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path}, line {line}: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+    content = yaml_text.read(path)
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path}: must hold `key: value` lines whose keys are text")
     return content
@@ -106,18 +104,17 @@ def member(package: str, name: str, attribute: str) -> Any:
 
 
 def imported(path: str, where: str) -> Any:
-    """Import the object at "package.module:NAME"; modules of the working directory are found.
+    """Import the object at "package.module:NAME" if its code may run (`cl.own_code`).
 
     Args:
         path: dotted path of the module, a colon, and the name of the object.
         where: place in the configuration, with which an error message begins.
 
     Raises:
-        UserError: for a module that cannot be imported or lacks the name.
+        UserError: for code that may not run, and for a module that cannot be imported or lacks the name.
     """
     target, _, attribute = path.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # the path of an installed command lacks the user's modules
+    own_code.check(path, where)
     try:
         return getattr(importlib.import_module(target), attribute)
     except ModuleNotFoundError as error:
@@ -157,30 +154,35 @@ def find(kind: Classes, name: str, where: str) -> type:
 
     Args:
         kind: kind of the class.
-        name: key of the kind's table, or "package.module:Class".
+        name: key of the kind's table, name of an installed entry point, or "package.module:Class".
         where: place in the configuration, with which an error message begins.
 
     Raises:
-        UserError: for an unknown name, and for an object that is not a class.
+        UserError: for an unknown name, for code that may not run, and for an object that is no class of the kind.
     """
-    # Import all tables first: `imported` puts the working directory on the path, and a folder there may have the
-    # name of one of our packages.
-    known: dict[str, str] = {k: getattr(importlib.import_module(m), table) for k, (m, table) in TABLES.items()}[kind]
+    # Import all tables first: a folder on the import path may have the name of one of our packages.
+    ours = {k: getattr(importlib.import_module(m), table) for k, (m, table) in TABLES.items()}[kind]
+    known: dict[str, str] = own_code.entry_points(kind) | ours
     if ":" not in name and name not in known:
         raise UserError(unknown(f"{where}: {kind}", name, [*known, "package.module:Class"]))
     found = imported(known.get(name, name), where)
     if not isinstance(found, type):
         raise UserError(f"{where}: {name!r} is not a class")
+    if not _is_a(found, _base(kind)):
+        raise UserError(f"{where}: {name!r} is no class of {kind}: it lacks what {BASES[kind]} has")
     return found
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice; YAML readers silently keep the last value."""
+def _base(kind: Classes) -> type:
+    """The class or protocol of a kind."""
+    module, _, name = BASES[kind].rpartition(".")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+
+def _is_a(found: type, base: type) -> bool:
+    """Whether a class is derived from a base, or has the methods of a protocol. Constructs nothing."""
+    if not getattr(base, "_is_protocol", False):
+        return issubclass(found, base)
+    methods = [name for name, value in vars(base).items() if callable(value) and not name.startswith("_")]
+    return all(callable(getattr(found, name, None)) for name in methods)

@@ -13,6 +13,7 @@ import pytest
 from tests.support import preloaded
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+os.environ["CL_ALLOW_CODE"] = "*"  # tests name classes of their own; tests/test_own_code.py asks without
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other are slower than one on toy models
 
 WORDS = {

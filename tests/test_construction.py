@@ -34,6 +34,12 @@ class Own:
             raise UserError(f"rate: {rate} is negative")
         self.settings = (rate, order, count, folder)
 
+    def documents(self):
+        return iter(())
+
+    def fingerprint(self):
+        return ""
+
 not_a_class = 3
 """
 
@@ -101,6 +107,12 @@ class Derived(Base):
 
     def read(self) -> Table:
         return self.table
+
+    def documents(self):
+        return iter(())
+
+    def fingerprint(self):
+        return ""
 """
 
 

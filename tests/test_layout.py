@@ -27,7 +27,6 @@ EXCEPTIONS = {
     "cl/config/evaluation.py": SETTINGS,
     "cl/config/experiment.py": SETTINGS,
     "cl/config/model.py": SETTINGS,
-    "cl/config/runtime.py": SETTINGS,
     "cl/config/sample_order.py": "a record of settings: refused in tests/commands/test_order.py",
     "cl/config/tune.py": "a record of settings: refused in tests/tuning/test_studies.py",
     "cl/errors.py": "one exception without logic",

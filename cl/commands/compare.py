@@ -116,6 +116,7 @@ def _show(found: Comparison, single: list[ItemContrast], files: list[Path]) -> N
 def _track(planned: Planned, result: ExperimentResult, found: Comparison, files: list[Path]) -> None:
     """Track the comparison as an MLflow run; its key is the hash of the compared runs and the declaration."""
     from cl.hashing import digest
+    from cl.reporting.mlflow_values import Beside
 
     key = digest([[run.key for run in result.runs], result.config["compare"]])
     figures: dict[str, float] = {}
@@ -130,4 +131,4 @@ def _track(planned: Planned, result: ExperimentResult, found: Comparison, files:
         "power": found.power,
     }
     params["notes"] = "; ".join(result.notes)
-    deliver(planned.graph.experiment, planned.store, "comparison", key, params, figures, files)
+    deliver(planned.graph.experiment, planned.store, [Beside("comparison", key, params, figures, files)])

@@ -15,6 +15,7 @@ from rich.table import Table
 from cl.commands.shared import build_graph, console, deliver, quiet
 from cl.errors import UserError
 from cl.execution.store import Store
+from cl.redaction import redacted
 
 if TYPE_CHECKING:
     from cl.graph.node import Node
@@ -43,6 +44,8 @@ def order(action: str, name: str, settings: list[str]) -> None:
     with quiet():
         orderings = plan.build(planned)
         store = Store(planned.experiment.store)
+    for each in orderings:
+        _judge(action, each)
     _show(action, planned, orderings)
     answers: dict[str, Answer] = {}
     for each in orderings:
@@ -59,8 +62,28 @@ def order(action: str, name: str, settings: list[str]) -> None:
             planned,
             store,
             answers,
-            " ".join(["cl order", action, shlex.quote(name), *map(shlex.quote, settings)]),
+            " ".join(["cl order", action, shlex.quote(name), *(shlex.quote(redacted(each)) for each in settings)]),
         )
+
+
+def _judge(action: str, each: Ordering) -> None:
+    """Check what an action asks for, before anything is trained.
+
+    Raises:
+        UserError: for an order that is no permutation of the batches, an unknown batch, and too many orders of tasks.
+    """
+    from cl.sample_order import estimator
+
+    if action == "estimate":
+        for place, asked in enumerate(each.settings.orders):
+            try:
+                estimator.check(each.named(asked), each.batches)
+            except UserError as error:
+                raise UserError(f"order.orders[{place}]: {error}") from error
+    elif action == "position" and (wrong := [batch for batch in each.settings.samples or () if batch >= each.batches]):
+        raise UserError(f"order.samples: there is no batch {wrong[0]}; the last is {each.batches - 1}")
+    elif action == "tasks":
+        _task_orders(each)
 
 
 def _label(each: Ordering) -> str:
@@ -74,7 +97,7 @@ def _show(action: str, planned: Graph, orderings: list[Ordering]) -> None:
     cost = round(len(first.references) + first.points * (1 + first.sets))
     console.print(f"[bold]{escape(planned.experiment.name)}[/]  {escape(planned.experiment.question)}")
     console.print(
-        f"{len(orderings)} run(s) of {first.run.strategy.label}: {first.batches} batches, "
+        f"{len(orderings)} run(s) of {escape(first.run.strategy.label)}: {first.batches} batches, "
         f"{len(first.references)} reference runs, "
         f"gradients at {first.points} points: preparing a run costs about {cost} retrainings"
     )
@@ -90,7 +113,7 @@ def _runner(planned: Graph, store: Store) -> Run:
 
     def run(nodes: Sequence[Node]) -> None:
         """Execute the missing nodes."""
-        store.protect(planned.experiment.name, [node.key for node in nodes])
+        store.needed.add(planned.experiment.name, [node.key for node in nodes])
         todo = runner.pending(nodes, store)
         if not todo:
             return
@@ -171,12 +194,7 @@ def _position(each: Ordering, store: Store, run: Run) -> Answer:
 
 def _tasks(each: Ordering, store: Store, run: Run) -> Answer:
     """Estimate every order of the tasks."""
-    tasks = range(len(each.lengths))
-    found = [list(order) for order in itertools.islice(itertools.permutations(tasks), MOST_TASK_ORDERS + 1)]
-    if len(found) > MOST_TASK_ORDERS:
-        raise UserError(f"order: {len(tasks)} tasks have more than {MOST_TASK_ORDERS} orders; raise order.first")
-    if len(found) < 2:
-        raise UserError("order: one task has one order; lower order.first, or ask for the order of its batches")
+    found = _task_orders(each)
     asked = each.asked("tasks", task_orders=tuple(map(tuple, found)))
     run([asked])
     answer = _answer(asked, store)
@@ -184,6 +202,17 @@ def _tasks(each: Ordering, store: Store, run: Run) -> Answer:
     for row in answer["task_orders"]:
         row["tasks"] = [names[task] for task in row["tasks"]]
     return answer
+
+
+def _task_orders(each: Ordering) -> list[list[int]]:
+    """Every order of the tasks. Raises UserError if there is one, or too many."""
+    tasks = range(len(each.lengths))
+    found = [list(order) for order in itertools.islice(itertools.permutations(tasks), MOST_TASK_ORDERS + 1)]
+    if len(found) > MOST_TASK_ORDERS:
+        raise UserError(f"order: {len(tasks)} tasks have more than {MOST_TASK_ORDERS} orders; raise order.first")
+    if len(found) < 2:
+        raise UserError("order: one task has one order; lower order.first, or ask for the order of its batches")
+    return found
 
 
 def _answer(node: Node, store: Store) -> Answer:
@@ -249,6 +278,9 @@ def _agreement(rows: list[dict[str, Any]]) -> Table:
 
 def _track(planned: Graph, store: Store, action: str, answers: dict[str, Answer], files: list[Path]) -> None:
     """Track each answer as an MLflow run."""
+    from cl.reporting.mlflow_values import Beside
+
+    results = []
     for label, answer in answers.items():
         figures = {f"cost/{key}": value for key, value in answer["cost"].items()}
         figures |= {f"fidelity/{key}": value for key, value in answer["fidelity"].items() if isinstance(value, float)}
@@ -265,4 +297,5 @@ def _track(planned: Graph, store: Store, action: str, answers: dict[str, Answer]
             "readout": answer["readout"],
             "verdict": answer["fidelity"]["verdict"],
         }
-        deliver(planned.experiment, store, f"order {action}: {label}", answer["node"], params, figures, files)
+        results.append(Beside(f"order {action}: {label}", answer["node"], params, figures, files))
+    deliver(planned.experiment, store, results)

@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from cl.commands.shared import console
 from cl.errors import UserError
+from cl.plain_values import require_path
 
 
 def report(path: str) -> None:
@@ -20,12 +21,13 @@ def report(path: str) -> None:
     from cl.reporting.html import page
     from cl.reporting.html.figures import figures
 
+    require_path(path, "results")
     file = Path(path)
     if not file.is_file():
         raise UserError(f"results: there is no file {path!r}; `cl run` writes results/NAME/results.json")
     try:
         result = ExperimentResult.load(file)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise UserError(f"results: {path} is no results.json of this version: {error}; write it by `cl run`") from error
     page.write(result, figures(result), file.with_name("report.html"))
     console.print(f"report   {escape(str(file.with_name('report.html')))}")

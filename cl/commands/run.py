@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
 import time
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from cl.commands.shared import build_graph, compare_with_store, console, quiet, tracker_of
+from cl.commands.shared import build_graph, compare_with_store, console, quiet, show_tracking, tracker_of
+from cl.errors import IncompleteError
+from cl.redaction import redacted, without_secrets
 
 if TYPE_CHECKING:
     from cl.commands.shared import Planned
     from cl.metrics.records import ExperimentResult
     from cl.reporting.mlflow import Tracker
+    from cl.reporting.terminal import ProgressListener
 
 
 def run(name: str, settings: list[str]) -> ExperimentResult | None:
@@ -40,47 +44,104 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
 
     Returns:
         The result. None: the nodes were submitted as jobs; the last job reports.
+
+    Raises:
+        IncompleteError: if nodes diverged, after the report of the runs that are complete.
     """
     from cl.execution import collect
-    from cl.execution.launchers import launcher
-    from cl.reporting.html import page
-    from cl.reporting.html.figures import figures
     from cl.reporting.terminal import ProgressListener
 
-    graph, store, todo = planned.graph, planned.store, planned.todo
-    started = time.monotonic()
-    with tracker_of(graph.experiment, store, graph.runs) as tracker:
-        listener = ProgressListener(console, todo, planned.cost, tracker.point if tracker else None)
-        where = launcher.of(graph.experiment)
-        with quiet(), listener.bars if todo and where.waits else contextlib.nullcontext():
-            again = [*command, *graph.resolved_settings]  # another machine must not resolve `auto` differently
-            submitted = where.launch(todo, store, listener, again) if todo else None
+    graph, started = planned.graph, time.monotonic()
+    with tracker_of(graph.experiment, planned.store, graph.runs) as tracker:
+        listener = ProgressListener(console, planned.todo, planned.cost, tracker.point if tracker else None)
+        submitted, incomplete = _launched(planned, listener, command)
         if submitted is not None:
             console.print(escape(submitted))
             return None
         if tracker is not None:
             tracker.close()  # plotly inspects modules that the tracker's thread may have imported in part
-        typed = " ".join(["cl", command[0], *map(shlex.quote, command[1:])])
-        result = collect.collect(graph, store, listener.executed, time.monotonic() - started, typed)
+        typed = " ".join(["cl", command[0], *(shlex.quote(redacted(each)) for each in command[1:])])
+        planned, gaps = _complete(planned, incomplete)
+        result = _collected(planned, listener, time.monotonic() - started, typed)
+        result = dataclasses.replace(result, config=without_secrets(result.config), notes=[*gaps, *result.notes])
         folder = collect.results_folder(graph)
-        collect.save(result, folder)
-        made = figures(result)
-        page.write(result, made, folder / "report.html")
-        page.write_figures(made, folder / "plots")
-        _finish_tracking(tracker, result, folder)
+        _write(result, folder)
+        if tracker is not None:
+            with quiet():
+                tracker.finish(result, folder)
     _show_outcome(result, folder, tracker)
+    if incomplete is not None:
+        raise incomplete
     return result
 
 
-def _finish_tracking(tracker: Tracker | None, result: ExperimentResult, folder: Path) -> None:
-    """Deliver the result to MLflow; an error is stored in `tracker.problem`."""
-    if tracker is None:
-        return
+def _launched(
+    planned: Planned, listener: ProgressListener, command: list[str]
+) -> tuple[str | None, IncompleteError | None]:
+    """Compute the missing nodes: a message about submitted jobs, and the error of nodes that diverged."""
+    from cl.execution.launchers import launcher
+
+    graph, todo = planned.graph, planned.todo
+    where = launcher.of(graph.experiment)
+    again = [*command, *graph.resolved_settings]  # another machine must not resolve `auto` differently
     try:
-        with quiet():
-            tracker.finish(result, folder)
-    except Exception as error:  # printed by `_show_outcome`; the result is in the store and the report
-        tracker.problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        with quiet(), listener.bars if todo and where.waits else contextlib.nullcontext():
+            return (where.launch(todo, planned.store, listener, again) if todo else None), None
+    except IncompleteError as error:
+        return None, error
+
+
+def _complete(planned: Planned, incomplete: IncompleteError | None) -> tuple[Planned, list[str]]:
+    """The experiment with the runs that are complete, and a sentence about each other run.
+
+    Raises:
+        IncompleteError: if no run is complete.
+    """
+    if incomplete is None:
+        return planned, []
+    from cl.graph.node import ancestors
+
+    graph, gaps, whole = planned.graph, [], []
+    for run in graph.runs:
+        keys = [node.key for node in ancestors(run.wanted)]
+        told = [" ".join(incomplete.failures[key]) for key in keys if key in incomplete.failures]
+        if told:
+            name = f"{run.strategy.label} (seed {run.seed}, {' > '.join(run.order)})"
+            gaps.append(f"{name} is missing in all tables and figures: {told[0]}")
+        else:
+            whole.append(run)
+    if not whole:
+        raise incomplete
+    return dataclasses.replace(planned, graph=dataclasses.replace(graph, runs=whole)), gaps
+
+
+def _write(result: ExperimentResult, folder: Path) -> None:
+    """Write tables, report and figures."""
+    from cl.execution import collect
+    from cl.reporting.html import page
+    from cl.reporting.html.figures import figures
+
+    collect.save(result, folder)
+    made = figures(result)
+    page.write(result, made, folder / "report.html")
+    page.write_figures(made, folder / "plots")
+
+
+def _collected(planned: Planned, listener: ProgressListener, seconds: float, typed: str) -> ExperimentResult:
+    """Collect the result; a node that turns out to be damaged is set aside and computed again."""
+    from cl.execution import collect, runner
+    from cl.execution.launchers import launcher
+    from cl.execution.records import DamageError
+
+    graph, store = planned.graph, planned.store
+    while True:
+        try:
+            return collect.collect(graph, store, listener.executed, seconds, typed)
+        except DamageError as error:
+            node = next(node for node in graph.nodes if store.place(node.key) == error.key)
+            runner.set_aside(error, node, store, listener)
+            with quiet():
+                launcher.execute(runner.pending(graph.wanted, store), store, listener, graph.experiment)
 
 
 def _show_outcome(result: ExperimentResult, folder: Path, tracker: Tracker | None) -> None:
@@ -100,12 +161,4 @@ def _show_outcome(result: ExperimentResult, folder: Path, tracker: Tracker | Non
         f"train nodes: {result.asked} asked for, {distinct} distinct, {result.executed} executed in this call"
     )
     console.print(f"report   {escape(str(folder / 'report.html'))}\nresults  {escape(str(folder / 'results.json'))}")
-    if tracker is None:
-        console.print("mlflow   switched off (tracking.uri: none)")
-    elif tracker.problem:
-        console.print(
-            f"[yellow]mlflow   not delivered to {tracker.uri}: {tracker.problem}; run the same command again[/]"
-        )
-    else:
-        local = not tracker.uri.startswith("http")
-        console.print(f"mlflow   {'mlflow ui --backend-store-uri ' if local else ''}{tracker.uri}")
+    show_tracking(tracker)

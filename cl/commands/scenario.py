@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
+
 from cl.commands.shared import console, quiet
 
 
@@ -23,5 +25,5 @@ def scenario_show(name: str, model: str | None) -> None:
         tokenizer = pretrained.load_tokenizer(Model(chosen)) if chosen else None
         preview = show(found, (lambda text: len(tokenizer.tokenize(text))) if tokenizer else None)
     console.print(preview)
-    note = f"counted by the tokenizer of {chosen}" if chosen else "not counted; name a model: --model=NAME"
+    note = f"counted by the tokenizer of {escape(chosen)}" if chosen else "not counted; name a model: --model=NAME"
     console.print(f"tokens: {note}")

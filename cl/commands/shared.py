@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cl.graph.planner import Graph
     from cl.graph.run_plan import RunPlan
     from cl.reporting.mlflow import Tracker
+    from cl.reporting.mlflow_values import Beside
 
 console = Console()
 
@@ -65,14 +66,16 @@ def compare_with_store(graph: Graph, protect: bool, all_lines: bool = False) -> 
         protect: protect the graph's nodes from `cl store gc` before the store is read.
         all_lines: print a line for each train node.
     """
-    from cl.execution import cost_estimate, runner
+    from cl.execution import collect, cost_estimate, runner
     from cl.execution.launchers import launcher
     from cl.reporting.terminal import show_plan
 
     with quiet():
         store = Store(graph.experiment.store)
         if protect:
-            store.protect(graph.experiment.name, [node.key for node in graph.nodes])
+            store.open_for_writing()
+            collect.check_writable(collect.results_folder(graph))
+            store.needed.add(graph.experiment.name, [node.key for node in graph.nodes])
         todo = runner.pending(graph.wanted, store)
         cost = cost_estimate.estimate(graph, todo, store)
         jobs = launcher.of(graph.experiment).jobs(todo) if todo else []
@@ -85,54 +88,53 @@ def compare_with_store(graph: Graph, protect: bool, all_lines: bool = False) -> 
 def tracker_of(experiment: Experiment, store: Store, runs: Sequence[RunPlan] = ()) -> Iterator[Tracker | None]:
     """Context with the tracker of an experiment's runs. None: tracking is switched off."""
     from cl.reporting.mlflow import Tracker
+    from cl.reporting.mlflow_database import default_place
 
-    uri = experiment.tracking.uri
+    uri, artifacts = experiment.tracking.uri, None
     if uri == "none":
         yield None
         return
-    artifacts = None
     if uri is None:
-        home = store.scratch.resolve()
-        home.mkdir(parents=True, exist_ok=True)
-        uri, artifacts = f"sqlite:///{home}/mlflow.db", (home / "mlflow-artifacts").as_uri()
-    tracker = Tracker(uri, store.scratch / "tracking", experiment.name, runs, store, artifacts)
+        uri, artifacts = default_place(store.scratch)
+    tracker = Tracker(uri, experiment.name, runs, store, artifacts)
     try:
         yield tracker
     finally:
-        tracker.close()
+        tracker.close(patience=0)  # closed already, unless the command was interrupted
 
 
-def deliver(
-    experiment: Experiment,
-    store: Store,
-    name: str,
-    key: str,
-    params: dict[str, Any],
-    figures: dict[str, float],
-    files: list[Path],
-) -> None:
-    """Deliver a result that belongs to no single run to MLflow, and print its place or the error.
+def deliver(experiment: Experiment, store: Store, results: Sequence[Beside]) -> None:
+    """Deliver results that belong to no single run to MLflow, and print their place or the error.
 
     Args:
         experiment: the experiment.
         store: the store.
-        name: name of the MLflow run.
-        key: key of the result; a result is delivered once.
-        params: parameters.
-        figures: metrics.
-        files: files to upload.
+        results: the results.
     """
     with tracker_of(experiment, store) as tracker:
         if tracker is None:
             return
-        try:
-            with quiet():
-                tracker.beside(name, key, params, figures, files)
-        except Exception as error:
-            problem = f"not delivered to {tracker.uri}: {escape(str(error)[:200])}; run the same command again"
-            console.print(f"[yellow]mlflow   {problem}[/]")
-        else:
-            console.print(f"mlflow   {escape(name)}: {tracker.uri}")
+        with quiet():
+            tracker.beside(results)
+        show_tracking(tracker, ", ".join(each.name for each in results))
+
+
+def show_tracking(tracker: Tracker | None, what: str = "") -> None:
+    """Print where the runs are, or why they were not delivered.
+
+    Args:
+        tracker: the tracker. None: tracking is switched off.
+        what: names of the results; empty for the runs of an experiment.
+    """
+    if tracker is None:
+        console.print("mlflow   switched off (tracking.uri: none)")
+    elif tracker.problem:
+        problem = f"not delivered to {tracker.shown}: {tracker.problem}; run the same command again"
+        console.print(f"[yellow]mlflow   {escape(problem)}[/]")
+    else:
+        call = f"mlflow ui --backend-store-uri {shlex.quote(tracker.shown)}"
+        place = tracker.shown if what or tracker.shown.startswith("http") else call
+        console.print(f"mlflow   {escape(f'{what}: ' * bool(what) + place)}")
 
 
 @contextlib.contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 
 from cl.commands.shared import console
 from cl.errors import UserError
-from cl.execution import garbage
+from cl.execution import garbage, verification
 from cl.execution.store import Store
+from cl.redaction import redacted
 
 
 def store(action: str, url: str, drop: list[str], dry_run: bool) -> None:
@@ -24,8 +26,7 @@ def store(action: str, url: str, drop: list[str], dry_run: bool) -> None:
         UserError: if there is no store at `url`, for options that the action does not have, and for damaged nodes.
     """
     found = Store(url)
-    if not found.fs.exists(found.root):
-        raise UserError(f"store: there is no store at {url!r}; `cl run` makes one, --store=FOLDER names another")
+    verification.check_is_store(found)
     if action != "gc" and (drop or dry_run):
         raise UserError(f"store {action}: --drop and --dry-run are for `cl store gc` only; leave them out")
     if action == "ls":
@@ -40,21 +41,28 @@ def store(action: str, url: str, drop: list[str], dry_run: bool) -> None:
 
 
 def _verify_store(found: Store) -> None:
-    """Check the files of all nodes against their recorded hashes."""
-    keys = found.keys()
-    bad = {key: files for key in keys if (files := found.verify(key))}
-    for key, files in bad.items():
-        console.print(f"[red]damaged[/] {key}: {', '.join(files)}")
-    if bad:
-        raise UserError(f"store: {len(bad)} damaged nodes; delete their folders in {found.url}/nodes and run again")
+    """Check the records and files of all nodes, and that nothing else lies among them."""
+    keys = found.folders()
+    bar = track(keys, "verify", console=console, transient=True, disable=not console.is_terminal)
+    bad = {key: wrong for key in bar if (wrong := verification.verify(found, key))}
+    bad |= {name: ["is no node"] for name in found.names() if name not in keys}
+    for name, wrong in bad.items():
+        console.print(f"[red]damaged[/] {escape(name)}: {escape(', '.join(wrong))}")
+    _, damaged = found.needed.all()
+    for file in damaged:
+        console.print(f"[red]damaged[/] {escape(file)}: what an experiment needs; `cl run` of it writes it again")
+    if bad or damaged:
+        again = "`cl run` sets damaged nodes aside and computes them again; delete what is no node"
+        raise UserError(f"store: {len(bad) + len(damaged)} damaged in {redacted(found.url)}: {again}")
     console.print(f"{len(keys)} nodes are whole")
 
 
 def _list_store(found: Store) -> None:
     """Print one line per node, oldest first."""
     users: dict[str, list[str]] = {}
-    for name, keys in found.roots().items():
-        for key in keys:
+    needed, damaged = found.needed.all()
+    for name, keys in needed.items():
+        for key in sorted(keys):
             users.setdefault(key, []).append(name)
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("key", "kind", "name", "MB", "seconds", "created (UTC)", "used by"):
@@ -69,4 +77,6 @@ def _list_store(found: Store) -> None:
         kind, name = record.identity["kind"], escape(record.name)
         table.add_row(key[:8], kind, name, f"{size / 1e6:.1f}", seconds, created, used)
     console.print(table)
+    for file in damaged:
+        console.print(f"[yellow]damaged[/] {escape(file)}: what an experiment needs; `cl run` of it writes it again")
     console.print(f"{len(records)} nodes, {sum(sizes) / 1e6:.1f} MB")

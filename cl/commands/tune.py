@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cl.commands.shared import console, deliver, quiet
+from cl.redaction import redacted
 
 if TYPE_CHECKING:
     import optuna
@@ -52,7 +53,8 @@ def tune(name: str, settings: list[str]) -> None:
     report.write(whole, chosen, done, page)
     _outcome(done, chosen)
     url = done[0].url
-    again = " ".join(["cl compare", shlex.quote(name), *map(shlex.quote, settings), f"--tuned={values}"])
+    given = (shlex.quote(redacted(setting)) for setting in settings)
+    again = " ".join(["cl compare", shlex.quote(name), *given, f"--tuned={values}"])
     console.print(f"chosen   {escape(str(values))}\npage     {escape(str(page))}\nresults  {escape(str(file))}")
     console.print(f"studies  optuna-dashboard {escape(url)}\nnext     {escape(again)}", soft_wrap=True)
     _track(whole, store, done, [values, page, file])
@@ -179,11 +181,14 @@ def _outcome(done: list[Done], chosen: Mapping[str, Any]) -> None:
 def _track(whole: Experiment, store: Store, done: list[Done], files: list[Path]) -> None:
     """Track each study as an MLflow run."""
     from cl.hashing import digest
+    from cl.reporting.mlflow_values import Beside
     from cl.tuning import optuna_study
 
+    results = []
     for each in done:
         values = dict(zip(each.plan.objectives, each.chosen.values, strict=True))
         figures = {f"tune/{k}": float(v) for k, v in (values | optuna_study.counts(each)).items()}
         params = {"protocol": whole.tune.protocol, "study": each.plan.name, **each.chosen.params}
         key = digest([each.plan.name, optuna_study.counts(each), values])
-        deliver(whole, store, f"tune {each.plan.label}", key, params, figures, files)
+        results.append(Beside(f"tune {each.plan.label}", key, params, figures, files))
+    deliver(whole, store, results)

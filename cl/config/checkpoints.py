@@ -9,7 +9,7 @@ from cl.errors import UserError
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """When an unfinished node saves its state. Only the newest checkpoint is kept; a finished node keeps none.
+    """When an unfinished node saves its state. The two newest checkpoints are kept; a finished node keeps none.
 
     Args:
         seconds: longest time between two checkpoints; with several devices it is checked only 100 times per stage.

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cl.errors import UserError
+from cl.plain_values import require_between
+
+MOST_RESAMPLES = 10_000_000
+"""More change no digit of an interval that is printed."""
 
 
 @dataclass(frozen=True)
@@ -42,5 +46,6 @@ class Compare:
                 raise UserError(f"compare.{name}: {getattr(self, name)} must be between 0 and 1")
         if self.resamples < 100 or self.skip < 0:
             raise UserError(f"compare: resamples {self.resamples} must be at least 100, skip {self.skip} at least 0")
+        require_between(self, "compare", resamples=(100, MOST_RESAMPLES))
         if self.metrics == [] or self.pairs == []:
             raise UserError("compare: metrics and pairs must not be empty lists; leave them out for the defaults")

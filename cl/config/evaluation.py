@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cl.config.train import MOST_ROWS
 from cl.errors import UserError
+from cl.plain_values import MOST_AMOUNT, require_between
+
+MOST_POINTS = 100_000
+"""Evaluations inside of a stage: each is a point of a curve."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,5 @@ class Evaluation:
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
             raise UserError(f"evaluation.share: {self.share} must be in [0, 1): it is a share of the time")
-        for name, least in (("tokens", 1), ("items", 0), ("batch", 1), ("probe_tokens", 1), ("points", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"evaluation.{name}: {getattr(self, name)} must be at least {least}")
+        require_between(self, "evaluation", tokens=(1, MOST_AMOUNT), items=(0, MOST_AMOUNT), batch=(1, MOST_ROWS))
+        require_between(self, "evaluation", probe_tokens=(1, MOST_AMOUNT), points=(0, MOST_POINTS))

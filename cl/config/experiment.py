@@ -6,7 +6,6 @@ An experiment is YAML; every value can be replaced on the command line (`--train
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,10 @@ from cl.config.sample_order import SampleOrder
 from cl.config.train import Train
 from cl.config.tune import Tune, Tuned
 from cl.errors import UserError
+from cl.plain_values import SEEDS, require_amount, require_file_name, require_path
+
+MOST_RUNS = 1000
+"""Seeds of an experiment; a larger number is a mistake, and planning it takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,21 @@ class Experiment:
 
     def __post_init__(self) -> None:
         for key, name in (("name", self.name), *(("strategies", label) for label in self.strategies)):
-            if not re.fullmatch(r"\w[\w.\-]*", name):
-                raise UserError(f"{key}: {name!r} is used in file names; use only letters, digits, _ - and .")
+            require_file_name(name, key)
+        for key in ("scenario", "store", "output"):
+            require_path(getattr(self, key), key)
+        for key, amount in (("tokens", self.tokens), ("examples", self.examples)):
+            require_amount(amount, key)
         if not self.strategies:
             raise UserError("strategies: is empty; list at least one (`cl list strategies` names them)")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds: {self.seeds} must be different whole numbers of at least 0, one or more")
+        if len(self.seeds) > MOST_RUNS or max(self.seeds) >= SEEDS:
+            raise UserError(f"seeds: {self.seeds} must be at most {MOST_RUNS} numbers below {SEEDS}")
         if self.upto is not None and self.upto < 1:
             raise UserError(f"upto: {self.upto} must be at least 1; leave it out for the whole stream")
+        if self.tuned is not None:
+            self.tuned.check()
         if self.upto is not None and self.tuned is not None:
             raise UserError("upto: tuned values were chosen for whole orders; leave upto or tuned out")
         if self.orders == []:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
-from cl import registry
+from cl import registry, yaml_text
 from cl.config import search_ranges
 from cl.config.experiment import Experiment
 from cl.config.nested import flat, put
 from cl.config.search_ranges import Range
+from cl.construction import UNREADABLE
 from cl.errors import UserError
+from cl.plain_values import require_path, require_plain
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -43,27 +43,39 @@ def read(name: str, overrides: list[str] | None = None) -> tuple[dict[str, Any],
     raw.setdefault("name", Path(name).stem)
     folder = registry.path_of("experiments", name).parent
     for holder in (raw, raw.get("tune")):
-        beside = folder / str(holder.get("scenario") if isinstance(holder, dict) else None)
-        if isinstance(holder, dict) and beside.suffix == ".yaml" and beside.is_file():  # relative to the file
-            holder["scenario"] = str(beside)
+        named = holder.get("scenario") if isinstance(holder, dict) else None
+        if isinstance(holder, dict) and isinstance(named, str) and named.endswith(".yaml"):
+            require_path(named, "scenario")
+            holder["scenario"] = str(folder / named) if (folder / named).is_file() else named  # relative to the file
     keys = [_apply(raw, override) for override in overrides or []]
     if isinstance(raw.get("tuned"), str):
         raw["tuned"] = _tuned(raw["tuned"], keys)
+    require_plain(raw, "")
     return search_ranges.extract(raw)
 
 
 def _tuned(path: str, given: list[str]) -> Any:
     """Read a tuned.yaml; refuse another file, and chosen values that are also set on the command line (`given`)."""
+    require_path(path, "tuned")
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"tuned: {path!r} cannot be read: {error}; `cl tune` writes one") from error
-    if not isinstance(found, dict) or not found.get("values"):
+        found = yaml_text.read(Path(path))
+    except UserError as error:
+        raise UserError(f"tuned: {error}; `cl tune` writes one") from error
+    if not isinstance(found, dict) or not found.get("values") or not _is_nested(found["values"], 3):
         raise UserError(f"tuned: {path!r} holds no values; `cl tune` writes a tuned.yaml")
     chosen = {key for orders in found["values"].values() for values in orders.values() for key in _keys(values)}
     if both := sorted(chosen & set(given)):
         raise UserError(f"--{both[0]}: is also set by tuned: {path}, which would override it; remove one of the two")
     return found
+
+
+def _is_nested(found: Any, levels: int) -> bool:
+    """Whether data are mappings in so many levels of mappings, with text as keys."""
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        return False
+    if levels > 1:
+        return all(_is_nested(each, levels - 1) for each in found.values())
+    return "by_task" not in found or _is_nested(found["by_task"], 2)
 
 
 def _keys(values: Mapping[str, Any]) -> set[str]:
@@ -96,12 +108,34 @@ def parse(raw: dict[str, Any]) -> Experiment:
     """
     from jsonargparse import ArgumentError
 
+    require_plain(raw, "")
     _check_keys(raw, Experiment, "")
     try:
-        values = _parser().instantiate(_parser().parse_object(raw)).as_dict()
+        parsed = _parser().parse_object(raw)
+    except (ArgumentError, *UNREADABLE) as error:
+        raise UserError(_explain(raw, str(error))) from error
+    require_plain(parsed.as_dict(), "")  # the text `.nan` has become a number where a number is wanted
+    try:
+        values = _parser().instantiate(parsed).as_dict()
     except ArgumentError as error:
         raise UserError(_explain(raw, str(error))) from error
-    return Experiment(**values)
+    found = Experiment(**values)
+    _check_folders(found)
+    return found
+
+
+def _check_folders(experiment: Experiment) -> None:
+    """Check that the folders of results and of the store can be folders.
+
+    Raises:
+        UserError: where a file is in the way, and for a URL in place of the folder of results.
+    """
+    if "://" in experiment.output:
+        raise UserError(f"output: {experiment.output!r} is a URL; name a folder of this machine")
+    for key, path in (("output", f"{experiment.output}/{experiment.name}"), ("store", experiment.store)):
+        for folder in (Path(path), *Path(path).parents) if "://" not in path else ():
+            if os.path.exists(folder) and not os.path.isdir(folder):  # which do not raise where reading is forbidden
+                raise UserError(f"{key}: {str(folder)!r} is a file; name a folder")
 
 
 @cache
@@ -185,8 +219,6 @@ def _check_keys(raw: Mapping[str, Any], group: type, prefix: str) -> None:
             if not isinstance(value, dict):
                 raise UserError(f"{prefix}{key}: must hold settings as `key: value`, not {value!r}")
             _check_keys(value, types[key], f"{prefix}{key}.")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{prefix}{key}: {value} is not a finite number; give one")
 
 
 def _first_leaf(name: str, value: Any) -> str:
@@ -215,16 +247,13 @@ def _apply(raw: dict[str, Any], override: str) -> str:
     match = re.fullmatch(r"--([\w.\-]+)=(.*)", override, re.DOTALL)
     if match is None:
         raise UserError(f"{override}: not understood; settings are given as --key=value, with the equals sign")
-    put(raw, match[1], _value(match[2]))
+    put(raw, match[1], _value(match[2], match[1]))
     return match[1]
 
 
-def _value(text: str) -> Any:
+def _value(text: str, key: str) -> Any:
     """Parse a command-line value as YAML, but read 1e-3 and 2e6 as numbers, which YAML 1.1 takes for text."""
     if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):
         number = float(text)
-        return int(number) if number.is_integer() else number
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+        return int(number) if number.is_integer() and abs(number) < yaml_text.LARGEST_WHOLE else number
+    return yaml_text.value(text, f"--{key}")

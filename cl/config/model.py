@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cl.plain_values import require_between, require_path
+
+LEAST_TOKENS, MOST_TOKENS = 257, 10_000_000
+"""Of a tokenizer that is trained: the 256 bytes and the separator; and more than any model has."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -32,3 +37,8 @@ class Model:
     system: str | None = None
     template: dict[str, str | bool | int] = field(default_factory=dict)
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("name", "revision", "tokenizer"):
+            require_path(getattr(self, name), f"model.{name}")
+        require_between(self, "model", vocabulary=(LEAST_TOKENS, MOST_TOKENS))

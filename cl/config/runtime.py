@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from cl.errors import UserError
+from cl.plain_values import require_between
+from cl.redaction import redacted
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # those of MLflow (mlflow.store.db.db_types)
 
 
 @dataclass(frozen=True)
@@ -32,10 +39,7 @@ class Cluster:
     slurm: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("cpus", 1), ("retries", 0), ("minutes", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"cluster.{name}: {value} must be at least {least}")
+        require_between(self, "cluster", workers=(1, 10**5), cpus=(1, 10**4), retries=(0, 10**4), minutes=(1, 10**7))
         if self.workers is not None and self.address is not None:
             raise UserError(f"cluster.workers: {self.workers} has no effect on a cluster with an address; remove it")
 
@@ -49,3 +53,51 @@ class Tracking:
     """
 
     uri: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.uri not in (None, "none") and (problem := problem_of(self.uri)):
+            raise UserError(f"tracking.uri: {redacted(self.uri)!r} {problem}")
+
+
+def problem_of(uri: str) -> str:
+    """Why MLflow cannot use a tracking URI, with the remedy; empty if nothing is known against it.
+
+    Nothing is connected: a server may be away now and there later.
+    """
+    scheme, separated, _ = uri.partition("://")
+    plugins = {point.name for point in importlib.metadata.entry_points(group="mlflow.tracking_store")}
+    if uri == "databricks" or (separated and scheme in {"databricks", *plugins}):
+        return ""
+    if separated and scheme in ("http", "https"):
+        return _problem_of_server(uri)
+    if separated and scheme.partition("+")[0] in DATABASES:
+        return "" if scheme == "sqlite" else _problem_of_driver(uri)
+    if scheme == "file" or (uri and ":" not in uri.partition("/")[0]):
+        allowed = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1")
+        return "" if allowed else "is a folder, in which MLflow stores no runs any more; write sqlite:///FILE.db"
+    known = "http://HOST:PORT, https://HOST, sqlite:///FILE.db, the URL of another database, or none"
+    return f"is no tracking URI of MLflow; write {known}"
+
+
+def _problem_of_server(uri: str) -> str:
+    """Why the URL of a server cannot be used."""
+    try:
+        parts = urlsplit(uri)
+        found = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        found = False
+    return "" if found else "names no server; write http://HOST:PORT, with / : ? # @ and % of a password as %2F %3A …"
+
+
+def _problem_of_driver(uri: str) -> str:
+    """Why the URL of a database cannot be used: its driver is not installed, or it is no URL."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ImportError as error:
+        return f"needs the package {error.name}; install it, or name another driver as in postgresql+psycopg://"
+    except (ArgumentError, ValueError) as error:
+        return f"is no URL of a database ({redacted(str(error))}); write DATABASE+DRIVER://USER@HOST/NAME"
+    return ""

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cl.config.train import MOST_ROWS
 from cl.errors import UserError
+from cl.plain_values import MOST_AMOUNT, SEEDS, require_between
+
+MOST, MOST_ESTIMATES = 10_000, 100_000_000
+"""Orders that are trained or drawn, and orders that are estimated."""
+ORDERS = ("given", "reversed", "random")
+"""Orders of batches by name."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,8 @@ class SampleOrder:
     references: int = 2
     stars: bool = True
     stride: int = 1
-    oracle: str = "secant"
-    readout: str = "auto"
+    oracle: Literal["secant", "reuse", "grid0", "setadd", "replay", "hvp_grid", "hvp_single"] = "secant"
+    readout: Literal["auto", "forward", "quadratic", "linear"] = "auto"
     ridge: float = 1e-2
     part: int = 0
     gigabytes: float = 4.0
@@ -67,19 +74,18 @@ class SampleOrder:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {
-            "first": 1,
-            "references": 1,
-            "stride": 1,
-            "part": 0,
-            "tokens": 1,
-            "held_out": 3,
-            "verify": 0,
-            "draws": 1,
-        }
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise UserError(f"order.{name}: {getattr(self, name)} must be at least {bound}")
+        require_between(self, "order", first=(1, MOST), references=(1, MOST), stride=(1, MOST), part=(0, MOST_ROWS))
+        require_between(self, "order", tokens=(1, MOST_AMOUNT), held_out=(3, MOST), trials=(1, MOST_ESTIMATES))
+        require_between(self, "order", verify=(0, MOST), draws=(1, MOST), seed=(0, SEEDS - 3))  # seed + 2 is drawn, too
+        for place, order in enumerate(self.orders):
+            if isinstance(order, str) and order not in ORDERS:
+                raise UserError(
+                    f"order.orders[{place}]: {order!r} is none of {', '.join(ORDERS)}, and no list of batches"
+                )
+        if not self.orders or self.objective == [] or self.samples == []:
+            raise UserError("order: orders, objective and samples must not be empty lists; leave them out")
+        if min(self.samples or [0]) < 0:
+            raise UserError(f"order.samples: {self.samples} must be numbers of batches, from 0")
         if self.ridge < 0 or self.gigabytes <= 0:
             raise UserError(f"order: ridge {self.ridge} must be at least 0, gigabytes {self.gigabytes} above 0")
         if (self.oracle == "replay") != (self.part > 0):

@@ -56,8 +56,15 @@ class Range:
         assert self.low is not None and self.high is not None  # noqa: PT018
         if not self.low <= self.value <= self.high or self.low == self.high:
             raise UserError(f"{self.key}: value {self.value} must be between low {self.low} and high {self.high}")
+        if self.log not in (True, False):
+            raise UserError(f"{self.key}: log {self.log!r} must be true or false")
         if self.log and (self.low <= 0 or self.step is not None):
             raise UserError(f"{self.key}: log needs low {self.low} above 0 and no step")
+        whole = all(isinstance(each, int) for each in numbers)
+        if self.step is not None and not _is_step(self.step, whole):
+            raise UserError(
+                f"{self.key}: step {self.step!r} must be above 0, and whole if low, value and high are whole"
+            )
 
     @property
     def another(self) -> Any:
@@ -108,6 +115,11 @@ def _range(key: str, value: Mapping[str, Any]) -> Range:
             raise UserError(f"{key}: choices {value['choices']!r} must be a list of at least two")
         return Range(key, _number(value["value"]), choices=tuple(map(_number, value["choices"])))
     return Range(key, **{name: _number(each) for name, each in value.items()})
+
+
+def _is_step(step: Any, whole: bool) -> bool:
+    """Whether a value is a distance between two numbers of a range, which may be whole."""
+    return not isinstance(step, bool) and isinstance(step, int if whole else (int, float)) and step > 0
 
 
 def _number(value: Any) -> Any:

@@ -6,6 +6,10 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from cl.errors import UserError
+from cl.plain_values import require_between
+
+MOST_ROWS, MOST_TOKENS = 1_000_000, 10_000_000
+"""Rows of a step and tokens of a row; no machine holds more at a time."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,4 @@ class Train(Optimization):
         for name in ("lr", "eps", "clip", "sequence", "batch"):
             if getattr(self, name) <= 0:
                 raise UserError(f"train.{name}: {getattr(self, name)} must be positive")
+        require_between(self, "train", sequence=(1, MOST_TOKENS), batch=(1, MOST_ROWS))

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cl.config.runtime import DATABASES, problem_of
 from cl.errors import UserError
+from cl.plain_values import SEEDS, require_amount, require_between, require_path
+from cl.redaction import redacted
+
+MOST_TRIALS, MOST_WORKERS = 1_000_000, 1000
+MADE_FOR = ("scenario", "model", "tokens", "examples")
+"""What chosen values are valid for, see `cl.config.experiment.made_for`."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,13 @@ class Tune:
     storage: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("first", "trials", "workers"):
-            if getattr(self, name) < 1:
-                raise UserError(f"tune.{name}: {getattr(self, name)} must be at least 1")
+        require_between(self, "tune", first=(1, MOST_TRIALS), trials=(1, MOST_TRIALS), workers=(1, MOST_WORKERS))
+        require_between(self, "tune", seed=(0, SEEDS - 1))
+        require_path(self.scenario, "tune.scenario")
+        if self.storage is not None and (problem := problem_of_storage(self.storage)):
+            raise UserError(f"tune.storage: {redacted(self.storage)!r} {problem}")
+        for name in ("tokens", "examples"):
+            require_amount(getattr(self, name), f"tune.{name}")
         if not 0 < self.decay < 1 or self.margin < 0:
             raise UserError(f"tune: decay {self.decay} must be between 0 and 1, margin {self.margin} at least 0")
         if self.protocol == "per_task" and self.objectives is not None:
@@ -68,6 +80,14 @@ class Tune:
             raise UserError(f"tune.scenario: {self.scenario} with protocol {self.protocol}; two_stream alone needs one")
         if self.objectives is not None and len(set(self.objectives)) < max(1, len(self.objectives)):
             raise UserError(f"tune.objectives: {self.objectives} must name different metrics, one or more")
+
+
+def problem_of_storage(url: str) -> str:
+    """Why Optuna cannot use the URL of a database, with the remedy; empty if nothing is known against it."""
+    kind = url.partition("://")[0].partition("+")[0]
+    if kind not in (*DATABASES, "postgres") or "://" not in url:
+        return "is no URL of a database; write sqlite:///FILE.db or postgresql://USER@HOST/NAME"
+    return problem_of(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url))
 
 
 @dataclass(frozen=True)
@@ -82,11 +102,22 @@ class Tuned:
         values: dotted settings by strategy and by task order (`*`: all orders).
     """
 
-    protocol: str
+    protocol: Literal["first_k", "two_stream", "per_task", "oracle"]
     about: str
     skip: int
     values: dict[str, dict[str, dict[str, Any]]]
     made_for: dict[str, Any]
+
+    def check(self) -> None:
+        """Check what no type says. It is no part of the constructor, whose errors jsonargparse replaces by its own.
+
+        Raises:
+            UserError: for a negative number of tasks, and for unknown keys of `made_for`.
+        """
+        if self.skip < 0:
+            raise UserError(f"tuned.skip: {self.skip} must be at least 0")
+        if wrong := sorted(self.made_for.keys() - set(MADE_FOR)):
+            raise UserError(f"tuned.made_for: {wrong[0]!r} is none of {', '.join(MADE_FOR)}; `cl tune` writes the file")
 
     def notes(self, labels: Sequence[str], made_for: Mapping[str, Any]) -> list[str]:
         """Sentences for every output of an experiment that uses these values.

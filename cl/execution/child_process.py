@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from cl.errors import UserError
+from cl.errors import DivergedError, UserError
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -28,9 +28,12 @@ def messages(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
     Raises:
         UserError: for a message {"error": text}, with its text.
+        DivergedError: for a message {"diverged": [step, last finite loss]}.
     """
     for line in lines:
         said: dict[str, Any] = json.loads(line)
+        if "diverged" in said:
+            raise DivergedError(*said["diverged"])
         if "error" in said:
             raise UserError(said["error"])
         yield said

@@ -7,12 +7,15 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from cl.config.experiment import notes
-from cl.execution import accept, machine
+from cl.errors import UserError
+from cl.execution import accept, machine, verification
+from cl.execution.records import DamageError
 from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan, StagePlan
@@ -102,7 +105,10 @@ def answers(runs: Iterable[RunResult], store: Store, score: str, skip: int = 0) 
     found: dict[str, dict[str, Any]] = {}
     for run in runs:
         row = max(run.matrix)
-        place = f"{store.root}/nodes/{run.matrix_keys[row]}/items"
+        key = run.matrix_keys[row]
+        if wrong := verification.verify(store, key):
+            raise DamageError(key, wrong)
+        place = f"{store.root}/nodes/{key}/items"
         by_task: dict[str, list[tuple[str, float]]] = {}
         for task in run.order[skip:]:
             if run.matrix[row][task].items:
@@ -210,6 +216,15 @@ def commit() -> str:
 def results_folder(graph: Graph) -> Path:
     """Where an experiment's report and tables are written."""
     return Path(graph.experiment.output) / graph.experiment.name
+
+
+def check_writable(folder: Path) -> None:
+    """Raises UserError if a folder cannot be made, or nothing can be written in it. Leaves nothing behind."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise UserError(f"output: cannot write to {str(folder)!r}: {error.strerror or error}; name another") from error
 
 
 def save(result: ExperimentResult, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cl.errors import UserError
 from cl.execution.records import Declaration
 
 
@@ -20,16 +21,21 @@ class Declarations:
         self.fs, self.folder = fs, f"{root}/accepted"
 
     def of(self, key: str) -> Declaration | None:
-        """The declaration about a key. None: there is no declaration."""
+        """The declaration about a key. None: there is no declaration. Raises UserError if it is damaged."""
         file = f"{self.folder}/{key}.json"
-        if not self.fs.exists(file):
-            return None
-        return Declaration.of_json(self.fs.cat_file(file))
+        return self._read(file) if self.fs.exists(file) else None
+
+    def _read(self, file: str) -> Declaration:
+        try:
+            return Declaration.of_json(self.fs.cat_file(file))
+        except ValueError as error:
+            remedy = "delete it, and accept again if it still holds"
+            raise UserError(f"store: {file} is damaged: {error}; {remedy}") from error
 
     def all(self) -> dict[str, Declaration]:
         """All declarations by key."""
         files = self.fs.ls(self.folder, detail=False) if self.fs.exists(self.folder) else []
-        return {Path(file).stem: Declaration.of_json(self.fs.cat_file(file)) for file in sorted(files)}
+        return {Path(file).stem: self._read(file) for file in sorted(files)}
 
     def add(self, key: str, declaration: Declaration) -> None:
         """Declare that a key has the result of the node `declaration.of`."""

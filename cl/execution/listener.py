@@ -32,6 +32,9 @@ class Listener(Protocol):
     def point(self, node: Node, point: Point) -> None:
         """Called when a point of a training curve was recorded."""
 
+    def note(self, node: Node, text: str) -> None:
+        """Called with a sentence about the node for the user, such as that a file of it is damaged."""
+
     def finished(self, node: Node, seconds: float) -> None:
         """Called when the node is stored."""
 
@@ -67,6 +70,10 @@ class Teller:
     def point(self, node: Node, point: Point) -> None:
         """Send the call."""
         self._tell("point", node, asdict(point))
+
+    def note(self, node: Node, text: str) -> None:
+        """Send the call."""
+        self._tell("note", node, text)
 
     def finished(self, node: Node, seconds: float) -> None:
         """Send the call."""

@@ -7,7 +7,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, TypedDict
 
+from cl.errors import UserError
 from cl.graph.node import Identity
+from cl.hashing import digest
+
+
+class DamageError(UserError):
+    """A stored node is not what was written.
+
+    Args:
+        key: key of the node.
+        wrong: what is wrong with it, one sentence per file.
+    """
+
+    def __init__(self, key: str, wrong: list[str]) -> None:
+        super().__init__(f"store: node {key} is damaged: {wrong[0]}; `cl run` computes it again")
+        self.key, self.wrong = key, wrong
 
 
 class File(TypedDict):
@@ -19,24 +34,31 @@ class File(TypedDict):
 
 @dataclass(frozen=True)
 class _Json:
-    """An object with one JSON key per field."""
+    """An object with one JSON key per field, and under `seal` the hash of its content."""
 
     @classmethod
     def of_json(cls, text: str | bytes) -> Self:
-        """Read the object.
+        """Read the object. Objects of earlier versions have no seal.
 
         Raises:
-            ValueError: for text that is no JSON object with exactly these fields.
+            ValueError: for text that is no JSON object with exactly these fields, and for content that was changed.
         """
-        content = json.loads(text)
+        try:
+            content = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("is nested too deep") from error
         expected = {each.name for each in fields(cls)}
-        if not isinstance(content, dict) or set(content) != expected:
+        if not isinstance(content, dict) or set(content) - {"seal"} != expected:
             raise ValueError(f"expected an object with {', '.join(sorted(expected))}")
+        seal = content.pop("seal", None)
+        if seal is not None and seal != digest(content):
+            raise ValueError("its content was changed")
         return cls(**content)
 
     def to_json(self) -> str:
         """Write the object; NaN and infinity raise ValueError."""
-        return json.dumps(asdict(self), indent=1, allow_nan=False)
+        content = json.loads(json.dumps(asdict(self), allow_nan=False))
+        return json.dumps({"seal": digest(content), **content}, indent=1)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cl.errors import UserError
-from cl.execution import machine
+from cl import signals
+from cl.errors import DivergedError, IncompleteError, UserError
+from cl.execution import machine, verification
 from cl.execution.listener import Listener
+from cl.execution.records import DamageError
 from cl.execution.store import Store
 from cl.graph.node import Node, ancestors
 from cl.graph.roles import Inputs
@@ -51,31 +53,80 @@ def pending(wanted: Iterable[Node], store: Store) -> list[Node]:
 def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
     """Execute nodes in the given order and publish each. A published node stays stored if a later node fails.
 
+    A node that diverges stops what stands on it and nothing else.
+
     Args:
         nodes: nodes, parents first.
         store: the store.
         listener: is notified.
 
     Raises:
-        UserError: for a result that is not finite and for a missing GPU. Errors of a node are passed on.
+        IncompleteError: at the end, if nodes diverged.
+        UserError: for a missing GPU. Other errors of a node are passed on.
     """
     nodes = list(nodes)
     _check_gpus(nodes)
+    store.open_for_writing()
     machine.keep_freed_memory()
+    failures: dict[str, tuple[str, str]] = {}
+    missing: set[str] = set()
     for node in nodes:
-        with store.work(node, partial(listener.waiting, node)) as work:
-            if work is None:
-                listener.found(node)
-                continue
-            listener.started(node)
-            started = time.monotonic()
-            result = _computed(node, store, work, listener)
-            seconds = time.monotonic() - started
-            _check_finite(node, result)
-            store.publish(node, work, {"seconds_in_all": seconds, "machine": machine.record(), **result})
-            listener.finished(node, seconds)
+        signals.check()
+        if missing & {parent.key for parent in (*node.parents.values(), *node.uses.values())}:
+            missing.add(node.key)
+            continue
+        try:
+            _run(node, store, listener)
+        except DivergedError as error:
+            listener.note(node, str(error))
+            failures[node.key] = (f"{node.kind} {node.name}", str(error))
+            missing.add(node.key)
         gc.collect()  # learner, trainer and callbacks form cycles; their tensors do not trigger the collector
         gc.freeze()  # what is left are imported modules: the next collection need not visit a million objects again
+    if failures:
+        raise IncompleteError(failures)
+
+
+def _run(node: Node, store: Store, listener: Listener) -> None:
+    """Compute a node and publish it, unless another process does."""
+    try:
+        store.read(node.key)
+    except FileNotFoundError:
+        pass
+    except DamageError as error:
+        set_aside(error, node, store, listener)
+    _restore_parents(node, store, listener)
+    with store.work(node, partial(listener.waiting, node)) as work:
+        if work is None:
+            listener.found(node)
+            return
+        listener.started(node)
+        started = time.monotonic()
+        result = _computed(node, store, work, listener)
+        seconds = time.monotonic() - started
+        _check_finite(result)
+        store.publish(node, work, {"seconds_in_all": seconds, "machine": machine.record(), **result})
+        listener.finished(node, seconds)
+
+
+def _restore_parents(node: Node, store: Store, listener: Listener) -> None:
+    """Check what a node reads. Parents that are damaged or were deleted meanwhile are computed again."""
+    for parent in (*node.parents.values(), *node.uses.values()):
+        try:
+            store.path(parent)
+        except FileNotFoundError:
+            listener.note(parent, "was deleted; it is computed again")
+        except DamageError as error:
+            set_aside(error, parent, store, listener)
+        else:
+            continue
+        run(pending([parent], store), store, listener)
+
+
+def set_aside(damaged: DamageError, node: Node, store: Store, listener: Listener) -> None:
+    """Move a damaged node out of the way, and say so."""
+    place = verification.set_aside(store, damaged.key)
+    listener.note(node, f"damaged: {damaged.wrong[0]}; set aside in {place}" if place else "damaged, and set aside")
 
 
 def _check_gpus(nodes: Iterable[Node]) -> None:
@@ -93,13 +144,12 @@ def _check_gpus(nodes: Iterable[Node]) -> None:
         )
 
 
-def _check_finite(node: Node, result: dict[str, Any]) -> None:
-    """Raises UserError for NaN or infinity in a result."""
+def _check_finite(result: dict[str, Any]) -> None:
+    """Raises DivergedError for NaN or infinity in a result."""
     try:
         json.dumps(result, allow_nan=False)
     except ValueError as error:
-        what = "the loss is not finite, training diverged" if node.kind == "train" else "a result is not finite"
-        raise UserError(f"{node.kind} {node.name}: {what}; lower train.lr or train.clip") from error
+        raise DivergedError from error
 
 
 class _Watcher:
@@ -113,6 +163,9 @@ class _Watcher:
 
     def point(self, point: Point) -> None:
         self.listener.point(self.node, point)
+
+    def note(self, text: str) -> None:
+        self.listener.note(self.node, text)
 
 
 def compute(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:

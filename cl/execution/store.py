@@ -1,42 +1,50 @@
 """The store: finished nodes by key, and scratch folders of unfinished nodes.
 
+    ROOT/cl-store.json           says that the folder is a store
     ROOT/nodes/KEY/node.json     record of the node, written last: a node without a record does not exist
     ROOT/nodes/KEY/…             artifacts of the node: safetensors and JSON, nothing that needs unpickling
     ROOT/work/KEY/               scratch folder of a node in progress: `out/`, `checkpoint/`
-    ROOT/work/KEY.lock           held while a process computes the node
-    ROOT/roots/NAME.json         keys that an experiment needs; garbage collection keeps them
+    ROOT/work/KEY.lock           held while a process computes, sets aside or deletes the node
+    ROOT/experiments/…           keys that experiments need (`cl.execution.needed`); garbage collection keeps them
     ROOT/code/HASH.json          hash of each definition in a code version, to explain differences
     ROOT/accepted/KEY.json       declares that a key has the result of a node with other code (`cl.execution.accept`)
+    ROOT/damaged/KEY-TIME/       nodes that were set aside because a file was not as recorded
 
 ROOT is any fsspec URL, so that many machines can share a bucket. Scratch folders are on a local disk: in ROOT if ROOT
-is local, otherwise in the user's cache folder. A node is published by one rename on a local disk; elsewhere node.json
-is written after all other files. So a reader finds a complete node or none.
+is local, otherwise in the user's cache folder. A node is published by one rename on a local disk, after all its files
+are on the disk; elsewhere node.json is written after all other files. So a reader finds a complete node or none. A
+record holds the checksums of all files and of itself; a node is checked once per process, before its files are used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from filelock import FileLock, Timeout
 
+from cl import durable
 from cl.errors import UserError
 from cl.execution.declarations import Declarations
 from cl.execution.machine import cache_folder
-from cl.execution.records import File, Record
+from cl.execution.needed import Needed
+from cl.execution.records import DamageError, File, Record
 from cl.graph.code_version import by_definition
 from cl.graph.node import Node
+from cl.hashing import KEY_LENGTH
+from cl.redaction import redacted
 
 RECORD = "node.json"
+MARK = "cl-store.json"
 
 
 class Store:
@@ -55,11 +63,25 @@ class Store:
             # No cached listings: other machines publish into the same store.
             self.fs, self.root = fsspec.core.url_to_fs(str(url), use_listings_cache=False)
         except (ValueError, ImportError) as error:
-            raise UserError(f"store: cannot open {str(url)!r}: {error}") from error
+            raise UserError(redacted(f"store: cannot open {str(url)!r}: {error}")) from error
         self.is_local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
         self.scratch = scratch or (Path(self.root) if self.is_local else _cache(str(url)))
         self.url = str(url)
         self.declarations = Declarations(self.fs, self.root)
+        self.needed = Needed(self.fs, self.root, self.is_local)
+        self.whole: set[str] = set()  # nodes that this process has checked or written
+
+    def open_for_writing(self) -> None:
+        """Make the store if there is none. Raises UserError if nothing can be written there."""
+        try:
+            self.fs.makedirs(f"{self.root}/nodes", exist_ok=True)
+            if not self.fs.exists(f"{self.root}/{MARK}"):
+                self.fs.pipe_file(f"{self.root}/{MARK}", b'{"format": 1}\n')
+            for probe in (self.scratch / "work", Path(self.root) / "nodes") if self.is_local else (self.scratch,):
+                probe.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=probe).close()
+        except OSError as error:
+            raise UserError(f"store: cannot write to {self.url!r}: {error.strerror or error}; name another") from error
 
     def place(self, key: str) -> str:
         """The key under which a node's result is stored: its own key, or the key of the node accepted for it."""
@@ -73,8 +95,11 @@ class Store:
         file = f"{self.root}/code/{code}.json"
         if not self.fs.exists(file):
             return None
-        found: dict[str, str] = json.loads(self.fs.cat_file(file))
-        return found
+        try:
+            found = json.loads(self.fs.cat_file(file))
+        except ValueError:  # damaged: it only explains
+            return None
+        return found if isinstance(found, dict) else None
 
     def _record_definitions(self, node: Node) -> None:
         """Store the hash of each definition in the node's code version, once per version."""
@@ -86,35 +111,62 @@ class Store:
         self.fs.pipe_file(file, json.dumps(by_definition(node.entries)).encode())
 
     def has(self, node: Node) -> bool:
-        """Whether a node is stored with all artifacts that its children need."""
-        if not self.fs.exists(f"{self.root}/nodes/{self.place(node.key)}/{RECORD}"):
-            return False
-        return not node.needs or node.needs <= set(self.read(node.key).artifacts)
+        """Whether a node is stored with all artifacts that its children need; false if its record is damaged."""
+        record = self.read_or_none(self.place(node.key))
+        return record is not None and node.needs <= set(record.artifacts)
+
+    def read_or_none(self, key: str) -> Record | None:
+        """The record of a node. None: there is none, or it is damaged."""
+        try:
+            return self.read(key)
+        except (FileNotFoundError, DamageError):
+            return None
 
     def read(self, key: str) -> Record:
         """The record of a stored node.
 
         Raises:
-            UserError: if the record is damaged, for example after a full disk.
+            FileNotFoundError: if there is none.
+            DamageError: if it is not what was written.
         """
-        place = f"{self.root}/nodes/{self.place(key)}"
+        key = self.place(key)
         try:
-            return Record.of_json(self.fs.cat_file(f"{place}/{RECORD}"))
+            record = Record.of_json(self.fs.cat_file(f"{self.root}/nodes/{key}/{RECORD}"))
         except ValueError as error:
-            raise UserError(f"store: {place}/{RECORD} is damaged; delete the folder and run again") from error
+            raise DamageError(key, [f"{RECORD}: {error}"]) from error
+        if record.key != key:
+            raise DamageError(key, [f"{RECORD} is that of {record.key}"])
+        return record
 
     def result(self, node: Node) -> dict[str, Any]:
         """The JSON data that a stored node's computation returned."""
         return self.read(node.key).result
 
     def path(self, node: Node) -> Path:
-        """Local folder with a node's artifacts, which are downloaded if the store is not local."""
+        """Local folder with a node's artifacts, which are downloaded if the store is not local, and checked.
+
+        Raises:
+            FileNotFoundError: if the node is not stored.
+            DamageError: if a file is not as recorded.
+        """
         key = self.place(node.key)
-        if self.is_local:
-            return Path(self.root) / "nodes" / key
+        folder = Path(self.root) / "nodes" / key if self.is_local else self._downloaded(key, node)
+        if key not in self.whole:
+            record = self.read(key)
+            if wrong := differing(folder, record):
+                if not self.is_local:
+                    shutil.rmtree(folder)
+                raise DamageError(key, wrong)
+            self.whole.add(key)
+        return folder
+
+    def _downloaded(self, key: str, node: Node) -> Path:
+        """Folder of this machine with a copy of a node."""
         local = self.scratch / "nodes" / key
         local.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(local.with_suffix(".lock")):  # workers of one machine share downloads
+            if local.exists() and key not in self.whole and differing(local, self.read(key)):
+                shutil.rmtree(local)  # damaged since it was downloaded
             if not all((local / name).exists() for name in (RECORD, *node.needs)):
                 shutil.rmtree(local, ignore_errors=True)  # downloaded when the node had fewer artifacts
                 with tempfile.TemporaryDirectory(dir=local.parent) as new:  # renamed when complete
@@ -136,7 +188,7 @@ class Store:
             The folder with an empty subfolder `out`. None: another process has stored the node.
         """
         folder = self.scratch / "work" / node.key
-        with self._lock(node.key, waiting):
+        with self.lock(node.key, waiting):
             if self.has(node):
                 yield None
                 return
@@ -145,7 +197,7 @@ class Store:
             yield folder
 
     @contextmanager
-    def _lock(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
+    def lock(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
         """Hold the lock of a node's scratch folder."""
         path = self.scratch / "work" / f"{key}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,61 +229,54 @@ class Store:
         target = f"{self.root}/nodes/{node.key}"
         if self.is_local:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-            if Path(target).exists():  # stored before with fewer artifacts
+            if Path(target).exists():  # stored before with fewer artifacts, or without a record
                 Path(target).rename(work / "old")
-            out.rename(target)
+            durable.rename(out, Path(target))
         else:
+            for left in set(self.files(node.key)) - files.keys():  # of an upload that ended before its record
+                self.fs.rm_file(f"{target}/{left}")
             for name in (*files, RECORD):
                 self.fs.makedirs(f"{target}/{name}".rsplit("/", 1)[0], exist_ok=True)
                 self.fs.put_file(str(out / name), f"{target}/{name}")
         shutil.rmtree(work)
+        self.whole.add(node.key)
 
     def keys(self) -> list[str]:
         """Keys of all stored nodes."""
         return [key for key in self.folders() if self.fs.exists(f"{self.root}/nodes/{key}/{RECORD}")]
 
     def records(self) -> Iterator[Record]:
-        """Records of all stored nodes."""
-        return map(self.read, self.keys())
+        """Records of all stored nodes, without damaged ones."""
+        return (record for key in self.folders() if (record := self.read_or_none(key)) is not None)
 
     def folders(self) -> list[str]:
-        """Keys of all folders of nodes, including nodes that are published or deleted in part."""
+        """Keys of all folders of nodes, including nodes that are published or deleted in part; no other folders."""
+        return [name for name in self.names() if is_key(name)]
+
+    def names(self) -> list[str]:
+        """Names of everything where nodes are kept."""
         base = f"{self.root}/nodes"
         if not self.fs.exists(base):
             return []
         return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in self.fs.ls(base, detail=False))
 
-    def protect(self, name: str, keys: Iterable[str]) -> None:
-        """Protect keys that experiment `name` needs from garbage collection, in addition to its earlier keys."""
-        self.fs.makedirs(f"{self.root}/roots", exist_ok=True)
-        kept = set(keys) | set(self.roots().get(name, []))
-        self.fs.pipe_file(f"{self.root}/roots/{name}.json", json.dumps(sorted(kept)).encode())
-
-    def roots(self) -> dict[str, list[str]]:
-        """Protected keys by experiment."""
-        base = f"{self.root}/roots"
-        if not self.fs.exists(base):
-            return {}
-        return {Path(file).stem: json.loads(self.fs.cat_file(file)) for file in self.fs.ls(base, detail=False)}
+    def files(self, key: str) -> list[str]:
+        """Names of all files in a node's folder."""
+        return [name.split(f"/nodes/{key}/", 1)[1] for name in self.fs.find(f"{self.root}/nodes/{key}")]
 
     def size(self, key: str) -> int:
         """Size of a node's files in bytes."""
         return int(self.fs.du(f"{self.root}/nodes/{key}"))
 
-    def verify(self, key: str) -> list[str]:
-        """Names of a node's files that are missing or differ from their recorded hash."""
-        try:
-            files = self.read(key).files
-        except UserError:  # the record itself is damaged
-            return [RECORD]
-        return [name for name, expected in files.items() if not self._matches(f"{key}/{name}", expected["sha256"])]
 
-    def _matches(self, name: str, sha256: str) -> bool:
-        file = f"{self.root}/nodes/{name}"
-        if not self.fs.exists(file):
-            return False
-        with self.fs.open(file, "rb") as stream:
-            return _sha256(stream) == sha256
+def is_key(name: str) -> bool:
+    """Whether a name can be a node's key."""
+    return re.fullmatch(f"[0-9a-f]{{{KEY_LENGTH}}}", name) is not None
+
+
+def differing(folder: Path, record: Record) -> list[str]:
+    """What is wrong with the files of a node in a local folder."""
+    return durable.differing(folder, {name: file["sha256"] for name, file in record.files.items()}, frozenset({RECORD}))
 
 
 def _cache(url: str) -> Path:
@@ -240,9 +285,4 @@ def _cache(url: str) -> Path:
 
 
 def _file_record(path: Path) -> File:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": _sha256(file)}
-
-
-def _sha256(file: BufferedReader) -> str:
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": durable.checksum(path)}

@@ -5,6 +5,7 @@ Each process runs `cl.execution.torchrun_worker`; the first process reports prog
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import subprocess
@@ -55,14 +56,20 @@ def train(node: Node, store: Store, work: Path, listener: listeners.Listener) ->
     with (
         log.open("w", encoding="utf-8") as errors,
         subprocess.Popen(
-            [sys.executable, *command, str(sent)], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+            [sys.executable, *command, str(sent)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which asks the others once
         ) as run,
     ):
         assert run.stdout is not None
         try:
             found = _follow(run.stdout, node, listener)
         finally:
-            run.terminate()  # torchrun ends its processes; their checkpoint stays in `work`
+            run.terminate()  # torchrun asks its processes to end; they leave a checkpoint in `work`
+            collections.deque(run.stdout, maxlen=0)  # they still report: a closed pipe would end them at once
     if found is None:
         raise RuntimeError(f"train {node.name}: a process ended without a result; see {log}\n{_last_words(log)}")
     return found

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from cl.errors import UserError
+from cl import signals
+from cl.errors import DivergedError, UserError
 from cl.execution import child_process, listener, runner, transport
 from cl.execution.store import Store
 
@@ -30,10 +31,16 @@ def main() -> int:
         (node,) = transport.unpack(sent["message"])
         if node.spec.device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        result = runner.compute(node, store, Path(sent["work"]), teller)
+        with signals.handled():
+            result = runner.compute(node, store, Path(sent["work"]), teller)
+    except DivergedError as error:
+        say({"diverged": [error.step, error.loss]})
+        return 2
     except UserError as error:
         say({"error": str(error)})
         return 2
+    except signals.Interrupted as stop:
+        return 128 + stop.number
     if first:
         say({"result": result})
     return 0

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cl import own_code
 from cl.errors import UserError
 from cl.graph.kinds import KINDS
 from cl.graph.node import Node
@@ -25,7 +26,7 @@ def pack(nodes: Iterable[Node]) -> dict[str, Any]:
 
     Returns:
         `rows` of all nodes, parents first; indices of the `wanted` nodes in them; the working `folder`; the `override`
-        of the code version.
+        of the code version; the folders whose code is `allowed`.
     """
     rows: list[dict[str, Any]] = []
     places: dict[tuple[str, frozenset[str]], int] = {}
@@ -40,7 +41,8 @@ def pack(nodes: Iterable[Node]) -> dict[str, Any]:
         return places[known]
 
     wanted = [place(node) for node in nodes]
-    return {"rows": rows, "wanted": wanted, "folder": os.getcwd(), "override": os.environ.get("CL_CODE_VERSION")}
+    surroundings = {"override": os.environ.get("CL_CODE_VERSION"), "allowed": os.environ.get(own_code.VARIABLE)}
+    return {"rows": rows, "wanted": wanted, "folder": os.getcwd(), **surroundings}
 
 
 def _row(node: Node) -> dict[str, Any]:
@@ -65,6 +67,7 @@ def unpack(message: Mapping[str, Any]) -> list[Node]:
         os.chdir(message["folder"])  # paths of scenarios and models may be relative
     if message["override"]:
         os.environ["CL_CODE_VERSION"] = message["override"]
+    own_code.hand_on(message["allowed"])
     nodes: list[Node] = []
     for row in message["rows"]:
         node = Node(

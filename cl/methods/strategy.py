@@ -9,6 +9,7 @@ from typing import Any
 from cl import construction, registry
 from cl.errors import UserError
 from cl.methods.method import Method, Stage, Trains, TransformsData
+from cl.plain_values import require_plain
 from cl.registry import Named
 
 KEYS = ("summary", "paper", "keeps", "methods")  # of a strategy's file
@@ -128,9 +129,19 @@ def build(label: str, changes: Mapping[str, Any] | None = None, shared: Mapping[
     """
     changes = dict(changes or {})
     name = changes.pop("from", label)
+    if not isinstance(name, str):
+        raise UserError(
+            f"strategies.{label}.from: {name!r} must be the name of a strategy, or the path of its YAML file"
+        )
     raw = registry.read("strategies", name)
     if unknown := sorted(set(raw) - set(KEYS)):
         raise UserError(registry.unknown(f"strategy {name}: key", unknown[0], KEYS))
+    if not isinstance(raw.get("methods") or [], list):
+        raise UserError(f"strategy {name}: methods: {raw['methods']!r} must be a list of methods, each `- NAME`")
+    for key in ("summary", "paper", "keeps"):
+        require_plain(raw.get(key), f"strategy {name}: {key}")
+        if isinstance(raw.get(key), list | dict):
+            raise UserError(f"strategy {name}: {key}: {raw[key]!r} must be one text")
     listed = [_single(entry, name) for entry in raw.get("methods") or []]
     last = {method: index for index, (method, _) in enumerate(listed)}
     for method, settings in changes.items():

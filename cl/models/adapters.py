@@ -193,10 +193,19 @@ def save(model: Any, folder: Path, parent: Path) -> None:
         model.peft_config[name].base_model_name_or_path = ""  # a path in this store is useless elsewhere
         model.peft_config[name].inference_mode = False
     model.save_pretrained(folder / "adapters", selected_adapters=present)
+    for name in present:
+        _write_sets_in_order(folder / "adapters" / name / "adapter_config.json", model.peft_config[name])
     for name in found.keys() - set(present):
         shutil.copytree(parent / "adapters" / name, folder / "adapters" / name, copy_function=_link)
     (folder / "adapters" / "README.md").unlink(missing_ok=True)
     (folder / INDEX).write_text(json.dumps(found), encoding="utf-8")
+
+
+def _write_sets_in_order(file: Path, config: Any) -> None:
+    """Sort what peft writes in the order of a set, which differs from process to process."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content |= {name: sorted(value) for name, value in content.items() if isinstance(getattr(config, name, None), set)}
+    file.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def _link(source: str, target: str) -> None:

@@ -34,8 +34,8 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which a fur
 def build(settings: str | Mapping[str, Any]) -> Writer:
     """Build a writer from a model's name or from settings; settings with `url` mean an endpoint. Nothing is loaded."""
     given = {"model": settings} if isinstance(settings, str) else dict(settings)
-    kind = "EndpointWriter" if "url" in given else "LocalWriter"
-    writer: Writer = construction.build("methods", f"cl.models.chat_writers:{kind}", given, "writer")
+    kind = EndpointWriter if "url" in given else LocalWriter
+    writer: Writer = construction.construct(kind, kind.__name__, given, "writer")
     return writer
 
 

@@ -22,6 +22,14 @@ def pins(entry: Entry) -> list[str]:
     return [f"{package}=={entry['version']}" for package in entry["files"]]
 
 
+def identity(entry: Entry) -> dict[str, Any]:
+    """What stands for a model in keys."""
+    if len(entry["files"]) > 1:
+        return {"version": entry["version"], "files": dict(entry["files"])}
+    ((package, file),) = entry["files"].items()
+    return {"distribution": package, "version": entry["version"], "file": file}
+
+
 def is_installed(entry: Entry) -> bool:
     """Whether all packages of a model are installed, in any version."""
     try:

@@ -65,7 +65,7 @@ def fingerprint(model: Model) -> dict[str, Any]:
     if kind == "fresh":
         found["config"] = table()["fresh"][model.name]["config"]
     elif kind == "packaged":
-        found |= {"sha256": table()["packaged"][model.name]["sha256"]}
+        found |= packaged.identity(table()["packaged"][model.name])
     elif kind == "directory":
         found |= {"trust_remote_code": True} if model.trust_remote_code else {}
         found["content"] = model_folder.content(str(Path(model.name).resolve()))
@@ -124,7 +124,7 @@ def load_tokenizer(model: Model) -> Any:
     except UserError:
         raise
     except Exception as error:  # for a damaged file `tokenizers` raises a plain Exception
-        raise UserError(f"model: no tokenizer for {chosen.name!r}: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"model: no tokenizer for {chosen.name!r}: {' '.join(str(error).split())}") from error
 
 
 def stored_tokenizer(folder: Path) -> Any:
@@ -190,7 +190,7 @@ def _opened(place: str, name: str, **options: Any) -> Any:
     try:
         found, about = load(place, dtype=torch.float32, output_loading_info=True, **options)
     except (*UNLOADABLE, SafetensorError) as error:
-        raise UserError(f"model.name: cannot load {name!r}: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"model.name: cannot load {name!r}: {' '.join(str(error).split())}") from error
     if missing := sorted(about["missing_keys"]):
         some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise UserError(f"model.name: {name!r}: its files have no weights for {some}; save the whole model")
@@ -256,5 +256,5 @@ class Outline:
             with init_empty_weights():
                 return AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
         except UNLOADABLE as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(error).split())
             raise UserError(f"model.name: cannot use the configuration of {self.settings.name!r}: {reason}") from error

@@ -1,60 +1,47 @@
-"""The values sent to MLflow, as plain data, and the record of deliveries."""
+"""The values sent to MLflow, as plain data."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cl.config.nested import flat
 from cl.metrics import run_metrics
 from cl.metrics.records import ExperimentResult, Point, RunResult
 
 
-@dataclass
-class Delivered:
-    """The delivered part of a run.
+@dataclass(frozen=True)
+class Beside:
+    """A result that belongs to no single run, such as an order node's; an MLflow run of its own.
 
     Args:
-        run_id: id of the MLflow run.
-        steps: last delivered step by node key.
+        name: name of the MLflow run.
+        key: key of the result; a result is sent once.
+        params: parameters.
+        metrics: metrics.
+        files: files to upload.
     """
 
-    run_id: str
-    steps: dict[str, int] = field(default_factory=dict)
-
-
-class Deliveries:
-    """Deliveries by run key, in one JSON file per tracking server.
-
-    Args:
-        path: the JSON file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        raw = json.loads(path.read_text()) if path.exists() else {}
-        self.runs = {key: Delivered(**entry) for key, entry in raw.items()}
-
-    def save(self) -> None:
-        """Write the file at once, so that nothing is sent twice after a crash."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps({key: vars(entry) for key, entry in self.runs.items()}))
-        new.replace(self.path)
+    name: str
+    key: str
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    files: list[Path]
 
 
 def point_metrics(point: Point) -> dict[str, float]:
-    """A point of the curve as metrics by name."""
-    found: dict[str, float] = {"seconds": point.seconds}
+    """A point of the curve as metrics by name; `seconds` is the last one."""
+    found: dict[str, float] = {}
     found |= {name: value for name in ("loss", "lr", "grad_norm") if (value := getattr(point, name)) is not None}
     found |= {f"validation/{name}/loss": value for name, value in point.scores.items()}
     found |= {f"term/{name}": value for name, value in point.terms.items()}
     total = sum(point.seen.values())
     found |= {f"share/{name}": count / total for name, count in point.seen.items() if total}
+    found["seconds"] = point.seconds
     return {safe_name(name): value for name, value in found.items()}
 
 
@@ -81,6 +68,32 @@ def metrics_of(run: RunResult, retain: list[str]) -> dict[str, float]:
     if run_metrics.scored(run):
         found += run_metrics.scores(run, retain=retain).values()
     return {metric.key: metric.value for metric in found if not math.isnan(metric.value)}
+
+
+def run_params(run: RunResult, result: ExperimentResult) -> dict[str, Any]:
+    """Parameters of a run: what it is, and its settings by dotted name."""
+    settings = {name: result.config[name] for name in ("train", "model", "tokens")}
+    return {
+        "strategy": run.strategy,
+        "seed": run.seed,
+        "order": ",".join(run.order),
+        "scenario": result.scenario,
+        **flat({"methods": numbered(run.settings), **settings}),
+        **tuned_values(run, result),
+    }
+
+
+def run_tags(run: RunResult, result: ExperimentResult) -> dict[str, Any]:
+    """Tags of a run: its nodes, its data, versions, and the sentences that every output repeats."""
+    return {
+        **{f"cl.note.{i}": note for i, note in enumerate(result.notes)},
+        "cl.scenario_version": result.scenario_version,
+        "cl.command": result.command,
+        **{f"cl.node.{i}.{s.name}": s.key for i, s in enumerate(run.stages)},
+        **{f"cl.row.{t}": key for t, key in run.matrix_keys.items()},
+        **{f"cl.data.{name}": entry.fingerprint for name, entry in result.data.items()},
+        **{f"cl.version.{name}": value for name, value in result.environment.items()},
+    }
 
 
 def numbered(methods: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

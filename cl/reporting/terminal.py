@@ -18,6 +18,7 @@ from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan
 from cl.graph.specs import TrainSpec
 from cl.metrics.records import Point
+from cl.redaction import redacted
 from cl.reporting.formatting import abbreviated, duration
 
 SCREEN = 40  # train nodes that are listed one by one
@@ -49,14 +50,14 @@ def show_plan(
     console.print(f"[bold]{escape(experiment.name)}[/]  {escape(experiment.question)}")
     compute = graph.compute
     console.print(
-        f"scenario {graph.scenario.name} v{graph.scenario.version}, model {escape(experiment.model.name)}, "
+        f"scenario {escape(graph.scenario.name)} v{graph.scenario.version}, model {escape(experiment.model.name)}, "
         f"{compute.device}, {compute.precision}, {'compiled' if compute.compile else 'eager'}, "
-        f"store {escape(store.url)}"
+        f"store {escape(redacted(store.url))}"
     )
     waiting = {node.key for node in todo}
     if graph.asked > SCREEN and not all_lines:
         console.print(_by_strategy(graph, waiting, cost))
-        again = f"cl plan {experiment.name} --all"
+        again = escape(f"cl plan {experiment.name} --all")
         console.print(f"[dim]grouped: {graph.asked} train nodes are more than a screen; all of them: {again}[/]")
     else:
         _print_runs(console, graph, waiting, cost)
@@ -194,7 +195,7 @@ class ProgressListener:
     def started(self, node: Node) -> None:
         """Add a bar for the node."""
         if node.key not in self.current:  # a node starts again after its worker died
-            self.current[node.key] = self.bars.add_task(f"{node.kind} {node.name}", total=1, note="")
+            self.current[node.key] = self.bars.add_task(escape(f"{node.kind} {node.name}"), total=1, note="")
 
     def progress(self, node: Node, done: int, total: int) -> None:
         """Move both bars."""
@@ -213,6 +214,10 @@ class ProgressListener:
         speed = f"{point.tokens / point.seconds:,.0f} tok/s" if point.seconds and point.tokens else ""
         self.bars.update(self.current[node.key], note="  ".join([*parts, speed]))
 
+    def note(self, node: Node, text: str) -> None:
+        """Print the sentence."""
+        self._line("[yellow]note[/]", node, escape(text))
+
     def finished(self, node: Node, seconds: float) -> None:
         """Print one line about the node and remove its bar."""
         self.executed.add(node.key)
@@ -223,7 +228,7 @@ class ProgressListener:
 
     def _count(self, node: Node, share: float = 1.0) -> None:
         """Count a share of the node's estimated seconds as done."""
-        self.done[node.key] = share * self.cost.seconds[node.key]
+        self.done[node.key] = share * self.cost.seconds.get(node.key, 0.0)  # 0: made again, which nobody planned
         self.bars.update(self.whole, completed=sum(self.done.values()))
 
     def _line(self, word: str, node: Node, note: str) -> None:

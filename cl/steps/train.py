@@ -166,7 +166,12 @@ def _memory(inputs: Inputs, place: int) -> dict[str, Tensor]:
 
 def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Optimizer:
     """Run the loop with a fresh Trainer, from the newest checkpoint if there is one."""
-    recorder = Recorder(job, optimizer_state)
+    resumed, told = checkpoint.newest(job.work / "checkpoint")
+    for text in told:
+        job.watcher.note(
+            f"{text}; training goes on from {'the start' if resumed is None else f'step {int(resumed.name)}'}"
+        )
+    recorder = Recorder(job, optimizer_state, resumed)
     trainer = pl.Trainer(
         accelerator="gpu" if job.device == "cuda" else "cpu",
         devices=job.devices,
@@ -180,7 +185,6 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
         callbacks=[recorder],
         use_distributed_sampler=False,
     )
-    resumed = checkpoint.newest(job.work / "checkpoint")
     first = int(resumed.name) if resumed else job.first
     if first < job.last:
         loader = DataLoader(

@@ -14,6 +14,7 @@ from typing import Any
 
 from cl import construction, registry
 from cl.errors import UserError
+from cl.plain_values import require_file_name, require_plain, require_text
 from cl.tasks import task_orders
 from cl.tasks.splitting import Document, Report, Shares, Splits, normal, split_texts, stated, strictest
 from cl.tasks.task import KINDS, Part, Source, Task, digest
@@ -21,6 +22,7 @@ from cl.tasks.task import KINDS, Part, Source, Task, digest
 __all__ = ["Part", "Report", "Scenario", "Source", "Splits", "Task", "load", "size", "split"]
 
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+MOST_BYTES = 10**15
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
     content = _merge(registry.read("scenarios", name), overrides or {})
     optional = ("retain", "general", "split", "orders")
     _check_keys(content, f"scenario {name}", required=("summary", "version", "tasks"), optional=optional)
+    require_file_name(path.stem, "scenario")
     tasks = _tasks(content["tasks"], "tasks", path.parent)
     retain = _tasks(content.get("retain", {}), "retain", path.parent)
     general = _tasks(content.get("general", {}), "general", path.parent)
@@ -130,12 +133,15 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
             raise UserError(f"{label}: {both[0]!r} is also the name of another set; give this one another")
     shares = _shares(content.get("split", {}))
     version = _whole(content["version"], "version")
-    summary = str(content["summary"])
+    require_plain(summary := content["summary"], "summary")
+    if isinstance(summary, dict | list):
+        raise UserError(f"summary: {summary!r} must be one text")
     found = Scenario(
-        path.stem, version, summary, tasks, retain, shares.validation, shares.test, shares.seed, general=general
+        path.stem, version, str(summary), tasks, retain, shares.validation, shares.test, shares.seed, general=general
     )
     orders = _mapping(content.get("orders", {}), "orders")
     for label, order in orders.items():
+        require_plain(order, f"orders.{label}")
         if not isinstance(order, list):
             raise UserError(f"orders.{label}: {order!r} must be a list of the tasks")
         found.ordered([order])
@@ -190,18 +196,17 @@ def size(value: object, where: str) -> int:
     """Return the bytes of a size: a whole number, or text such as "6MB" or "500 kB" (powers of 1,000)."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) *(B|kB|MB|GB)?", str(value))
     number = float(match[1]) * UNITS[match[2] or "B"] if match and not isinstance(value, bool) else 0.0
-    if number < 1:
-        raise UserError(f"{where}: {value!r} is not a size such as 500kB or 6MB")
+    if not 1 <= number <= MOST_BYTES:
+        raise UserError(f"{where}: {value!r} is not a size such as 500kB or 6MB, below {MOST_BYTES:.0e} bytes")
     return round(number)
 
 
 def _tasks(group: object, where: str, folder: Path) -> dict[str, Task]:
     tasks = {}
     for name, content in _mapping(group, where).items():
-        if not isinstance(name, str):
-            raise UserError(f"{where}: the name {name!r} is a number, date or truth value in YAML; write it in quotes")
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise UserError(f"{where}: the name {name!r} may hold letters, digits, _ and - only")
+        require_file_name(name.lstrip("-") or "_", where)
         tasks[name] = _task(name, _mapping(content, f"{where}.{name}"), f"{where}.{name}", folder)
     return tasks
 
@@ -256,6 +261,8 @@ def _whole(value: object, where: str) -> int:
 def _mapping(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{where}: must hold `key: value` lines, not {value!r}")
+    for key in value:
+        require_text(key, where)
     return dict(value)
 
 

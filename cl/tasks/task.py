@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from cl.errors import UserError
 from cl.tasks.splitting import Document
 
 KINDS = ("text", "instruction", "preference")
@@ -70,7 +71,10 @@ class Task:
 
     def fingerprint(self) -> str:
         """Hash of the documents before they are split; `Scenario.fingerprint` adds the split."""
-        parts = [[part.name, part.source.fingerprint(), part.limit] for part in self.sources]
+        try:
+            parts = [[part.name, part.source.fingerprint(), part.limit] for part in self.sources]
+        except OSError as error:  # of a file that may not be read, or a path that is none
+            raise UserError(f"{self.name}: {error.filename}: {error.strerror or error}; correct the path") from error
         return digest([self.kind, self.limit, parts])
 
     def documents(self) -> Iterator[Document]:

@@ -12,6 +12,11 @@ from cl.errors import UserError
 MOST = 120
 """Most orders of `all`: the 120 orders of five tasks. More orders are probably a mistake."""
 
+MOST_DRAWN = 1000
+"""Most random orders, each of which is planned as runs of its own."""
+LARGE = 30
+"""Number of tasks from which on the number of orders (2e32) is only named as this large."""
+
 Order = list[str]
 
 
@@ -29,9 +34,9 @@ def orders(tasks: Sequence[str], asked: str | Mapping[str, int]) -> list[Order]:
 
 def every(tasks: Sequence[str]) -> list[Order]:
     """Return all T! orders, the given order first; raises UserError for more than 120 orders."""
-    if math.factorial(len(tasks)) > MOST:
+    if _count(tasks) > MOST:
         raise UserError(
-            f"orders: {len(tasks)} tasks have {math.factorial(len(tasks)):,} orders, more than {MOST}; "
+            f"orders: {len(tasks)} tasks have {_count(tasks):,} orders, more than {MOST}; "
             "take `latin_square` or {sample: N}"
         )
     return [list(order) for order in itertools.permutations(tasks)]
@@ -51,11 +56,16 @@ def latin_square(tasks: Sequence[str]) -> list[Order]:
 
 def sample(tasks: Sequence[str], count: int, seed: int) -> list[Order]:
     """Draw `count` different random orders; raises UserError if there are fewer orders."""
-    if not 1 <= count <= math.factorial(len(tasks)):
-        raise UserError(
-            f"orders.sample: {count} is not between 1 and the {math.factorial(len(tasks)):,} orders there are"
-        )
+    if not 1 <= count <= _count(tasks):
+        raise UserError(f"orders.sample: {count} is not between 1 and the {_count(tasks):,} orders there are")
+    if count > MOST_DRAWN:
+        raise UserError(f"orders.sample: {count} orders are more than {MOST_DRAWN}; draw fewer")
     generator, found = random.Random(seed), dict[tuple[str, ...], None]()
     while len(found) < count:
         found[tuple(generator.sample(list(tasks), len(tasks)))] = None
     return [list(order) for order in found]
+
+
+def _count(tasks: Sequence[str]) -> int:
+    """Number of orders, or that of `LARGE` tasks: the factorial of many tasks has more digits than can be printed."""
+    return math.factorial(min(len(tasks), LARGE))

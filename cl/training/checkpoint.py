@@ -1,8 +1,10 @@
 """Checkpoints of an unfinished train node. A node that is restored after a crash continues bit for bit.
 
-    checkpoint/000120/  model, optimizer, methods, random: safetensors; state.json: step, points, seconds
+    checkpoint/000120/  model, optimizer, methods, random: safetensors; state.json: step, points, seconds;
+                        checksums.json: SHA-256 of the other files
 
-A checkpoint is written under a temporary name and renamed when complete; then older checkpoints are deleted.
+A checkpoint is written under a temporary name, forced to the disk, and renamed when complete. The two newest are kept:
+where the checksums tell that the newest is damaged, the one before is taken.
 """
 
 from __future__ import annotations
@@ -17,8 +19,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cl import durable
 from cl.methods.method import Trains
 from cl.training import distributed
+
+CHECKSUMS = "checksums.json"
+KEPT = 2  # checkpoints
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -88,7 +94,7 @@ def save(
     methods: Sequence[Trains],
     extra: dict[str, Any],
 ) -> None:
-    """Write a checkpoint; once complete, it replaces older checkpoints.
+    """Write a checkpoint; once complete, it replaces all but the newest of the older checkpoints.
 
     Every process must call. The first process writes full tensors, so any number of processes can resume.
 
@@ -112,16 +118,40 @@ def save(
     save_file(method_tensors(methods), new / "methods.safetensors")
     save_file(random_state(), new / "random.safetensors")
     (new / "state.json").write_text(json.dumps({"step": step, **extra}), encoding="utf-8")
-    new.rename(folder / f"{step:09d}")
-    for old in folder.iterdir():
-        if old.name != f"{step:09d}":
-            shutil.rmtree(old)
+    sums = {name: durable.checksum(new / name) for name in durable.files(new)}
+    (new / CHECKSUMS).write_text(json.dumps(sums), encoding="utf-8")
+    done = folder / f"{step:09d}"
+    shutil.rmtree(done, ignore_errors=True)  # damaged, and made again
+    durable.rename(new, done)
+    for old in set(folder.iterdir()) - set(_complete(folder)[:KEPT]):
+        shutil.rmtree(old)
 
 
-def newest(folder: Path) -> Path | None:
-    """The newest complete checkpoint, or None."""
-    found = [path for path in folder.glob("*") if not path.name.endswith(".new")] if folder.exists() else []
-    return max(found, default=None)
+def _complete(folder: Path) -> list[Path]:
+    """Checkpoints that were renamed, newest first."""
+    found = folder.iterdir() if folder.exists() else ()
+    return sorted((path for path in found if path.name.isdigit()), reverse=True)
+
+
+def damage(path: Path) -> list[str]:
+    """What is wrong with a checkpoint: files that are missing, changed or not its own."""
+    try:
+        sums = json.loads((path / CHECKSUMS).read_bytes())
+        return durable.differing(
+            path, {str(name): str(sha256) for name, sha256 in sums.items()}, frozenset({CHECKSUMS})
+        )
+    except (OSError, ValueError, AttributeError):
+        return [f"{CHECKSUMS} is missing or damaged"]
+
+
+def newest(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that is whole, or None; and a sentence about each newer one that is damaged."""
+    told: list[str] = []
+    for path in _complete(folder):
+        if not (wrong := damage(path)):
+            return path, told
+        told.append(f"the checkpoint at step {int(path.name)} is damaged ({wrong[0]}) and not used")
+    return None, told
 
 
 def restore(path: Path, model: Any, optimizer: torch.optim.Optimizer, methods: Sequence[Trains]) -> dict[str, Any]:

@@ -58,6 +58,20 @@ def broadcast(value: T) -> T:
     return first
 
 
+def agreed(wanted: bool, step: int) -> bool:
+    """Whether all processes end after this step, because one of them wants it. Each asks after each step.
+
+    The one that wants it names the step after this: no process can finish that step without its gradients, so each
+    has read the name by then. This is one look-up a step where a reduction would wait for the device.
+    """
+    if world() == 1:
+        return wanted
+    board = dist.distributed_c10d._get_default_store()
+    if wanted:
+        board.compare_set("cl-ends", "", str(step + 1))
+    return bool(board.check(["cl-ends"])) and int(board.get("cl-ends")) <= step
+
+
 def gathered(value: T) -> list[T]:
     """Values of all processes in order of rank."""
     if world() == 1:

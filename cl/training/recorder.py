@@ -6,6 +6,7 @@ The recorder does not change the training: an evaluation restores every random g
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,11 +20,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from cl import signals
 from cl.config.checkpoints import Checkpoints
 from cl.config.evaluation import Evaluation
 from cl.data.batches import Rows
 from cl.data.mixture import Plan
-from cl.errors import UserError
+from cl.errors import DivergedError
 from cl.metrics.records import Point
 from cl.training import checkpoint, distributed
 from cl.training.learner import Learner
@@ -42,6 +44,9 @@ class Watcher(Protocol):
 
     def point(self, point: Point) -> None:
         """Called when a point of the curve was recorded."""
+
+    def note(self, text: str) -> None:
+        """Called with a sentence for the user."""
 
 
 @dataclass
@@ -108,10 +113,11 @@ class Recorder(pl.Callback):
     Args:
         job: the train node.
         optimizer_state: optimizer state of the parent. None: start with a fresh optimizer.
+        resumed: checkpoint to go on from. None: start at the first step.
     """
 
-    def __init__(self, job: Job, optimizer_state: dict[str, Tensor] | None) -> None:
-        self.job, self.optimizer_state = job, optimizer_state
+    def __init__(self, job: Job, optimizer_state: dict[str, Tensor] | None, resumed: Path | None = None) -> None:
+        self.job, self.optimizer_state, self.checkpoint = job, optimizer_state, resumed
         self.optimizer: torch.optim.Optimizer | None = None
         count = job.last - job.first
         self.record_at = {job.first + round(i * count / POINTS) for i in range(POINTS + 1)}
@@ -122,30 +128,40 @@ class Recorder(pl.Callback):
         self.next_evaluation = math.inf  # step
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
-        """Restore the newest checkpoint, or record the state before the first update."""
-        self._restore(self.job.learner, optimizer)
+        """Restore the newest whole checkpoint, or record the state before the first update."""
+        resumed = self._restore(self.job.learner, optimizer)
         self.clock = self.saved = time.monotonic()
-        self._plan_evaluation(first=not self.job.points)
-        if self.job.points:
+        if resumed:
             for point in self.job.points:  # the watcher may have missed some when the process was killed
                 self.job.watcher.point(point)
         else:
+            self._plan_evaluation(first=True)
             self._record(self.job.learner)
 
-    def _restore(self, learner: Learner, optimizer: torch.optim.Optimizer) -> None:
+    def _restore(self, learner: Learner, optimizer: torch.optim.Optimizer) -> bool:
+        """Restore the newest whole checkpoint, or else the parent's optimizer state; whether there was a checkpoint."""
         self.optimizer = optimizer
-        path = checkpoint.newest(self.job.work / "checkpoint")
-        if path is not None:
-            state = checkpoint.restore(path, learner.model, optimizer, learner.methods)
-            learner.step = state["step"]
-            self.job.points = [Point(**point) for point in state["points"]]
-            self.job.seconds, self.job.eval_seconds = state["seconds"], state["eval_seconds"]
-        elif self.optimizer_state is not None:
-            checkpoint.load_optimizer(optimizer, self.optimizer_state)
+        if self.checkpoint is None:
+            if self.optimizer_state is not None:
+                checkpoint.load_optimizer(optimizer, self.optimizer_state)
+            return False
+        state = checkpoint.restore(self.checkpoint, learner.model, optimizer, learner.methods)
+        learner.step = state["step"]
+        self.job.points = [Point(**point) for point in state["points"]]
+        self.job.seconds, self.job.eval_seconds = state["seconds"], state["eval_seconds"]
+        self.losses = [_unpacked(step, first=distributed.rank() == 0) for step in state["pending"]]
+        self.evaluation_cost, self.step_cost, self.next_evaluation = state["planning"]
+        return True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore or record the state before the first step."""
+        signals.take_over()
+        signals.unsaved(distributed.world() > 1)  # several processes end together, after a step
         self.begin(trainer.optimizers[0])
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """From here on there is nothing to save."""
+        signals.unsaved(False)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -163,7 +179,7 @@ class Recorder(pl.Callback):
         for method in learner.methods if means else ():
             means["terms"] |= method.figures()
         if not all(math.isfinite(means.get(name) or 0.0) for name in ("loss", "grad_norm")):
-            raise UserError(f"train: the loss is not finite at step {learner.step}; lower train.lr or train.clip")
+            raise self._diverged(learner.step)
         now = time.monotonic()
         self.job.seconds += now - self.clock
         if self.losses:
@@ -185,6 +201,16 @@ class Recorder(pl.Callback):
         self.losses = []
         self.job.points.append(point)
         self.job.watcher.point(point)
+
+    def _diverged(self, step: int) -> DivergedError:
+        """The error of a loss that is not finite, with the first such step and the last finite loss."""
+        losses = [point.loss for point in self.job.points if point.loss is not None]
+        for at, each in enumerate(self.losses, step - len(self.losses) + 1):
+            loss = float(each["loss"]) if each["loss"] is not None else 0.0
+            if not (math.isfinite(loss) and math.isfinite(float(each["grad_norm"]))):
+                return DivergedError(at, losses[-1] if losses else None)
+            losses += [loss] if each["loss"] is not None else []
+        return DivergedError(step, losses[-1] if losses else None)
 
     def _evaluate(self, learner: Learner) -> dict[str, float]:
         """Evaluate the validation windows, and time the evaluation."""
@@ -219,24 +245,50 @@ class Recorder(pl.Callback):
         self.next_evaluation = distributed.broadcast(self.next_evaluation)
 
     def _save_if_due(self, learner: Learner) -> None:
+        """Save a checkpoint if its time has come or the process was asked to end; in that case end it."""
+        signals.unsaved(True)
+        if distributed.agreed(signals.asked() is not None, learner.step):
+            self._save(learner)
+            signals.check()
+            raise signals.Interrupted(signal.SIGTERM)  # another process was asked
         every, step = self.job.checkpoints, learner.step
         asked = every.steps is not None and step % every.steps == 0
         if step == self.job.last or (distributed.world() > 1 and not asked and step not in self.record_at):
             return  # several processes compare clocks at recorded points only, not in every step
-        if not distributed.broadcast(asked or time.monotonic() - self.saved >= every.seconds):
-            return
-        if self.losses:
-            self._record(learner)
+        if distributed.broadcast(asked or time.monotonic() - self.saved >= every.seconds):
+            self._save(learner)
+
+    def _save(self, learner: Learner) -> None:
+        """Save a checkpoint. It holds the steps since the last point, because a checkpoint must not add a point."""
         now = time.monotonic()
         extra = {
             "points": [asdict(point) for point in self.job.points],
-            "seconds": self.job.seconds,
+            "seconds": self.job.seconds + now - self.clock,
             "eval_seconds": self.job.eval_seconds,
+            "pending": [_packed(step) for step in distributed.all_gather_sum(self.losses)],
+            "planning": [self.evaluation_cost, self.step_cost, self.next_evaluation],
         }
         assert self.optimizer is not None
-        checkpoint.save(self.job.work / "checkpoint", step, learner.model, self.optimizer, learner.methods, extra)
+        checkpoint.save(
+            self.job.work / "checkpoint", learner.step, learner.model, self.optimizer, learner.methods, extra
+        )
+        signals.unsaved(distributed.world() > 1)
         self.saved = time.monotonic()
         self.clock += self.saved - now  # writing is not training time
+
+
+def _packed(step: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a step (`Learner.last`) as JSON data; single precision fits a JSON number exactly."""
+    terms = {name: float(value) for name, value in step["terms"].items()}
+    loss = None if step["loss"] is None else float(step["loss"])
+    return {"loss": loss, "terms": terms, "grad_norm": float(step["grad_norm"]), "lr": step["lr"]}
+
+
+def _unpacked(step: Mapping[str, Any], first: bool) -> dict[str, Any]:
+    """Inverse of `_packed`. The first process gets the sums over processes, the others nothing to add."""
+    terms = {name: torch.tensor(value) for name, value in step["terms"].items()} if first else {}
+    loss = torch.tensor(step["loss"]) if first and step["loss"] is not None else None
+    return {"loss": loss, "terms": terms, "grad_norm": torch.tensor(step["grad_norm"]), "lr": step["lr"]}
 
 
 def next_evaluation(done: int, total: int, points: int, affordable: int) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 
 import optuna
 
+from cl import signals
 from cl.config.experiment import Experiment
 from cl.errors import UserError
 from cl.execution import child_process
@@ -94,9 +95,11 @@ def run_trial(trial: optuna.Trial, asked: StudyPlan, values: dict[str, Any], log
         child.stdin.write(json.dumps(spec))
         child.stdin.close()
         try:
-            found = _follow(child.stdout, trial, single=len(asked.objectives) == 1)
+            with signals.passed_on(child.terminate):  # trials run in threads, which get no signal
+                found = _follow(child.stdout, trial, single=len(asked.objectives) == 1)
         finally:
             child.terminate()  # pruned or interrupted: checkpoint and finished nodes stay in the store
+    signals.check()
     if found is None:
         words = log.read_text(encoding="utf-8").strip().splitlines()
         said = f"trial {trial.number} ended without a value: {words[-1] if words else 'no message'}; see {log}"

@@ -12,9 +12,10 @@ from typing import Any
 import optuna
 from filelock import FileLock
 from optuna.trial import TrialState
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from cl.errors import UserError
+from cl.redaction import redacted
 
 HEARTBEAT, GRACE = 5, 20
 """Seconds between heartbeats of a trial, and seconds without one after which another process repeats the trial."""
@@ -53,7 +54,8 @@ def opened(url: str | None, scratch: Path) -> Storage:
         UserError: the database cannot be opened.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    url = url or f"sqlite:///{scratch.resolve()}/optuna.db"
+    file = URL.create("sqlite", database=str(scratch.resolve() / "optuna.db"))  # a path may hold ? and %
+    url = url or file.render_as_string()
     url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
     waits = {"connect_args": {"timeout": 100}} if url.startswith("sqlite") else {}
     with experimental():  # heartbeats
@@ -65,7 +67,7 @@ def opened(url: str | None, scratch: Path) -> Storage:
             )
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            raise UserError(f"tune.storage: {without_password(url)} cannot be opened: {reason}") from error
+            raise UserError(redacted(f"tune.storage: {url} cannot be opened: {reason}")) from error
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cl import signals
 from cl.config import loading
 from cl.errors import UserError
 from cl.execution import child_process, collect, runner
@@ -62,6 +63,10 @@ class Follower:
         """Report a point inside a stage."""
         self.report(node, point)
 
+    def note(self, node: Node, text: str) -> None:
+        """Print the sentence, for the log of the study."""
+        print(f"{node.kind} {node.name}: {text}", file=sys.stderr)
+
     def finished(self, node: Node, seconds: float) -> None:
         """Count the node."""
         self.executed.append(node.key)
@@ -82,7 +87,7 @@ def run(raw: Mapping[str, Any], objectives: list[str], say: Say) -> None:
     (run,) = planned.runs
     store = Store(planned.experiment.store)
     nodes = [*(plan.node for plan in run.stages), *run.rows.values()]
-    store.protect(planned.experiment.name, [node.key for node in nodes])
+    store.needed.add(planned.experiment.name, [node.key for node in nodes])
     sign = 1 if better(objectives[0]) == "lower" else -1
     executed: list[str] = []
     trained = {plan.node.key for plan in run.stages}
@@ -131,10 +136,13 @@ def main() -> int:
     """Run the trial described on standard input; exit code 2 for bad input."""
     say, spec = child_process.reporter(), json.load(sys.stdin)
     try:
-        run(spec["experiment"], spec["objectives"], say)
+        with signals.handled():
+            run(spec["experiment"], spec["objectives"], say)
     except UserError as error:
         say({"error": str(error)})
         return 2
+    except signals.Interrupted as stop:
+        return 128 + stop.number
     return 0
 
 

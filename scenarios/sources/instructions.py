@@ -22,12 +22,15 @@ PINNED = {
     "home-assistant-intents": "2026.10.27",
     "bfcl-eval": "2026.3.23",
 }
+MOST = 10_000_000  # generated items of a source, which are kept in memory
 ARTICLES = {"m": "der", "f": "die", "n": "das"}
 
 
 def _count(items: Any) -> int:
     if not isinstance(items, int) or isinstance(items, bool) or items < 1:
         raise UserError(f"items: {items!r} is not a whole number of at least 1")
+    if items > MOST:
+        raise UserError(f"items: {items} are more than {MOST}, which no memory holds; ask for fewer")
     return items
 
 
@@ -257,6 +260,8 @@ class FunctionCalls(_Generated):
     package, licence, about = "bfcl-eval", "Apache-2.0", "requests with one function to call (BFCL v4, simple)"
 
     def __init__(self, longest: int = 600) -> None:
+        if longest < 1:
+            raise UserError(f"longest: {longest} leaves no question; give a number of characters")
         super().__init__(longest=longest)
 
     def documents(self) -> Iterator[Example]:

@@ -1,7 +1,8 @@
 """Direct preference optimisation: prefer better answers more than the reference model does.
 
-Rafailov et al. 2023, arXiv 2305.18290, equation 7 (from memory; equal to the authors' code, see docs/methods/parity.md). With log p(y) the
-summed log-probability of an answer under the model that learns, log r(y) under the reference:
+Rafailov et al. 2023, arXiv 2305.18290, equation 7 (from memory; equal to the authors' code, see
+docs/methods/parity.md). With log p(y) the summed log-probability of an answer under the model that learns, log r(y)
+under the reference:
 
     loss = -log sigmoid(margin),    margin = beta ((log p(y+) - log r(y+)) - (log p(y-) - log r(y-)))
 

@@ -4,8 +4,8 @@
 
 The recursion of Tarvainen & Valpola 2017, arXiv 1703.01780 (recalled, not read), at the ends of tasks instead of steps.
 So decays of 0.99 and more, which are usual for steps, are meaningless here. The authors' code limits beta in the first
-steps to 1 - 1/(step + 1), which binds here for beta above 0.5; ours has no such limit. The recursion is written out as a sum with
-weights that add up to 1, and so it acts on task vectors as it does on states.
+steps to 1 - 1/(step + 1), which binds here for beta above 0.5; ours has no such limit. The recursion is written out as
+a sum with weights that add up to 1, and so it acts on task vectors as it does on states.
 """
 
 from __future__ import annotations

@@ -62,7 +62,8 @@ class TIES(Scaled):
     Meant for tasks that were each learned from the base model: put `scratch` before it.
 
     Deviations: where trimmed entries cancel, the merged entry is 0, as in the algorithm; the authors' code elects the
-    sign that most entries have, and peft the positive one. All entries as large as the smallest kept one are kept; the code keeps one entry more.
+    sign that most entries have, and peft the positive one. All entries as large as the smallest kept one are kept; the
+    authors' code keeps one entry more.
 
     Keeps between tasks: the state of every task. Ranking takes two more copies of a vector in memory.
     """

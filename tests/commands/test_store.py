@@ -56,8 +56,8 @@ def test_run_report_and_store(toy: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert shown(capsys, "store", "verify") == "9 nodes are whole\n"
 
     store = Store("store")
-    store.fs.rm(f"{store.root}/roots/toy.json")
-    store.protect("toy", [record.key for record in store.records() if record.identity["kind"] != "evaluate"])
+    store.needed.drop("toy")
+    store.needed.add("toy", [record.key for record in store.records() if record.identity["kind"] != "evaluate"])
     assert "nobody" in shown(capsys, "store", "ls")
     assert shown(capsys, "store", "gc", "--dry-run").startswith("3 nodes, ")
     assert len(store.keys()) == 9
@@ -67,7 +67,9 @@ def test_run_report_and_store(toy: Path, capsys: pytest.CaptureFixture[str]) -> 
     damaged = store.keys()[0]
     victim = next(path for path in (toy / "store/nodes" / damaged).iterdir() if path.name != "node.json")
     victim.write_bytes(b"x")
-    assert "1 damaged nodes; delete their folders in store/nodes and run again" in told(capsys, "store", "verify")
+    assert "1 damaged in store: `cl run` sets damaged nodes aside and computes them again" in told(
+        capsys, "store", "verify"
+    )
     shutil.rmtree(victim.parent)
     assert shown(capsys, "store", "verify") == "5 nodes are whole\n"
 

@@ -15,12 +15,17 @@ from cl.execution.store import Store
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store in a local folder, and one behind fsspec that is no folder."""
     if request.param == "local":
-        yield Store(tmp_path / "store")
+        yield opened(Store(tmp_path / "store"))
         return
-    yield Store("memory://store", scratch=tmp_path / "scratch")
+    yield opened(Store("memory://store", scratch=tmp_path / "scratch"))
     fsspec.filesystem("memory").rm("/store", recursive=True)
 
 
 @pytest.fixture
 def local(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+    return opened(Store(tmp_path / "store"))
+
+
+def opened(store: Store) -> Store:
+    store.open_for_writing()
+    return store

@@ -77,7 +77,7 @@ def test_what_is_computed_later_stands_on_accepted_nodes(store: Store) -> None:
 
 def test_garbage_collection_keeps_the_nodes_that_stand_in(store: Store) -> None:
     accept.declare(accept.acceptable(chain(), store), store)
-    store.protect("mine", [each.key for each in chain()])
+    store.needed.add("mine", [each.key for each in chain()])
     garbage.delete(store)
     assert runner.pending(chain()[-1:], store) == []
 

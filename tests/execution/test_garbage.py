@@ -11,6 +11,7 @@ from cl.errors import UserError
 from cl.execution import garbage
 from cl.execution.store import Store
 from cl.graph.node import Node
+from cl.hashing import KEY_LENGTH
 from tests.support.stored import compute, files, node
 
 
@@ -23,9 +24,9 @@ def test_garbage_is_what_no_experiment_stands_on(store: Store) -> None:
     for seed in range(4):
         compute(store, node(seed))
     a, b, c, d = (node(seed).key for seed in range(4))
-    store.protect("first", [a, b])
-    store.protect("second", [b, c])
-    assert store.roots() == {"first": sorted([a, b]), "second": sorted([b, c])}
+    store.needed.add("first", [a, b])
+    store.needed.add("second", [b, c])
+    assert store.needed.all() == ({"first": {a, b}, "second": {b, c}}, [])
     assert garbage.find(store) == [d]
     assert set(garbage.find(store, ["first"])) == {a, d}
     assert set(garbage.find(store, ["first", "second"])) == {a, b, c, d}
@@ -36,25 +37,27 @@ def test_garbage_is_what_no_experiment_stands_on(store: Store) -> None:
     assert store.keys() == sorted([a, b, c])
     garbage.delete(store, ["first"])
     assert store.keys() == sorted([b, c])
-    assert set(store.roots()) == {"second"}
+    assert set(store.needed.all()[0]) == {"second"}
 
 
 @pytest.mark.parametrize("dropped", [["frist"], ["first", "other"]])
 def test_dropping_an_unknown_experiment_is_an_error(store: Store, dropped: list[str]) -> None:
-    store.protect("first", [])
+    store.needed.add("first", [])
     with pytest.raises(UserError, match=r"drop: no experiment .* it has \['first'\]"):
         garbage.delete(store, dropped)
 
 
 def test_nodes_in_part_are_garbage_unless_someone_needs_them(store: Store) -> None:
-    for key in ("needed", "leftover"):
+    needed, leftover = "a" * KEY_LENGTH, "b" * KEY_LENGTH
+    for key in (needed, leftover, "photos"):
         store.fs.makedirs(f"{store.root}/nodes/{key}")
         store.fs.pipe_file(f"{store.root}/nodes/{key}/model.safetensors", b"1234")
-    store.protect("running", ["needed"])
+    store.needed.add("running", [needed])
     assert store.keys() == []
     assert garbage.delete(store) == 4
-    assert store.fs.exists(f"{store.root}/nodes/needed/model.safetensors")
-    assert not store.fs.exists(f"{store.root}/nodes/leftover")
+    assert store.fs.exists(f"{store.root}/nodes/{needed}/model.safetensors")
+    assert not store.fs.exists(f"{store.root}/nodes/{leftover}")
+    assert store.fs.exists(f"{store.root}/nodes/photos/model.safetensors")  # is no node
 
 
 def test_gc_deletes_scratch_that_nobody_needs(local: Store) -> None:
@@ -62,7 +65,7 @@ def test_gc_deletes_scratch_that_nobody_needs(local: Store) -> None:
         with local.work(node(seed)) as work:
             assert work is not None
             (work / "checkpoint").write_text("12345")
-    local.protect("unfinished", [node(1).key])
+    local.needed.add("unfinished", [node(1).key])
     assert garbage.delete(local) == 5
     assert files(local.scratch / "work" / node(1).key) == {"checkpoint"}
     assert not (local.scratch / "work" / node(2).key).exists()

@@ -45,6 +45,9 @@ class Log:
     def point(self, node: Node, point: Point) -> None:
         self.points.setdefault(node.name, []).append(point)
 
+    def note(self, node: Node, text: str) -> None:
+        pass
+
     def finished(self, node: Node, seconds: float) -> None:
         self.lines.append(f"finished {node.name}")
 
@@ -168,7 +171,7 @@ def test_training_that_diverges_is_told(toy: Path, monkeypatch: pytest.MonkeyPat
     fake(monkeypatch, [], points=[{"loss": float("nan")}])
     store = Store("store")
     english = planned().runs[0].stages[0].node
-    with pytest.raises(UserError, match="train english: the loss is not finite, training diverged"):
+    with pytest.raises(UserError, match="train english: diverged: a score is not finite"):
         runner.run(runner.pending([english], store), store, Log())
     assert not store.has(english)
 

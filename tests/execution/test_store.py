@@ -9,7 +9,10 @@ import pytest
 from filelock import FileLock
 
 from cl.errors import UserError
-from cl.execution.store import RECORD, Store
+from cl.execution.records import DamageError
+from cl.execution.store import MARK, RECORD, Store
+from cl.execution.verification import check_is_store, set_aside, verify
+from cl.hashing import KEY_LENGTH
 from tests.support.stored import compute, files, node
 
 
@@ -30,7 +33,7 @@ def test_a_published_node_is_there_and_its_scratch_is_gone(store: Store) -> None
     assert (store.path(node()) / "folder/b.txt").read_text() == "B"
     assert files(store.path(node())) == {"a.txt", "folder/b.txt", RECORD}
     assert not (store.scratch / "work" / node().key).exists()
-    assert store.verify(node().key) == []
+    assert verify(store, node().key) == []
 
 
 def test_artifacts_that_children_need_are_asked_for(store: Store) -> None:
@@ -43,7 +46,7 @@ def test_artifacts_that_children_need_are_asked_for(store: Store) -> None:
     assert store.has(rich)
     assert store.has(node())
     assert (store.path(rich) / "optimizer.safetensors").read_text() == "moments"
-    assert store.verify(rich.key) == []
+    assert verify(store, rich.key) == []
 
 
 def test_a_crash_between_files_and_record_leaves_no_node(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +67,7 @@ def test_a_crash_between_files_and_record_leaves_no_node(store: Store, monkeypat
         assert work is not None
         assert files(work) == set()  # what a killed process wrote is no part of the next attempt
     compute(store, node(), {"new.txt": "new"})
-    assert store.verify(node().key) == []
+    assert verify(store, node().key) == []
     assert set(store.read(node().key).files) == {"new.txt"}
 
 
@@ -88,29 +91,81 @@ def test_a_result_that_is_not_finite_is_not_published(local: Store) -> None:
     assert not local.has(node())
 
 
-@pytest.mark.parametrize("damage", ["change", "remove"])
-def test_verify_finds_damage(store: Store, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["changed", "missing", "added"])
+def test_damage_is_found_before_a_node_is_used(store: Store, damage: str) -> None:
     compute(store, node(), {"good.txt": "good", "bad.txt": "bad"})
-    file = f"{store.root}/nodes/{node().key}/bad.txt"
-    if damage == "change":
-        store.fs.pipe_file(file, b"BAD")
+    place = f"{store.root}/nodes/{node().key}"
+    told = {"changed": "bad.txt is changed", "missing": "bad.txt is missing", "added": "more.txt does not belong to it"}
+    if damage == "changed":
+        store.fs.pipe_file(f"{place}/bad.txt", b"BAD")
+    elif damage == "missing":
+        store.fs.rm_file(f"{place}/bad.txt")
     else:
-        store.fs.rm_file(file)
-    assert store.verify(node().key) == ["bad.txt"]
+        store.fs.pipe_file(f"{place}/more.txt", b"more")
+    assert verify(store, node().key) == [told[damage]]
+    again = Store(store.url, store.scratch)  # as in another process
+    with pytest.raises(DamageError, match=f"{told[damage]}; `cl run` computes it again"):
+        again.path(node())
+    aside = set_aside(again, node().key)
+    assert aside is not None
+    assert again.fs.exists(f"{aside}/{RECORD}")
+    assert not again.has(node())
+    assert set_aside(again, node().key) is None
+    compute(again, node(), {"good.txt": "good", "bad.txt": "bad"})
+    assert (Store(store.url, store.scratch).path(node()) / "bad.txt").read_text() == "bad"
 
 
-def test_a_damaged_record_is_told(store: Store) -> None:
-    compute(store, node())
-    store.fs.pipe_file(f"{store.root}/nodes/{node().key}/{RECORD}", b'{"key": ')
-    assert store.verify(node().key) == [RECORD]
-    with pytest.raises(UserError, match=r"node\.json is damaged; delete the folder"):
+def changed(content: bytes) -> dict[str, bytes]:
+    """Records that were damaged, one kind each."""
+    whole = json.loads(content)
+    return {
+        "cut off": content[: len(content) // 2],
+        "empty": b"",
+        "no object": b"[]",
+        "deep": b"[" * 100_000,
+        "a figure": content.replace(b"0.25", b"1.25"),
+        "a letter of the seal": content.replace(b'"seal"', b'"seam"'),
+        "another field": json.dumps(whole | {"more": 1}).encode(),
+        "another node's": json.dumps({**whole, "seal": None, "key": "0" * KEY_LENGTH}).encode(),
+        "no text": b"\xff" + content,
+    }
+
+
+@pytest.mark.parametrize("how", list(changed(b"{}")))
+def test_a_damaged_record_is_no_result(store: Store, how: str) -> None:
+    compute(store, node(), loss=0.25)
+    file = f"{store.root}/nodes/{node().key}/{RECORD}"
+    store.fs.pipe_file(file, changed(store.fs.cat_file(file))[how])
+    assert len(verify(store, node().key)) == 1
+    assert verify(store, node().key)[0].startswith(RECORD)
+    assert not store.has(node())
+    assert list(store.records()) == []
+    with pytest.raises(DamageError, match="`cl run` computes it again"):
         store.result(node())
 
 
-def test_protecting_again_adds(store: Store) -> None:
-    store.protect("first", ["a"])
-    store.protect("first", ["b"])
-    assert store.roots() == {"first": ["a", "b"]}
+def test_a_record_of_an_earlier_version_has_no_seal(store: Store) -> None:
+    compute(store, node(), loss=0.25)
+    file = f"{store.root}/nodes/{node().key}/{RECORD}"
+    old = json.loads(store.fs.cat_file(file))
+    del old["seal"]
+    store.fs.pipe_file(file, json.dumps(old).encode())
+    assert verify(store, node().key) == []
+    assert store.result(node())["loss"] == 0.25
+
+
+def test_what_is_no_store_is_neither_listed_nor_deleted(tmp_path: Path) -> None:
+    (tmp_path / "nodes" / "photos").mkdir(parents=True)
+    (tmp_path / "nodes" / ("a" * KEY_LENGTH)).mkdir()
+    for url in (str(tmp_path), str(tmp_path / "nothing")):
+        with pytest.raises(UserError, match=r"is no store \(it has no cl-store\.json\)"):
+            check_is_store(Store(url))
+
+
+def test_a_store_of_an_earlier_version_has_no_mark(local: Store) -> None:
+    compute(local, node())
+    (Path(local.root) / MARK).unlink()
+    check_is_store(local)
 
 
 def test_a_node_is_computed_by_one_at_a_time(local: Store) -> None:
@@ -132,7 +187,6 @@ def test_a_node_is_computed_by_one_at_a_time(local: Store) -> None:
 
 
 def test_who_waits_for_one_that_fails_computes_it(local: Store) -> None:
-    (local.scratch / "work").mkdir(parents=True)
     lock = FileLock(local.scratch / "work" / f"{node().key}.lock")
     lock.acquire()
     with local.work(node(), waiting=lock.release) as work:

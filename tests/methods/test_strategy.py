@@ -136,7 +136,7 @@ def test_a_mistake_in_an_experiment_is_told(label: str, changes: dict[str, Any],
         ("methods: [replai]", "strategies.bad.replai: methods: 'replai' is unknown; did you mean 'replay'?"),
         (
             "methods: ['json:JSONDecoder']",
-            "strategies.bad.json:JSONDecoder: json:JSONDecoder is not a cl.methods.method.Method",
+            "strategies.bad.json:JSONDecoder: 'json:JSONDecoder' is no class of methods: it lacks what",
         ),
     ],
 )

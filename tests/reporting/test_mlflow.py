@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -21,10 +22,13 @@ from typing import Any
 import pytest
 
 from cl.execution.store import Store
-from cl.metrics.records import ExperimentResult, Point
-from cl.reporting.mlflow import Tracker, _make_database
-from cl.reporting.mlflow_values import final_metrics
-from tests.support.training import EXPERIMENT, ROOT, STEPS, plan, results, start, write_toy
+from cl.metrics.records import ExperimentResult
+from cl.reporting.mlflow import Tracker
+from cl.reporting.mlflow_runs import MlflowRuns
+from cl.reporting.mlflow_values import Beside, final_metrics
+from tests.support import training
+from tests.support.mlflow_server import STEPS, TOKENS, Server, points, result_of, stored
+from tests.support.training import ROOT, plan, results, start, write_toy
 
 # MLflow's own calls of what its dependencies deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -32,84 +36,42 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 STRATEGIES = {"finetune": None, "rewarm": None}  # they share the first task
 
 
-class Server:
-    """What a Tracker asks of MLflow, in memory, with MLflow's limits; `away`: how many calls fail."""
-
-    def __init__(self) -> None:
-        self.away = 0
-        self.runs: dict[str, list[tuple[str, int, float]]] = {}
-
-    def _call(self) -> None:
-        if self.away:
-            self.away -= 1
-            raise ConnectionError("nobody\nthere")
-
-    def search_experiments(self, max_results: int) -> list[Any]:
-        return []
-
-    def get_experiment_by_name(self, name: str) -> SimpleNamespace:
-        self._call()
-        return SimpleNamespace(experiment_id="1")
-
-    def create_run(self, experiment_id: str, tags: dict[str, str]) -> SimpleNamespace:
-        self._call()
-        run_id = f"run-{len(self.runs)}"
-        self.runs[run_id] = []
-        return SimpleNamespace(info=SimpleNamespace(run_id=run_id))
-
-    def get_run(self, run_id: str) -> SimpleNamespace:
-        from mlflow import MlflowException
-        from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
-
-        self._call()
-        if run_id not in self.runs:
-            raise MlflowException("gone", RESOURCE_DOES_NOT_EXIST)
-        return SimpleNamespace(info=SimpleNamespace(lifecycle_stage="active"))
-
-    def set_terminated(self, run_id: str) -> None:
-        self._call()
-
-    def log_batch(self, run_id: str, metrics: Any, params: Any = ()) -> None:
-        self._call()
-        assert 0 < len(metrics) <= 1000
-        self.runs[run_id] += [(metric.key, metric.step, metric.value) for metric in metrics]
-
-    def steps(self, name: str = "loss") -> list[int]:
-        return [step for rows in self.runs.values() for key, step, _ in rows if key == name]
-
-
 @pytest.fixture
 def tracked(tmp_path: Path, monkeypatch: Any) -> Iterator[Any]:
     """Makes trackers of the toy experiment, each as in a new process; they only send when told to."""
     server = Server()
-    monkeypatch.setattr(Tracker, "client", server)
+    monkeypatch.setattr(MlflowRuns, "client", server)
+    monkeypatch.setattr(Store, "result", stored)
     monkeypatch.setattr("cl.reporting.mlflow.FLUSH_SECONDS", 3600.0)
     graph, store = plan(write_toy(tmp_path))
     with contextlib.ExitStack() as stack:
 
         def make() -> Tracker:
-            tracker = Tracker("http://away", tmp_path / "tracking", "toyexp", graph.runs, store, None)
+            tracker = Tracker("http://me:geheim@away", "toyexp", graph.runs, store, None)
             stack.callback(tracker.close)
+            tracker.connected.wait()
             return tracker
 
-        yield SimpleNamespace(make=make, server=server, nodes=[stage.node for stage in graph.runs[0].stages])
+        yield SimpleNamespace(
+            make=make, server=server, nodes=[stage.node for stage in graph.runs[0].stages], result=result_of(graph)
+        )
 
 
-def points(first: int, last: int) -> list[Point]:
-    return [Point(step, 10 * step, float(step), loss=1.0) for step in range(first, last + 1)]
+def positions(first: int, last: int) -> list[int]:
+    """Tokens of the points of a stage."""
+    return [TOKENS // STEPS * step for step in range(first, last + 1)]
 
 
-def test_points_stand_at_their_tokens_in_the_whole_stream(tracked: Any, monkeypatch: Any) -> None:
-    # What the parent stage really read, as its stored result says.
-    monkeypatch.setattr(Store, "result", lambda self, node: {"tokens": EXPERIMENT["tokens"]})
+def test_points_stand_at_their_tokens_in_the_whole_stream(tracked: Any) -> None:
     tracker = tracked.make()
     for node in tracked.nodes:
         for point in points(0, 3):
             tracker.point(node, point)
     tracker.close()
-    offset = EXPERIMENT["tokens"]
-    assert tracked.server.steps() == [0, 10, 20, 30, offset, offset + 10, offset + 20, offset + 30]
+    assert tracked.server.steps() == [*positions(0, 3), *(TOKENS + tokens for tokens in positions(0, 3))]
     assert len(tracked.server.runs) == 2  # the experiment's run, and its child
+    rows = [row for row in tracked.server.runs["run-1"].rows if row.key == "loss"]
+    assert [row.timestamp - rows[0].timestamp for row in rows] == [0, 500, 1000, 1500, 5000, 5500, 6000, 6500]
 
 
 def test_a_server_that_is_away_for_a_while_misses_nothing(tracked: Any) -> None:
@@ -118,31 +80,9 @@ def test_a_server_that_is_away_for_a_while_misses_nothing(tracked: Any) -> None:
         tracked.server.away = away
         for point in part:
             tracker.point(node, point)
-        tracker._flush()
-        assert tracker.problem == ("ConnectionError: nobody there" if away else "")
-    assert tracked.server.steps() == [10 * step for step in range(9)]
-
-
-def test_what_is_sent_in_parts_is_remembered_in_parts(tracked: Any) -> None:
-    tracker = tracked.make()
-    for point in points(0, 50):
-        tracker.point(tracked.nodes[0], point)
-    inner, calls = tracked.server.log_batch, iter(range(1, 4))
-
-    def third_fails(run_id: str, metrics: Any) -> None:
-        if next(calls) == 3:
-            raise ConnectionError
-        inner(run_id, metrics)
-
-    tracked.server.log_batch = third_fails
-    tracker._flush()
-    assert tracked.server.steps() == [10 * step for step in range(40)]
-    tracked.server.log_batch = inner
-    again = tracked.make()
-    for point in points(0, 50):
-        again.point(tracked.nodes[0], point)
-    again._flush()
-    assert tracked.server.steps() == [10 * step for step in range(51)]
+        tracker._try(tracker._flush)
+        assert tracker.problem == ("ConnectionError: nobody there at http://me:***@away" if away else "")
+    assert tracked.server.steps() == positions(0, 8)
 
 
 def test_a_resumed_node_goes_on_where_its_delivery_stopped(tracked: Any) -> None:
@@ -151,25 +91,54 @@ def test_a_resumed_node_goes_on_where_its_delivery_stopped(tracked: Any) -> None
     for point in points(0, 4):
         first.point(node, point)
     first._flush()
-    first.point(node, Point(5, 50, 5.0, loss=1.0))  # recorded, and the process is killed before it is sent
+    first.point(node, points(5, 5)[0])  # recorded, and the process is killed before it is sent
     second = tracked.make()
-    for point in points(0, 9):  # the points of the checkpoint are announced again
+    for point in points(0, 9, slower=1.3):  # the points of the checkpoint are announced again
         second.point(node, point)
     second._flush()
-    assert tracked.server.steps() == [10 * step for step in range(10)]
+    assert tracked.server.steps() == positions(0, 9)
     assert len(tracked.server.runs) == 2
 
 
-def test_a_run_that_was_deleted_on_the_server_is_made_anew(tracked: Any) -> None:
+def test_everything_that_is_missing_is_sent_at_the_end_and_nothing_afterwards(tracked: Any, tmp_path: Path) -> None:
+    (tmp_path / "report" / "plots").mkdir(parents=True)
+    (tmp_path / "report" / "plots" / "a.json").write_text("{}")
     first = tracked.make()
-    first.point(tracked.nodes[0], points(1, 1)[0])
-    first.close()
-    tracked.server.runs.clear()
-    second = tracked.make()
-    second.point(tracked.nodes[0], points(1, 1)[0])
-    second.close()
-    assert second.problem == ""
-    assert tracked.server.steps() == [10]
+    first.point(tracked.nodes[0], points(2, 2)[0])
+    first._flush()
+    first.finish(tracked.result, tmp_path / "report")
+    assert first.problem == ""
+    assert sorted(tracked.server.steps()) == sorted([*positions(0, STEPS), *(TOKENS + p for p in positions(0, STEPS))])
+    parent, run = tracked.server.runs.values()
+    assert (parent.info.status, run.info.status) == ("FINISHED", "FINISHED")
+    assert parent.files == [str(tmp_path / "report" / "plots" / "a.json")]
+    assert run.files == ["R.csv", "R.json"]
+    assert (run.params["train.lr"], run.tags["cl.node.0.english"]) == ("0.1", tracked.nodes[0].key)
+    rows = list(run.rows)
+    tracked.make().finish(tracked.result, tmp_path / "report")
+    assert run.rows == rows
+
+
+def test_a_run_that_could_not_be_completed_is_left_open(tracked: Any, tmp_path: Path) -> None:
+    tracker = tracked.make()
+    tracker.point(tracked.nodes[0], points(1, 1)[0])
+    tracker._flush()
+    tracker.finish(dataclasses.replace(tracked.result, runs=[]), tmp_path / "none")
+    assert tracker.problem == ""
+    assert [run.info.status for run in tracked.server.runs.values()] == ["FINISHED", "RUNNING"]
+
+
+def test_results_beside_the_runs_are_sent_once(tracked: Any, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("page")
+    found = [Beside(name, "key", {"a": 1}, {"loss": 1.0}, [file]) for name in ("one", "two")]
+    for _ in range(2):
+        tracker = tracked.make()
+        tracker.beside(found)
+        assert tracker.problem == ""
+    assert [run.tags["mlflow.runName"] for run in tracked.server.runs.values()] == ["toyexp: all runs", "one", "two"]
+    assert tracked.server.steps() == [0, 0]
+    assert [run.files for run in tracked.server.runs.values()] == [[], [str(file)], [str(file)]]
 
 
 def test_no_two_threads_import_mlflow(tracked: Any, monkeypatch: Any) -> None:
@@ -178,12 +147,13 @@ def test_no_two_threads_import_mlflow(tracked: Any, monkeypatch: Any) -> None:
     beside: list[str] = []
 
     def watched(name: str, *rest: Any, **named: Any) -> Any:
-        if name.startswith("mlflow") and threading.current_thread() is not tracker.thread and tracker.thread.is_alive():
+        ours = [thread for thread in threading.enumerate() if thread.name.startswith("mlflow")]
+        if name.startswith("mlflow") and ours != [threading.current_thread()]:
             beside.append(name)
         return imported(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", watched)
-    tracker.beside("found", "key", {}, {"loss": 1.0}, [])
+    tracker.beside([Beside("found", "key", {}, {"loss": 1.0}, [])])
     assert tracked.server.steps() == [0]
     assert not beside
 
@@ -193,10 +163,9 @@ def test_the_thread_imports_nothing_that_computing_a_node_imports_too(tmp_path: 
     """In a process that has imported nothing yet: two threads that import SciPy at once break it."""
     code = f"""
 import sys
-from pathlib import Path
 from cl.execution.store import Store
 from cl.reporting.mlflow import Tracker
-tracker = Tracker("sqlite:///{tmp_path}/new.db", Path("{tmp_path}"), "toyexp", [], Store("{tmp_path}/store"), None)
+tracker = Tracker("sqlite:///{tmp_path}/new.db", "toyexp", [], Store("{tmp_path}/store"), None)
 before = set(sys.modules)
 tracker.connected.wait()
 assert not tracker.problem, tracker.problem
@@ -205,38 +174,6 @@ tracker.close()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert set(done.stdout.split()) <= {"alembic", "mlflow", "sqlalchemy"}
-
-
-@pytest.mark.slow
-def test_a_database_is_there_complete_or_not_at_all(tmp_path: Path, monkeypatch: Any) -> None:
-    from mlflow import MlflowClient
-
-    class Interrupted(BaseException):
-        """As a kill would be: nothing in the way catches it."""
-
-    def stop(*_: Any) -> None:
-        raise Interrupted
-
-    file = tmp_path / "store" / "mlflow.db"
-    with monkeypatch.context() as patch:
-        patch.setattr("os.link", stop)
-        with pytest.raises(Interrupted):
-            _make_database(file)
-    assert not file.exists()
-    _make_database(file)
-    assert [found.name for found in MlflowClient(f"sqlite:///{file}").search_experiments()] == ["Default"]
-    assert [path.name for path in file.parent.iterdir()] == ["mlflow.db"]
-    _make_database(file)  # who comes second changes nothing
-    assert [path.name for path in file.parent.iterdir()] == ["mlflow.db"]
-
-
-def test_many_metrics_go_in_several_calls(tracked: Any) -> None:
-    wide = Point(1, 10, 1.0, terms={f"term{i}": 1.0 for i in range(2500)})
-    tracker = tracked.make()
-    tracker.point(tracked.nodes[0], wide)
-    tracker.close()
-    assert tracker.problem == ""
-    assert sum(len(rows) for rows in tracked.server.runs.values()) == 2501
 
 
 @pytest.mark.slow
@@ -383,7 +320,7 @@ def test_killed_and_resumed_in_one_mlflow_run_in_the_default_file(tmp_path: Path
     from mlflow import MlflowClient
 
     folder = write_toy(tmp_path, strategies=STRATEGIES, checkpoints={"steps": 10})
-    moment = f"cl.training.learner:Learner.training_step {STEPS + 17}"
+    moment = f"cl.training.learner:Learner.training_step {training.STEPS + 17}"
     killed = start(folder, module="tests.support.kill_driver", KILL=moment)
     assert killed.returncode == -signal.SIGKILL
     done = start(folder)

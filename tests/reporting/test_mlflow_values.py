@@ -1,13 +1,11 @@
-"""What MLflow is told, and the memory of what it was told already."""
+"""What MLflow is told."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from cl.metrics.records import Point
-from cl.reporting.mlflow_values import Delivered, Deliveries, final_metrics, numbered, point_metrics
+from cl.reporting.mlflow_values import final_metrics, numbered, point_metrics
 from tests.support.results import experiment, probed
 
 
@@ -61,12 +59,3 @@ def test_figures_of_probes_stand_where_their_row_ends_in_the_stream() -> None:
     found = [each for each in final_metrics(run, []) if each[0] == "probe/linear/german/accuracy"]
     assert [value for _, value, _ in found] == [0.25, 0.5, 0.75]
     assert [tokens for *_, tokens in found] == [0, *(stage.offset + stage.tokens for stage in run.stages)]
-
-
-def test_deliveries_are_remembered(tmp_path: Path) -> None:
-    ledger = Deliveries(tmp_path / "tracking" / "mlflow.json")
-    assert ledger.runs == {}
-    ledger.runs["key"] = Delivered("run", {"node": 7})
-    ledger.save()
-    assert Deliveries(ledger.path).runs == {"key": Delivered("run", {"node": 7})}
-    assert [path.name for path in ledger.path.parent.iterdir()] == ["mlflow.json"]

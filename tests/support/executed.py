@@ -68,6 +68,8 @@ class Nobody:
 
     def point(self, point: object) -> None: ...
 
+    def note(self, text: str) -> None: ...
+
 
 @contextlib.contextmanager
 def traced(patch: pytest.MonkeyPatch) -> Iterator[dict[str, set[Place]]]:

@@ -1,6 +1,7 @@
-"""`cl` in a process that kills itself at a chosen moment, as a crash would: nothing is closed or cleaned up.
+"""`cl` in a process that sends itself a signal at a chosen moment.
 
-KILL="module:Class.function 3" kills at the third call of that function.
+KILL="module:Class.function 3" does so at the third call of that function. The signal is that of SIGNAL: by default
+SIGKILL, as in a crash, where nothing is closed or cleaned up. TWICE=1 sends it twice.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def arm(moment: str) -> None:
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         if next(calls) == int(count):
-            os.kill(os.getpid(), signal.SIGKILL)
+            number = signal.Signals[os.environ.get("SIGNAL", "SIGKILL")]
+            for _ in range(2 if "TWICE" in os.environ else 1):
+                os.kill(os.getpid(), number)
         return inner(*args, **kwargs)
 
     setattr(owner, name, counted)

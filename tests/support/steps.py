@@ -20,6 +20,8 @@ class Unwatched:
 
     def point(self, point: Point) -> None: ...
 
+    def note(self, text: str) -> None: ...
+
 
 def context(folder: Path, local: Local | None = None, uses: Mapping[str, Path] | None = None) -> Context:
     """Artifacts go to `folder/out`."""

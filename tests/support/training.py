@@ -137,6 +137,8 @@ class Silent:
     def point(self, node: Node, point: Point) -> None:
         self.points.append((node.key, point))
 
+    def note(self, node: Node, text: str) -> None: ...
+
     def finished(self, node: Node, seconds: float) -> None: ...
 
 

@@ -1,27 +1,54 @@
-"""Checkpoints: complete, the newest one, and restored bit for bit."""
+"""Checkpoints: the newest whole one, and restored bit for bit."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from cl.training import checkpoint
+from tests.support.damage import damage
 from tests.support.methods import step_of
-from tests.support.training import (
-    Anchor,
-    tiny,
-)
+from tests.support.training import Anchor, tiny
 
 
 def test_unfinished_checkpoints_are_ignored(tmp_path: Path) -> None:
-    assert checkpoint.newest(tmp_path / "none") is None
-    for name in ("000000005", "000000010", "000000015.new"):
-        (tmp_path / name).mkdir()
-    found = checkpoint.newest(tmp_path)
-    assert found is not None
-    assert found.name == "000000010"
+    assert checkpoint.newest(tmp_path / "none") == (None, [])
+    saved(tmp_path, 5, 10)
+    (tmp_path / "000000015.new").mkdir()
+    assert checkpoint.newest(tmp_path) == (tmp_path / "000000010", [])
+
+
+def saved(folder: Path, *steps: int) -> None:
+    """Checkpoints of a small layer."""
+    layer = torch.nn.Linear(2, 2)
+    for step in steps:
+        checkpoint.save(folder, step, layer, torch.optim.AdamW(layer.parameters()), [], {})
+
+
+FILES = ["model.safetensors", "optimizer.safetensors", "methods.safetensors", "random.safetensors", "state.json"]
+
+
+@pytest.mark.parametrize("name", [*FILES, checkpoint.CHECKSUMS])
+@pytest.mark.parametrize("how", ["deleted", "emptied", "cut off", "flipped"])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(tmp_path: Path, name: str, how: str) -> None:
+    saved(tmp_path, 5, 10)
+    damage(tmp_path / "000000010" / name, how)
+    found, told = checkpoint.newest(tmp_path)
+    assert found == tmp_path / "000000005"
+    assert len(told) == 1
+    assert told[0].startswith("the checkpoint at step 10 is damaged (")
+    damage(tmp_path / "000000005" / name, how)
+    assert checkpoint.newest(tmp_path)[0] is None
+    saved(tmp_path, 5)  # made again in place of the damaged one
+    assert checkpoint.newest(tmp_path)[0] == tmp_path / "000000005"
+
+
+def test_the_two_newest_are_kept(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2, 3, 10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000003", "000000010"]
 
 
 def test_a_checkpoint_holds_everything_and_replaces_the_older_one(tmp_path: Path) -> None:
@@ -39,7 +66,7 @@ def test_a_checkpoint_holds_everything_and_replaces_the_older_one(tmp_path: Path
         optimizer.step()
         checkpoint.save(tmp_path, step, model, optimizer, [method], {"seconds": 1.5})
     expected = torch.rand(3)
-    assert [path.name for path in tmp_path.iterdir()] == ["000000003"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000002", "000000003"]
 
     other, fresh, empty = parts()
     state = checkpoint.restore(tmp_path / "000000003", other, fresh, [empty])

@@ -108,7 +108,7 @@ def test_another_number_of_processes_goes_on_from_a_checkpoint(tmp_path: Path, b
 
     killed = start(broken, *settings, *devices(before), module="tests.support.kill_driver", KILL=KILL[before[0]])
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    (left,) = [found for path in (broken / "store" / "work").iterdir() if (found := newest(path / "checkpoint"))]
+    (left,) = [found for path in (broken / "store" / "work").iterdir() if (found := newest(path / "checkpoint")[0])]
     assert 4 <= int(left.name) < 24
     done = start(broken, *settings, *devices(after))
     assert done.returncode == 0, done.stderr[-2000:]

@@ -30,8 +30,8 @@ def model(tmp_path_factory: Any) -> Path:
 
 def test_a_loss_that_is_not_finite_stops_the_run_in_one_line(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(write_toy(tmp_path))
-    assert cli.main(["run", "toyexp.yaml", "--tracking.uri=none", "--train.lr=1e30"]) == 2
-    assert "the loss is not finite at step" in capsys.readouterr().err
+    assert cli.main(["run", "toyexp.yaml", "--tracking.uri=none", "--train.lr=1e30"]) == 3
+    assert "train english: diverged at step 2, last finite loss 5." in capsys.readouterr().err
 
 
 class Clock:

@@ -13,9 +13,10 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cl import signals
 from cl.config.experiment import Experiment
 from cl.config.runtime import Cluster
-from cl.errors import UserError
+from cl.errors import IncompleteError, UserError
 from cl.execution import listener as listeners
 from cl.execution import transport
 from cl.execution.launchers import worker
@@ -33,6 +34,7 @@ except ImportError as error:
     raise UserError("launcher: ray is not installed; install it with: pip install 'cl[ray]'") from error
 
 PATIENCE = 10  # seconds for a cluster to answer
+ENDING = 5  # seconds for tasks to save a checkpoint when the command ends
 POLL = 0.2  # seconds between two polls of the workers' messages
 OBJECTS = 100 * 2**20  # bytes of shared memory, which holds messages only
 
@@ -76,6 +78,7 @@ def execute(todo: Sequence[Node], store: Store, listener: listeners.Listener, cl
         finally:
             for task in tasks:  # no effect on finished tasks
                 ray.cancel(task)
+            ray.wait(list(tasks), num_returns=len(tasks), timeout=ENDING)  # they save a checkpoint
             mail.shutdown()
 
 
@@ -97,6 +100,7 @@ def _connected(cluster: Cluster) -> Iterator[None]:
             ray.init(cluster.address, **quiet)
     except (OSError, ValueError) as error:
         raise UserError(f"cluster.address: {cluster.address} cannot be reached: {error}") from error
+    signals.take_over()  # Ray ends the process on SIGTERM
     try:
         yield
     finally:
@@ -128,7 +132,11 @@ def _check_resources(todo: Sequence[Node], cluster: Cluster) -> None:
 @ray.remote
 def _work(sent: Mapping[str, Any], url: str, threads: int, mail: Any, *parents: None) -> None:
     """Compute a node on a worker. parents: results of the parents' tasks, so that Ray waits for them."""
-    worker.work(sent, url, threads, listeners.Teller(mail.put))
+    try:
+        with signals.handled():
+            worker.work(sent, url, threads, listeners.Teller(mail.put))
+    except signals.Interrupted:
+        raise KeyboardInterrupt from None  # Ray's word for a task that was cancelled
 
 
 def _started(todo: Sequence[Node], url: str, mail: Any, cluster: Cluster) -> dict[Any, Node]:
@@ -150,14 +158,23 @@ def _started(todo: Sequence[Node], url: str, mail: Any, cluster: Cluster) -> dic
 
 
 def _follow(tasks: Mapping[Any, Node], mail: Any, listener: listeners.Listener, cluster: Cluster) -> None:
-    """Pass the workers' messages on until all tasks have ended. Raises the error of the first task that fails."""
+    """Pass the workers' messages on until all tasks have ended. Raises the error of the first task that fails.
+
+    Raises IncompleteError at the end if nodes diverged; Ray ends the tasks that stand on them.
+    """
     waiting, nodes = dict(tasks), {node.key: node for node in tasks.values()}
+    failures: dict[str, tuple[str, str]] = {}
     while waiting:
         ended, _ = ray.wait(list(waiting), timeout=POLL)
         while not mail.empty():
             listeners.hear(mail.get(), nodes, listener)
         for task in ended:
-            _check(task, waiting.pop(task), cluster)
+            try:
+                _check(task, waiting.pop(task), cluster)
+            except IncompleteError as error:  # of this node, or of one that it stands on
+                failures |= error.failures
+    if failures:
+        raise IncompleteError(failures)
 
 
 def _check(task: Any, node: Node, cluster: Cluster) -> None:

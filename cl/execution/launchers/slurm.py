@@ -2,18 +2,23 @@
 
 The submitting process does not wait. A job that is preempted or runs out of time is queued again and resumes from its
 newest checkpoint.
+
+submitit hands a job over as a pickle in the folder `slurm` of the scratch folder, which the job reads and nothing else
+does: whoever can write there can run code as the user, as with the job's script beside it.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cl import signals
 from cl.config.experiment import Experiment
 from cl.config.runtime import Cluster
 from cl.errors import UserError
@@ -67,8 +72,16 @@ class Work(submitit.helpers.Checkpointable):
         self.sent, self.url, self.threads = sent, url, threads
 
     def __call__(self) -> None:
-        """Compute the job's nodes."""
-        worker.work(self.sent, self.url, self.threads, worker.Log())
+        """Compute the job's nodes. Stopped by Slurm, save a checkpoint first; submitit then queues the job again."""
+        preempted = submitit.JobEnvironment._usr_sig()
+        queue_again = signal.getsignal(preempted)
+        try:
+            with signals.handled(preempted, signal.SIGTERM):
+                worker.work(self.sent, self.url, self.threads, worker.Log())
+        except signals.Interrupted as stop:
+            if stop.number == preempted and callable(queue_again):
+                queue_again(stop.number, None)
+            sys.exit(128 + stop.number)
 
 
 def submit(

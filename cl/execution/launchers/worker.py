@@ -58,6 +58,10 @@ class Log:
         loss = "" if point.loss is None else f", loss {point.loss:.4f}"
         print(f"  step {point.step}, {point.tokens} tokens{loss}", flush=True)
 
+    def note(self, node: Node, text: str) -> None:
+        """Print the sentence."""
+        print(f"  {node.kind} {node.name}: {text}", flush=True)
+
     def finished(self, node: Node, seconds: float) -> None:
         """Print the duration."""
         print(f"done {node.kind} {node.name} in {seconds:.1f} s", flush=True)

@@ -20,6 +20,7 @@ from cl.errors import UserError
 from cl.execution import runner
 from cl.execution.launchers import launcher
 from cl.execution.store import Store
+from cl.execution.verification import verify
 from cl.graph import planner
 from cl.graph.node import Node
 from cl.metrics.records import Point
@@ -56,6 +57,9 @@ class Ears:
             self.first.setdefault(self.attempts, done)
 
     def point(self, node: Node, point: Point) -> None: ...
+
+    def note(self, node: Node, text: str) -> None:
+        pass
 
     def finished(self, node: Node, seconds: float) -> None:
         self.heard.append(("finished", node.name))
@@ -164,10 +168,10 @@ def test_a_cluster_that_is_not_there_is_said() -> None:
         pass
 
 
-def test_bad_input_on_a_worker_is_one_line_here(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_divergence_on_a_worker_is_one_line_here(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["run", "toyexp.yaml", "--tracking.uri=none", "--launcher=ray", "--cluster.workers=1"]
-    assert cli.main([*command, "--train.lr=1e30"]) == 2
-    assert "train english: " in (error := capsys.readouterr().err) or "train: " in error
+    assert cli.main([*command, "--train.lr=1e30"]) == 3
+    assert "train english: diverged at step" in (error := capsys.readouterr().err)
     assert error.count("\n") == 1
 
 
@@ -194,4 +198,4 @@ def test_a_bucket_serves_as_the_store_of_all(toy: Path, bucket: str, cluster: No
     there = run(bucket, "ray", Ears(), scratch=toy / "cache")
     assert there == run(str(toy / "local"), "local", Ears())
     again = Store(bucket, toy / "another machine")
-    assert [again.verify(key) for key in there] == [[]] * len(there)
+    assert [verify(again, key) for key in there] == [[]] * len(there)

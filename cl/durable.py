@@ -1,0 +1,80 @@
+"""Files that outlive a crash, and checksums that tell when they did not.
+
+A rename is atomic, but after a loss of power the new name may stand over content that never reached the disk. So files
+are written under another name, forced to the disk (fsync) and then renamed, and so is the folder that holds the name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace a file: a reader finds the old content or the new, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    new = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Force a folder with all files and folders in it to the disk."""
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
+
+
+def rename(folder: Path, target: Path) -> None:
+    """Rename a complete folder, and force its content and its new name to the disk."""
+    sync(folder)
+    folder.rename(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def files(folder: Path) -> Iterator[str]:
+    """Names of all files below a folder, relative to it, in order."""
+    return (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def differing(folder: Path, expected: Mapping[str, str], ignored: frozenset[str] = frozenset()) -> list[str]:
+    """What is wrong with a folder: names of files that are missing, changed or not expected, each with the word.
+
+    Args:
+        folder: the folder.
+        expected: SHA-256 by name of file.
+        ignored: names of files that may be there.
+    """
+    found = [
+        f"{name} {'is changed' if (folder / name).is_file() else 'is missing'}"
+        for name, sha256 in expected.items()
+        if not (folder / name).is_file() or checksum(folder / name) != sha256
+    ]
+    extra = set(files(folder)) - expected.keys() - ignored
+    return found + [f"{name} does not belong to it" for name in sorted(extra)]

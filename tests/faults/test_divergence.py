@@ -1,0 +1,54 @@
+"""A strategy that diverges ends alone: all else is computed and reported, and the exit code says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cl import cli
+from tests.support.training import results, start, write_strategy, write_toy
+
+
+def wild(folder: Path, *others: str) -> Path:
+    """The toy with a strategy whose gradient is not finite in step 5 of each stage."""
+    write_strategy(folder, "wild", [{"tests.support.diverging:Wild": {}}])
+    return write_toy(folder, strategies=dict.fromkeys([*others, "wild"]))
+
+
+def test_the_other_strategies_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(wild(tmp_path, "finetune"))
+    assert cli.main(["run", "toyexp.yaml", "--tracking.uri=none"]) == 3
+    out, err = capsys.readouterr()
+    told = "train english: diverged at step 5, last finite loss "
+    assert told in err
+    assert len(err.splitlines()) == 1
+    assert [run["strategy"] for run in results(tmp_path)["runs"]] == ["finetune"]
+    (note,) = results(tmp_path)["notes"]
+    assert note.startswith(
+        "wild (seed 0, english > german) is missing in all tables and figures: train english diverged"
+    )
+    assert "is missing in all tables" in (tmp_path / "results" / "toyexp" / "report.html").read_text()
+    assert "is missing in all" in out
+    assert cli.main(["run", "toyexp.yaml", "--tracking.uri=none"]) == 3  # and again, with nothing else to do
+    assert cli.main(["run", "toyexp.yaml", "--tracking.uri=none", "--strategies={finetune: }"]) == 0
+
+
+def test_nothing_is_reported_where_all_diverge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(wild(tmp_path))
+    assert cli.main(["run", "toyexp.yaml", "--tracking.uri=none"]) == 3
+    assert not (tmp_path / "results" / "toyexp" / "results.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("forked")
+@pytest.mark.parametrize("setting", ["--train.devices=2", "--launcher=ray"])
+def test_so_it_is_in_other_processes(tmp_path: Path, setting: str) -> None:
+    ended = start(wild(tmp_path, "finetune"), "--tracking.uri=none", setting)
+    assert ended.returncode == 3, ended.stderr[-2000:]
+    assert "diverged at step" in ended.stderr
+    assert [run["strategy"] for run in results(tmp_path)["runs"]] == ["finetune"]

@@ -1,0 +1,23 @@
+"""A method of a user's own that diverges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cl.methods.method import Step, Trains
+
+
+@dataclass(eq=False)
+class Wild(Trains):
+    """Makes all gradients infinite in one step of each stage.
+
+    Args:
+        step: the step, counted from 1.
+    """
+
+    step: int = 5
+
+    def after_backward(self, at: Step) -> None:
+        for parameter in at.model.parameters():
+            if at.step + 1 == self.step:
+                parameter.grad.fill_(float("inf"))
