@@ -29,7 +29,6 @@ EXCEPTIONS = {
     "cl/config/model.py": SETTINGS,
     "cl/config/sample_order.py": "a record of settings: refused in tests/commands/test_order.py",
     "cl/config/tune.py": "a record of settings: refused in tests/tuning/test_studies.py",
-    "cl/errors.py": "one exception without logic",
     "cl/execution/launchers/launcher.py": "chooses a launcher: tests/execution/launchers call it for each",
     "cl/execution/launchers/local.py": "calls the runner: most of the tests that compute go through it",
     "cl/execution/torchrun_worker.py": "runs in processes of its own: tests/training/test_distributed.py starts them",

@@ -16,10 +16,11 @@ def check_is_store(store: Store) -> None:
     """Raises UserError for a folder that is no store, so that nothing in it is listed or deleted."""
     if store.fs.exists(f"{store.root}/{MARK}"):
         return
-    if store.fs.exists(store.root) and any(store.read_or_none(key) for key in store.folders()):
-        return  # made by an earlier version
-    remedy = "`cl run` makes one, --store=FOLDER names one"
-    raise UserError(f"store: {redacted(store.url)!r} is no store (it has no {MARK}); {remedy}")
+    if not store.fs.isdir(store.root):
+        remedy = "`cl run` makes one, --store=FOLDER names another"
+        raise UserError(f"store: there is no store at {redacted(store.url)!r}; {remedy}")
+    if not any(store.read_or_none(key) for key in store.folders()):  # as earlier versions made them
+        raise UserError(f"store: {redacted(store.url)!r} is no store: it has no {MARK}; name another by --store=FOLDER")
 
 
 def verify(store: Store, key: str) -> list[str]:

@@ -10,8 +10,8 @@ from filelock import FileLock
 
 from cl.errors import UserError
 from cl.execution.records import DamageError
-from cl.execution.store import MARK, RECORD, Store
-from cl.execution.verification import check_is_store, set_aside, verify
+from cl.execution.store import RECORD, Store
+from cl.execution.verification import verify
 from cl.hashing import KEY_LENGTH
 from tests.support.stored import compute, files, node
 
@@ -91,30 +91,6 @@ def test_a_result_that_is_not_finite_is_not_published(local: Store) -> None:
     assert not local.has(node())
 
 
-@pytest.mark.parametrize("damage", ["changed", "missing", "added"])
-def test_damage_is_found_before_a_node_is_used(store: Store, damage: str) -> None:
-    compute(store, node(), {"good.txt": "good", "bad.txt": "bad"})
-    place = f"{store.root}/nodes/{node().key}"
-    told = {"changed": "bad.txt is changed", "missing": "bad.txt is missing", "added": "more.txt does not belong to it"}
-    if damage == "changed":
-        store.fs.pipe_file(f"{place}/bad.txt", b"BAD")
-    elif damage == "missing":
-        store.fs.rm_file(f"{place}/bad.txt")
-    else:
-        store.fs.pipe_file(f"{place}/more.txt", b"more")
-    assert verify(store, node().key) == [told[damage]]
-    again = Store(store.url, store.scratch)  # as in another process
-    with pytest.raises(DamageError, match=f"{told[damage]}; `cl run` computes it again"):
-        again.path(node())
-    aside = set_aside(again, node().key)
-    assert aside is not None
-    assert again.fs.exists(f"{aside}/{RECORD}")
-    assert not again.has(node())
-    assert set_aside(again, node().key) is None
-    compute(again, node(), {"good.txt": "good", "bad.txt": "bad"})
-    assert (Store(store.url, store.scratch).path(node()) / "bad.txt").read_text() == "bad"
-
-
 def changed(content: bytes) -> dict[str, bytes]:
     """Records that were damaged, one kind each."""
     whole = json.loads(content)
@@ -152,20 +128,6 @@ def test_a_record_of_an_earlier_version_has_no_seal(store: Store) -> None:
     store.fs.pipe_file(file, json.dumps(old).encode())
     assert verify(store, node().key) == []
     assert store.result(node())["loss"] == 0.25
-
-
-def test_what_is_no_store_is_neither_listed_nor_deleted(tmp_path: Path) -> None:
-    (tmp_path / "nodes" / "photos").mkdir(parents=True)
-    (tmp_path / "nodes" / ("a" * KEY_LENGTH)).mkdir()
-    for url in (str(tmp_path), str(tmp_path / "nothing")):
-        with pytest.raises(UserError, match=r"is no store \(it has no cl-store\.json\)"):
-            check_is_store(Store(url))
-
-
-def test_a_store_of_an_earlier_version_has_no_mark(local: Store) -> None:
-    compute(local, node())
-    (Path(local.root) / MARK).unlink()
-    check_is_store(local)
 
 
 def test_a_node_is_computed_by_one_at_a_time(local: Store) -> None:

@@ -1,0 +1,76 @@
+"""Signals: the first ends the process where nothing is lost, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from cl import signals
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+    signal.getsignal(number)  # any call: Python handles a signal between two of them
+
+
+@pytest.mark.parametrize("number", signals.ENDING)
+def test_the_first_signal_ends_what_has_nothing_to_save(number: int) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(signals.Interrupted) as caught, signals.handled():
+        send(number)
+    assert caught.value.number == number
+    assert signal.getsignal(number) is before
+    assert signals.asked() is None
+
+
+def test_unsaved_work_is_saved_first() -> None:
+    with signals.handled():
+        signals.unsaved(True)
+        send(signal.SIGTERM)
+        assert signals.asked() == signal.SIGTERM
+        with pytest.raises(signals.Interrupted):
+            signals.check()
+
+
+def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with signals.handled():
+        signals.unsaved(True)
+        send(signal.SIGINT)
+        send(signal.SIGTERM)  # the same wish, by a parent
+        assert ended == []
+        send(signal.SIGINT)
+    assert ended == [128 + signal.SIGINT]
+
+
+def test_a_child_that_another_thread_waits_for_is_told() -> None:
+    told: list[str] = []
+    with pytest.raises(signals.Interrupted), signals.handled(), signals.passed_on(lambda: told.append("end")):
+        send(signal.SIGTERM)
+    assert told == ["end"]
+
+
+def test_a_handler_of_a_library_is_replaced() -> None:
+    with signals.handled():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signals.take_over()
+        with pytest.raises(signals.Interrupted):
+            send(signal.SIGTERM)
+
+
+def test_other_threads_change_no_handler() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    found: list[object] = []
+
+    def run() -> None:
+        with signals.handled():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [before]
