@@ -14,8 +14,21 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-NEUTRAL = ("cl.construction", "cl.errors", "cl.graph.roles", "cl.registry", "cl.methods.strategy", "cl.metrics.records")
-"""Modules for lookup by name, messages and plain records. Their content is in a node's specification or result."""
+NEUTRAL = (
+    "cl.construction",
+    "cl.durable",
+    "cl.errors",
+    "cl.graph.roles",
+    "cl.methods.strategy",
+    "cl.metrics.records",
+    "cl.own_code",
+    "cl.plain_values",
+    "cl.registry",
+    "cl.signals",
+    "cl.yaml_text",
+)
+"""Modules for lookup by name, checks, messages, signals and plain records. They decide whether there is a result; its
+content depends on a node's specification alone."""
 
 Place = tuple[str, str]
 """A definition as (module, name). The name BODY stands for top-level statements with other effects."""
