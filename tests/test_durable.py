@@ -28,7 +28,7 @@ def test_a_call_that_fails_leaves_the_old_content_and_nothing_else(
 
     durable.write(tmp_path / "file", b"old")
     with monkeypatch.context() as patch:
-        patch.setattr(*((os, "fsync") if call == "fsync" else (Path, "replace")), fail)
+        patch.setattr(os if call == "fsync" else Path, call, fail)
         with pytest.raises(OSError, match="No space left"):
             durable.write(tmp_path / "file", b"new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"old")]
@@ -39,8 +39,17 @@ def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypa
     (tmp_path / "new" / "inner" / "a").write_text("a")
     calls: list[str] = []
     sync, rename = os.fsync, Path.rename
-    monkeypatch.setattr(os, "fsync", lambda file: (calls.append("fsync"), sync(file)))
-    monkeypatch.setattr(Path, "rename", lambda path, to: (calls.append("rename"), rename(path, to))[1])
+
+    def synced(file: int) -> None:
+        calls.append("fsync")
+        sync(file)
+
+    def renamed(path: Path, target: Path) -> Path:
+        calls.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
     durable.rename(tmp_path / "new", tmp_path / "done")
     assert calls == ["fsync", "fsync", "fsync", "rename", "fsync"]  # file, two folders; then the folder of the name
     assert list(durable.files(tmp_path / "done")) == ["inner/a"]
