@@ -1,7 +1,7 @@
 # GNU make and Python >= 3.11 are assumed; everything else is installed into .venv, once.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast lint types layers bench docs clean
+.PHONY: help venv demo test test-fast soak audit lint types layers bench docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,6 +50,13 @@ test: lint types layers docs  ## every check: style, types, layers, docs and all
 
 test-fast: $(STAMP)  ## the tests that take under three minutes together
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+soak: $(STAMP)  ## hours of kills, faults and damaged input, printed as a table (SOAK="--kills 20" for less)
+	$(BIN)/python tests/faults/soak.py $(SOAK)
+
+audit: $(STAMP)  ## known vulnerabilities of the pinned packages (uses the network)
+	@$(PIP) install -c $(CONSTRAINTS) pip-audit
+	$(BIN)/pip-audit --skip-editable --progress-spinner=off
 
 lint: $(STAMP)  ## style (ruff)
 	$(BIN)/ruff check .

@@ -151,7 +151,7 @@ class Store:
         """
         key = self.place(node.key)
         folder = Path(self.root) / "nodes" / key if self.is_local else self._downloaded(key, node)
-        if key not in self.whole:
+        if key not in self.whole or not (folder / RECORD).exists():  # it may have been deleted since
             record = self.read(key)
             if wrong := differing(folder, record):
                 if not self.is_local:

@@ -60,6 +60,23 @@ def test_nodes_in_part_are_garbage_unless_someone_needs_them(store: Store) -> No
     assert store.fs.exists(f"{store.root}/nodes/photos/model.safetensors")  # is no node
 
 
+def test_a_node_that_is_needed_meanwhile_stays(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is planned between the search for garbage and its deletion."""
+    for seed in (1, 2):
+        compute(local, node(seed))
+    local.needed.add("old", [])
+    found = garbage.find
+
+    def find(store: Store, dropped: Any = ()) -> list[str]:
+        candidates = found(store, dropped)
+        Store(store.url).needed.add("new", [node(1).key])
+        return candidates
+
+    monkeypatch.setattr(garbage, "find", find)
+    garbage.delete(local)
+    assert local.keys() == [node(1).key]
+
+
 def test_gc_deletes_scratch_that_nobody_needs(local: Store) -> None:
     for seed in (1, 2):
         with local.work(node(seed)) as work:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +47,7 @@ class Log:
         self.points.setdefault(node.name, []).append(point)
 
     def note(self, node: Node, text: str) -> None:
-        pass
+        self.lines.append(f"{node.name}: {text}")
 
     def finished(self, node: Node, seconds: float) -> None:
         self.lines.append(f"finished {node.name}")
@@ -174,6 +175,23 @@ def test_training_that_diverges_is_told(toy: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match="train english: diverged: a score is not finite"):
         runner.run(runner.pending([english], store), store, Log())
     assert not store.has(english)
+
+
+def test_a_parent_that_was_deleted_meanwhile_is_computed_again(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage collection between the plan and the node: the run goes on."""
+    computed: list[Node] = []
+    fake(monkeypatch, computed)
+    store, listener = Store("store"), Log()
+    english = planned().runs[0].stages[0].node
+    runner.run(runner.pending([english], store), store, listener)
+    (toy / "store" / "nodes" / english.key / "node.json").unlink()
+    todo = runner.pending([english], store)
+    data = next(parent for parent in english.parents.values() if parent.kind == "data")
+    shutil.rmtree(toy / "store" / "nodes" / data.key)
+    computed.clear()
+    runner.run(todo, store, listener)
+    assert [node.key for node in computed] == [data.key, english.key]
+    assert f"{data.name}: was deleted; it is computed again" in listener.lines
 
 
 def test_a_gpu_that_is_not_here_is_said_before_anything_is_computed(

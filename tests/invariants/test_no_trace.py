@@ -17,6 +17,7 @@ from tests.support.training import (
     run,
     split_rows,
     stage_results,
+    start,
     trained_rows,
     weights,
     write_strategy,
@@ -48,6 +49,26 @@ def test_looking_and_saving_leave_no_trace(settings: list[str], tmp_path: Path, 
     assert keys[0] == keys[1]
     assert looks(plain) > 0  # how many depends on the time they take
     assert (looks(other) > 0) == (settings[0] != "--evaluation.share=0")
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    """Points of both stages, without what the clock says."""
+    points = [point for stage in stage_results(folder, "anchored") for point in stage["points"]]
+    return [{name: value for name, value in point.items() if name != "seconds"} for point in points]
+
+
+@pytest.mark.slow
+def test_the_curve_does_not_depend_on_when_checkpoints_are_saved(tmp_path: Path, model: Path) -> None:
+    folders = [eventful(tmp_path / name, model) for name in ("never", "always", "stopped")]
+    never, always, stopped = (["--evaluation.share=0", f"--checkpoints.steps={steps}"] for steps in (1000, 1, 1))
+    run(folders[0], *never)
+    run(folders[1], *always)
+    moment = {"KILL": "cl.training.learner:Learner.training_step 7"}
+    for _ in range(2):  # each goes on from the checkpoint of the one before
+        ended = start(folders[2], *stopped, "--tracking.uri=none", module="tests.support.kill_driver", **moment)
+        assert ended.returncode == -9, ended.stderr[-2000:]
+    assert start(folders[2], *stopped, "--tracking.uri=none").returncode == 0
+    assert curve(folders[0]) == curve(folders[1]) == curve(folders[2])
 
 
 def looks(folder: Path) -> int:
