@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +25,8 @@ from cl.config.checkpoints import Checkpoints
 from cl.config.evaluation import Evaluation
 from cl.data.batches import Rows
 from cl.data.mixture import Plan
-from cl.errors import DivergedError
 from cl.metrics.records import Point
-from cl.training import checkpoint, distributed
+from cl.training import checkpoint, distributed, step_records
 from cl.training.learner import Learner
 from cl.training.validation import Validator
 
@@ -149,7 +148,7 @@ class Recorder(pl.Callback):
         learner.step = state["step"]
         self.job.points = [Point(**point) for point in state["points"]]
         self.job.seconds, self.job.eval_seconds = state["seconds"], state["eval_seconds"]
-        self.losses = [_unpacked(step, first=distributed.rank() == 0) for step in state["pending"]]
+        self.losses = [step_records.unpack(step, first=distributed.rank() == 0) for step in state["pending"]]
         self.evaluation_cost, self.step_cost, self.next_evaluation = state["planning"]
         return True
 
@@ -175,11 +174,14 @@ class Recorder(pl.Callback):
         self._save_if_due(learner)
 
     def _record(self, learner: Learner) -> None:
-        means = summarise(distributed.all_gather_sum(self.losses))  # before the clock is read: waits for the device
+        means = step_records.summarise(
+            distributed.all_gather_sum(self.losses)
+        )  # before the clock is read: waits for the device
         for method in learner.methods if means else ():
             means["terms"] |= method.figures()
         if not all(math.isfinite(means.get(name) or 0.0) for name in ("loss", "grad_norm")):
-            raise self._diverged(learner.step)
+            before = [point.loss for point in self.job.points if point.loss is not None]
+            raise step_records.divergence(self.losses, learner.step, before[-1] if before else None)
         now = time.monotonic()
         self.job.seconds += now - self.clock
         if self.losses:
@@ -201,16 +203,6 @@ class Recorder(pl.Callback):
         self.losses = []
         self.job.points.append(point)
         self.job.watcher.point(point)
-
-    def _diverged(self, step: int) -> DivergedError:
-        """The error of a loss that is not finite, with the first such step and the last finite loss."""
-        losses = [point.loss for point in self.job.points if point.loss is not None]
-        for at, each in enumerate(self.losses, step - len(self.losses) + 1):
-            loss = float(each["loss"]) if each["loss"] is not None else 0.0
-            if not (math.isfinite(loss) and math.isfinite(float(each["grad_norm"]))):
-                return DivergedError(at, losses[-1] if losses else None)
-            losses += [loss] if each["loss"] is not None else []
-        return DivergedError(step, losses[-1] if losses else None)
 
     def _evaluate(self, learner: Learner) -> dict[str, float]:
         """Evaluate the validation windows, and time the evaluation."""
@@ -265,7 +257,7 @@ class Recorder(pl.Callback):
             "points": [asdict(point) for point in self.job.points],
             "seconds": self.job.seconds + now - self.clock,
             "eval_seconds": self.job.eval_seconds,
-            "pending": [_packed(step) for step in distributed.all_gather_sum(self.losses)],
+            "pending": [step_records.pack(step) for step in distributed.all_gather_sum(self.losses)],
             "planning": [self.evaluation_cost, self.step_cost, self.next_evaluation],
         }
         assert self.optimizer is not None
@@ -275,20 +267,6 @@ class Recorder(pl.Callback):
         signals.unsaved(distributed.world() > 1)
         self.saved = time.monotonic()
         self.clock += self.saved - now  # writing is not training time
-
-
-def _packed(step: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a step (`Learner.last`) as JSON data; single precision fits a JSON number exactly."""
-    terms = {name: float(value) for name, value in step["terms"].items()}
-    loss = None if step["loss"] is None else float(step["loss"])
-    return {"loss": loss, "terms": terms, "grad_norm": float(step["grad_norm"]), "lr": step["lr"]}
-
-
-def _unpacked(step: Mapping[str, Any], first: bool) -> dict[str, Any]:
-    """Inverse of `_packed`. The first process gets the sums over processes, the others nothing to add."""
-    terms = {name: torch.tensor(value) for name, value in step["terms"].items()} if first else {}
-    loss = torch.tensor(step["loss"]) if first and step["loss"] is not None else None
-    return {"loss": loss, "terms": terms, "grad_norm": torch.tensor(step["grad_norm"]), "lr": step["lr"]}
 
 
 def next_evaluation(done: int, total: int, points: int, affordable: int) -> float:
@@ -308,25 +286,3 @@ def next_evaluation(done: int, total: int, points: int, affordable: int) -> floa
     place: float = (done / total) ** (1 / DENSER)
     place += max(1 / points, (1 - place) / affordable)
     return float(max(done + 1, min(total, round(total * place**DENSER))))
-
-
-def summarise(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Average records of optimizer steps into fields of a `Point`.
-
-    A loss or term is averaged over the steps that have it: a step may have no row left for the task loss.
-
-    Returns:
-        Mean loss (None if no step has one), learning rate of the last step, mean gradient norm, and each term's mean
-        with its ratio to the loss as `NAME/ratio`. Empty without steps.
-    """
-    if not steps:
-        return {}
-    mean: Callable[[list[Tensor]], float] = lambda values: float(torch.stack(values).mean())  # noqa: E731
-    of_task = [step["loss"] for step in steps if step["loss"] is not None]
-    loss = mean(of_task) if of_task else None
-    terms: dict[str, float] = {}
-    for name in dict.fromkeys(name for step in steps for name in step["terms"]):
-        value = mean([step["terms"][name] for step in steps if name in step["terms"]])
-        terms |= {name: value} | ({f"{name}/ratio": value / loss} if loss is not None else {})
-    norm = mean([step["grad_norm"] for step in steps])
-    return {"loss": loss, "lr": steps[-1]["lr"], "grad_norm": norm, "terms": terms}

@@ -12,7 +12,7 @@ import torch
 from cl import cli
 from cl.config.checkpoints import Checkpoints
 from cl.config.evaluation import Evaluation
-from cl.training.recorder import Recorder, next_evaluation, summarise
+from cl.training.recorder import Recorder, next_evaluation
 from tests.support.training import (
     dropout_model,
     eventful,
@@ -111,16 +111,6 @@ def test_evaluations_by_hand(points: int, affordable: int, expected: list[int]) 
         affordable -= 1
         at = next_evaluation(int(at), 100, points, affordable)
     assert steps == expected
-
-
-def test_a_point_is_the_mean_over_its_steps() -> None:
-    steps = [
-        {"loss": torch.tensor(2.0), "grad_norm": torch.tensor(1.0), "lr": 0.1, "terms": {"anchor": torch.tensor(0.5)}},
-        {"loss": torch.tensor(4.0), "grad_norm": torch.tensor(3.0), "lr": 0.2, "terms": {"anchor": torch.tensor(1.0)}},
-    ]
-    expected = {"loss": 3.0, "lr": 0.2, "grad_norm": 2.0, "terms": {"anchor": 0.75, "anchor/ratio": 0.25}}
-    assert summarise(steps) == expected
-    assert summarise([]) == {}
 
 
 @pytest.mark.slow
