@@ -69,6 +69,11 @@ class Store:
         self.url = str(url)
         self.declarations = Declarations(self.fs, self.root)
         self.needed = Needed(self.fs, self.root, self.is_local)
+        if not self.is_local:
+            try:
+                self.fs.exists(self.root)
+            except Exception as error:  # as in `open_for_writing`
+                raise self._refusal("read", error) from None
         self.whole: set[str] = set()  # nodes that this process has checked or written
 
     def open_for_writing(self) -> None:
@@ -80,8 +85,17 @@ class Store:
             for probe in (self.scratch / "work", Path(self.root) / "nodes") if self.is_local else (self.scratch,):
                 probe.mkdir(parents=True, exist_ok=True)
                 tempfile.TemporaryFile(dir=probe).close()
-        except OSError as error:
-            raise UserError(f"store: cannot write to {self.url!r}: {error.strerror or error}; name another") from error
+        except Exception as error:  # each library of a bucket has errors of its own
+            if self.is_local and not isinstance(error, OSError):
+                raise
+            raise self._refusal("write to", error) from None
+
+    def _refusal(self, what: str, error: Exception) -> UserError:
+        """The error of a store that does not answer, without the user and password of its URL."""
+        named = self.url.partition("://")[2].rpartition("@")[0]  # libraries repeat it in other forms
+        words = redacted(str(error)).replace(named or "\0", "***")
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {words}"
+        return UserError(f"store: cannot {what} {redacted(self.url)!r}: {reason}; name another")
 
     def place(self, key: str) -> str:
         """The key under which a node's result is stored: its own key, or the key of the node accepted for it."""
