@@ -63,25 +63,10 @@ def main(argv: list[str] | None = None) -> int:
         Exit code: 0; 2 for bad input, after a message of one line; 3 if nodes diverged; 128 plus the number of the
         signal after SIGINT or SIGTERM.
     """
-    from jsonargparse import ArgumentError
-
-    arguments = sys.argv[1:] if argv is None else argv
-    settings: list[str] = []
     try:
-        folders, arguments = own_code.taken(arguments)
-        if arguments and (arguments[0] in EXPERIMENTAL or arguments[:2] == ["store", "accept"]):
-            settings = [a for a in arguments if a.startswith("--") and a not in FLAGS and not a.startswith("--help=")]
-            arguments = [a for a in arguments if a not in settings]
-        if bare := [setting for setting in settings if "=" not in setting]:
-            raise UserError(f"{bare[0]}: has no value; write {bare[0]}=VALUE, with the equals sign")
-        require_arguments([*arguments, *settings])
-        parser = build_parser(arguments)
-        if not arguments:
-            parser.print_help()
-            return 0
-        with signals.handled(), own_code.allowed(folders):
-            _dispatch(parser.parse_args(arguments), settings)
-    except (UserError, ArgumentError) as error:
+        with signals.handled():
+            _run(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
         print(one_line(redacted(f"cl: error: {error}")), file=sys.stderr)
         return 3 if isinstance(error, IncompleteError) else 2
     except (signals.Interrupted, KeyboardInterrupt) as stop:
@@ -95,6 +80,30 @@ def main(argv: list[str] | None = None) -> int:
         print(one_line(redacted(f"cl: error: {told}")), file=sys.stderr)
         return 2
     return 0
+
+
+def _run(arguments: list[str]) -> None:
+    """Parse the arguments of a process and call its command. Raises UserError for arguments that are wrong."""
+    from jsonargparse import ArgumentError
+
+    folders, arguments = own_code.taken(arguments)
+    settings: list[str] = []
+    if arguments and (arguments[0] in EXPERIMENTAL or arguments[:2] == ["store", "accept"]):
+        settings = [a for a in arguments if a.startswith("--") and a not in FLAGS and not a.startswith("--help=")]
+        arguments = [a for a in arguments if a not in settings]
+    if bare := [setting for setting in settings if "=" not in setting]:
+        raise UserError(f"{bare[0]}: has no value; write {bare[0]}=VALUE, with the equals sign")
+    require_arguments([*arguments, *settings])
+    parser = build_parser(arguments)
+    if not arguments:
+        parser.print_help()
+        return
+    try:
+        chosen = parser.parse_args(arguments)
+    except ArgumentError as error:
+        raise UserError(str(error)) from error
+    with own_code.allowed(folders):
+        _dispatch(chosen, settings)
 
 
 def build_parser(arguments: list[str]) -> ArgumentParser:

@@ -66,6 +66,8 @@ def checksum(path: Path) -> str:
 def differing(folder: Path, expected: Mapping[str, str], ignored: frozenset[str] = frozenset()) -> list[str]:
     """What is wrong with a folder: names of files that are missing, changed or not expected, each with the word.
 
+    Hidden files, which file systems and file managers make, may be there.
+
     Args:
         folder: the folder.
         expected: SHA-256 by name of file.
@@ -76,5 +78,5 @@ def differing(folder: Path, expected: Mapping[str, str], ignored: frozenset[str]
         for name, sha256 in expected.items()
         if not (folder / name).is_file() or checksum(folder / name) != sha256
     ]
-    extra = set(files(folder)) - expected.keys() - ignored
+    extra = {name for name in files(folder) if not Path(name).name.startswith(".")} - expected.keys() - ignored
     return found + [f"{name} does not belong to it" for name in sorted(extra)]

@@ -59,6 +59,7 @@ def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypa
 def test_what_differs(tmp_path: Path, how: str, told: str) -> None:
     for name in ("a", "b", "node.json"):
         (tmp_path / name).write_text(name)
+    (tmp_path / ".DS_Store").write_text("a file manager was here")
     expected = {name: durable.checksum(tmp_path / name) for name in ("a", "b")}
     ignored = frozenset({"node.json"})
     assert durable.differing(tmp_path, expected, ignored) == []
