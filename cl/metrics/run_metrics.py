@@ -105,7 +105,10 @@ def peak(run: RunResult) -> Metric:
         # By place in the run, not by tokens: a trunk starts where the one before ended, before its fork ends.
         first = place[i] if i > run.known else -1
         own = run.stages[first].points[-1:] if first >= 0 else []
-        later = [point for stage in run.stages[first + 1 :] for point in stage.points]
+        after = run.stages[first + 1 :]
+        if not any(name in point.scores for stage in after for point in stage.points[1:]):
+            return Metric("peak", math.nan, f"{name} was not evaluated inside of later stages")
+        later = [point for stage in after for point in stage.points]
         curves.append([-p.scores[name] for p in (*own, *later) if name in p.scores])
     found = stability_gap(curves, math.nan, _cadence(run))[0]
     if math.isnan(found.value):

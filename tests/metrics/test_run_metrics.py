@@ -48,6 +48,16 @@ def test_the_peak_of_a_forked_stream_counts_from_the_fork_that_ended_the_task() 
     assert peak(run).value == pytest.approx(9.0 - 4.0)
 
 
+def test_a_stage_that_was_not_evaluated_inside_shows_no_peak() -> None:
+    """The evaluation before its first update is that of the stage before: a peak of 0 would be made of nothing."""
+    run = next(run for run in experiment().runs if "replay" in run.strategy)
+    last = run.stages[-1]
+    blind = [last.points[0], *(dataclasses.replace(point, scores={}) for point in last.points[1:])]
+    run = dataclasses.replace(run, stages=[*run.stages[:-1], dataclasses.replace(last, points=blind)])
+    assert math.isnan(peak(run).value)
+    assert peak(run).reason == "english was not evaluated inside of later stages"
+
+
 def test_better_ends_of_metrics() -> None:
     ends = {"op_final": "higher", "op_final_nll": "lower", "forgetting/first": "lower", "bwt/T-1": "higher",
             "bwt_nll": "higher", "op_t_nll/2": "lower", "adaptation/nll": "higher", "essential": "lower"}  # fmt: skip
