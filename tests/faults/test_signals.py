@@ -74,6 +74,15 @@ def test_several_processes_end_together_after_a_step(tmp_path: Path, name: str) 
     assert start(folder, *settings).returncode == 0
 
 
+def test_a_worker_of_a_cluster_saves_its_step(tmp_path: Path) -> None:
+    folder = eventful(tmp_path, Path("llama-tiny"), STEPS)
+    settings = ["--tracking.uri=none", "--upto=1", "--launcher=ray", "--cluster.workers=1", "--checkpoints.steps=1000"]
+    moment = "cl.reporting.terminal:ProgressListener.point 8"
+    ended = start(folder, *settings, module="tests.support.kill_driver", KILL=moment, SIGNAL="SIGTERM")
+    assert ended.returncode == 143, ended.stderr[-2000:]
+    assert len(checkpoints(folder)) == 1
+
+
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     folder = eventful(tmp_path, Path("llama-tiny"), STEPS)
     ended = stopped(folder, IN_A_STEP, "SIGINT", TWICE="1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cl import cli
+from cl import cli, signals
 from cl.commands import shared
 from cl.config import loading
 from cl.config.runtime import Cluster
@@ -193,3 +194,28 @@ def test_orders_and_trials_are_not_for_slurm(toy: Path, capsys: pytest.CaptureFi
     assert "launcher: slurm is for `cl run` and `cl compare` only" in capsys.readouterr().err
     assert cli.main(["tune", *RUN[1:], "--train.lr={value: 1e-3, low: 1e-4, high: 1e-2, log: true}"]) == 2
     assert "launcher: slurm is not for trials" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "queued"), [(signal.SIGUSR2, True), (signal.SIGTERM, False)])
+def test_a_job_that_is_stopped_ends_its_step_before_it_is_queued_again(
+    monkeypatch: pytest.MonkeyPatch, number: int, queued: bool
+) -> None:
+    told: list[int] = []
+    ended: list[str] = []
+
+    def work(*_: Any) -> None:
+        signals.unsaved(True)
+        os.kill(os.getpid(), number)
+        ended.append("step")
+        signals.check()
+
+    monkeypatch.setattr(worker, "work", work)
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: told.append(number))  # as submitit does
+    try:
+        with pytest.raises(SystemExit) as caught:
+            slurm.Work({}, "store", 1)()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert caught.value.code == 128 + number
+    assert ended == ["step"]
+    assert told == ([number] if queued else [])
