@@ -40,7 +40,11 @@ def test_a_search_is_verified_by_real_runs(tmp_path: Path) -> None:
         (["rewarm_cosine"], ["--order.strategy=other"], "order.strategy: 'other' is unknown"),
         (["rewarm_cosine"], ["--order.first=3"], "order.first: 3 is behind the last of 2"),
         (["rewarm_cosine"], ["--order.objective=[latin]"], "order.objective: set: 'latin' is unknown"),
-        (["rewarm_cosine"], ["--order.orders=[backwards]"], "order.orders: 'backwards' is unknown"),
+        (
+            ["rewarm_cosine"],
+            ["--order.orders=[backwards]"],
+            "order.orders[0]: 'backwards' is none of given, reversed, random",
+        ),
         (["rewarm_cosine"], ["--order.orders=[[0, 1]]"], "has 2 batches, the stream 8"),
         (["rewarm_cosine"], ["--order.gigabytes=0.001"], "order.gigabytes: the grid takes"),
         (["rewarm_cosine"], ["--order.oracle=replay"], "order.part: 0 does not fit oracle replay"),
