@@ -13,6 +13,7 @@ from tests.support.training import eventful, matrix, run, stage_results, start, 
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked")]
 STEPS = 24  # of 4 rows each
+MANY = 120  # for processes that may be ahead of the one that gets the signal
 MOMENTS = [
     "cl.tasks.scenario:load 1",  # planning
     "cl.data.tokenization:encode 1",  # in a data node
@@ -65,7 +66,7 @@ def test_stopped_at_every_moment_ends_with_the_same_bits(tmp_path: Path, whole: 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_several_processes_end_together_after_a_step(tmp_path: Path, name: str) -> None:
-    folder = eventful(tmp_path, Path("llama-tiny"), STEPS)
+    folder = eventful(tmp_path, Path("llama-tiny"), MANY)
     settings = ["--tracking.uri=none", "--upto=1", "--train.devices=2", "--checkpoints.steps=1000"]
     moment = "cl.execution.listener:hear 16"
     ended = start(folder, *settings, module="tests.support.kill_driver", KILL=moment, SIGNAL=name)
@@ -75,7 +76,7 @@ def test_several_processes_end_together_after_a_step(tmp_path: Path, name: str) 
 
 
 def test_a_worker_of_a_cluster_saves_its_step(tmp_path: Path) -> None:
-    folder = eventful(tmp_path, Path("llama-tiny"), STEPS)
+    folder = eventful(tmp_path, Path("llama-tiny"), MANY)
     settings = ["--tracking.uri=none", "--upto=1", "--launcher=ray", "--cluster.workers=1", "--checkpoints.steps=1000"]
     moment = "cl.reporting.terminal:ProgressListener.point 8"
     ended = start(folder, *settings, module="tests.support.kill_driver", KILL=moment, SIGNAL="SIGTERM")
