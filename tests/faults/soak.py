@@ -129,7 +129,10 @@ def kills(campaign: Campaign, count: int, seed: int) -> Iterator[Part]:
             code = process.wait()
             part.seconds += (time.monotonic() - asked,)
             part.done += 1
-            part.wrong += code not in (expected, 0) or not told(folder)
+            early = code == -number and not (folder / "errors").read_bytes()  # before the first line of `cl`
+            if (code not in (expected, 0) and not early) or not told(folder):
+                print(f"{number.name}: exit code {code}\n{(folder / 'errors').read_text()[-1500:]}", file=sys.stderr)
+                part.wrong += 1
             if code == 0:
                 part.wrong += not campaign.is_right(folder)
                 shutil.rmtree(folder)
