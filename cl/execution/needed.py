@@ -58,12 +58,14 @@ class Needed:
 
     def _files(self) -> list[tuple[str, str]]:
         """Name of the experiment and path of each file."""
-        new = [(PurePosixPath(file).parent.name, file) for file in self._listed("experiments/*/*.json")]
-        return new + [(PurePosixPath(file).stem, file) for file in self._listed("roots/*.json")]
+        folders = self._listed(f"{self.root}/experiments")
+        new = [(PurePosixPath(folder).name, file) for folder in folders for file in self._listed(folder)]
+        return new + [(PurePosixPath(file).stem, file) for file in self._listed(f"{self.root}/roots")]
 
-    def _listed(self, pattern: str) -> list[str]:
-        found: list[str] = self.fs.glob(f"{self.root}/{pattern}")
-        return [file for file in found if not PurePosixPath(file).name.startswith(".")]
+    def _listed(self, folder: str) -> list[str]:
+        """Paths in a folder, without hidden ones. Not by patterns: the store's own path may hold [ and *."""
+        found = self.fs.ls(folder, detail=False) if self.fs.isdir(folder) else []
+        return sorted(path for path in found if not PurePosixPath(path).name.startswith("."))
 
     def _keys(self, file: str) -> list[str] | None:
         """Keys in a file. None: the file is damaged."""

@@ -53,6 +53,17 @@ def test_a_damaged_file_blocks_deletion_alone(local: Store, content: str) -> Non
     assert fresh.needed.all()[1] == []
 
 
+def test_a_path_that_is_a_pattern_hides_nothing(tmp_path: Path) -> None:
+    """What is not found to be needed would be deleted."""
+    store = Store(tmp_path / "runs[1]*" / "store?")
+    store.open_for_writing()
+    compute(store, node())
+    store.needed.add("first", [node().key])
+    assert store.needed.all() == ({"first": {node().key}}, [])
+    assert garbage.delete(store) == 0
+    assert store.has(node())
+
+
 def test_files_of_earlier_versions_count(local: Store) -> None:
     old = Path(local.root) / "roots"
     old.mkdir()

@@ -22,7 +22,7 @@ from cl.execution import transport
 from cl.execution.launchers import worker
 from cl.execution.launchers.jobs import Job
 from cl.execution.store import Store
-from cl.graph.node import Node
+from cl.graph.node import Node, ancestors
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep CUDA_VISIBLE_DEVICES of tasks without GPUs
@@ -162,7 +162,8 @@ def _follow(tasks: Mapping[Any, Node], mail: Any, listener: listeners.Listener, 
 
     Raises IncompleteError at the end if nodes diverged; Ray ends the tasks that stand on them.
     """
-    waiting, nodes = dict(tasks), {node.key: node for node in tasks.values()}
+    waiting = dict(tasks)
+    nodes = {node.key: node for node in ancestors(tasks.values())}  # a worker may compute a damaged parent again
     failures: dict[str, tuple[str, str]] = {}
     while waiting:
         ended, _ = ray.wait(list(waiting), timeout=POLL)
