@@ -6,7 +6,7 @@ import signal
 import sys
 import textwrap
 from argparse import RawDescriptionHelpFormatter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cl import own_code, signals
 from cl.errors import IncompleteError, UserError, of_machine, one_line
@@ -80,6 +80,12 @@ def main(argv: list[str] | None = None) -> int:
         print(one_line(redacted(f"cl: error: {told}")), file=sys.stderr)
         return 2
     return 0
+
+
+def process() -> NoReturn:
+    """The process of a command: its exit code is that of the command, whatever signal comes after the last line."""
+    signals.until_the_end()
+    sys.exit(main())
 
 
 def _run(arguments: list[str]) -> None:
@@ -218,4 +224,4 @@ def _dispatch(chosen: Any, settings: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process()

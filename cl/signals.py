@@ -2,13 +2,16 @@
 
 The first signal ends the process where it stands, or at the end of the current optimizer step where work is not saved
 yet. A second signal ends it at once, unless it is the other signal less than a second later: a terminal sends SIGINT to
-all processes of a command, and a parent may send SIGTERM to its children as well.
+all processes of a command, and a parent may send SIGTERM to its children as well. A signal that comes when the work is
+done, while the interpreter shuts down, changes nothing: the exit code tells what happened.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +41,8 @@ class _State:
     since = 0.0
     numbers: tuple[int, ...] = ()
     unsaved = False
+    kept = False
+    over = False
     also: ClassVar[list[Callable[[], None]]] = []
 
 
@@ -56,7 +61,8 @@ def check() -> None:
 def handled(*numbers: int) -> Iterator[None]:
     """Context in which signals raise Interrupted, and a second one ends the process at once.
 
-    Does nothing outside of the main thread, which alone gets signals, and inside of another such context.
+    Does nothing outside of the main thread, which alone gets signals, and inside of another such context. A signal
+    whose exception was swallowed, as by a callback of the garbage collector, is raised again soon, and at the end.
 
     Args:
         numbers: signals; by default SIGINT and SIGTERM.
@@ -66,12 +72,22 @@ def handled(*numbers: int) -> Iterator[None]:
         return
     _State.numbers = numbers or ENDING
     before = {number: signal.signal(number, _handle) for number in _State.numbers}
+    hook, sys.unraisablehook = sys.unraisablehook, _raise_again
     try:
         yield
+        check()
     finally:
-        for number, handler in before.items():
+        _State.over = _State.kept
+        sys.unraisablehook = hook
+        for number, handler in ({} if _State.kept else before).items():
             signal.signal(number, handler)
         _State.asked, _State.numbers, _State.unsaved = None, (), False
+
+
+def until_the_end() -> None:
+    """Keep the handlers of the next `handled` until this process has ended. For the entry of a process."""
+    _State.kept = True
+    atexit.register(_ignore)  # called last, as it was registered first; the interpreter then restores what is handled
 
 
 @contextmanager
@@ -99,6 +115,9 @@ def unsaved(is_so: bool) -> None:
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
+    if _State.over and _State.asked is None:
+        _State.asked, _State.since = number, time.monotonic()
+        return
     if _State.asked is not None:
         if number != _State.asked and time.monotonic() - _State.since < 1:
             return
@@ -109,3 +128,17 @@ def _handle(number: int, frame: FrameType | None) -> None:
         end()
     if not _State.unsaved:
         raise Interrupted(number)
+
+
+def _ignore() -> None:
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _raise_again(lost: sys.UnraisableHookArgs) -> None:
+    """Raise Interrupted again in the main thread, in a moment, where Python can only print what is raised."""
+    if not isinstance(lost.exc_value, Interrupted):
+        sys.__unraisablehook__(lost)
+        return
+    number, _State.asked = lost.exc_value.number, None
+    threading.Timer(0.01, signal.pthread_kill, (threading.main_thread().ident, number)).start()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -27,24 +31,60 @@ def test_the_first_signal_ends_what_has_nothing_to_save(number: int) -> None:
 
 
 def test_unsaved_work_is_saved_first() -> None:
-    with signals.handled():
+    with pytest.raises(signals.Interrupted), signals.handled():
         signals.unsaved(True)
         send(signal.SIGTERM)
         assert signals.asked() == signal.SIGTERM
-        with pytest.raises(signals.Interrupted):
-            signals.check()
+        signals.check()
 
 
 def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    with signals.handled():
+    with pytest.raises(signals.Interrupted), signals.handled():
         signals.unsaved(True)
         send(signal.SIGINT)
         send(signal.SIGTERM)  # the same wish, by a parent
         assert ended == []
         send(signal.SIGINT)
     assert ended == [128 + signal.SIGINT]
+
+
+def test_a_signal_that_was_swallowed_is_told_at_the_end() -> None:
+    with pytest.raises(signals.Interrupted), signals.handled(), contextlib.suppress(BaseException):
+        send(signal.SIGTERM)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_signal_inside_of_a_finalizer_is_raised_after_it() -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            send(signal.SIGINT)  # Python prints what is raised here, and goes on
+
+    began = time.monotonic()
+    with pytest.raises(signals.Interrupted), signals.handled():
+        Finalized()
+        time.sleep(60)
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("number", signals.ENDING)
+def test_a_signal_while_the_interpreter_shuts_down_changes_nothing(number: int) -> None:
+    program = f"""
+import atexit, os, sys
+from cl import cli
+class Last:
+    def __del__(self, kill=os.kill, process=os.getpid()):
+        kill(process, {int(number)})
+sys.modules["zz_last"] = Last()
+cli.list_models = Last()
+atexit.register(os.kill, os.getpid(), {int(number)})
+sys.argv = ["cl", "list", "models"]
+cli.process()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "llama-tiny" in ended.stdout
 
 
 def test_a_child_that_another_thread_waits_for_is_told() -> None:
@@ -55,11 +95,10 @@ def test_a_child_that_another_thread_waits_for_is_told() -> None:
 
 
 def test_a_handler_of_a_library_is_replaced() -> None:
-    with signals.handled():
+    with pytest.raises(signals.Interrupted), signals.handled():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signals.take_over()
-        with pytest.raises(signals.Interrupted):
-            send(signal.SIGTERM)
+        send(signal.SIGTERM)
 
 
 def test_other_threads_change_no_handler() -> None:

@@ -57,4 +57,5 @@ def _end_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
+    signals.until_the_end()
     sys.exit(main())

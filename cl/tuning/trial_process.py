@@ -147,4 +147,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signals.until_the_end()
     sys.exit(main())

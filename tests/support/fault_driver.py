@@ -23,7 +23,7 @@ import safetensors.torch
 import cl.steps.data
 import cl.steps.train
 import cl.training.checkpoint
-from cl import cli
+from cl import cli, signals
 
 HERE = str(Path.cwd())
 CALLS = [0]
@@ -74,6 +74,7 @@ def arm() -> None:
 
 if __name__ == "__main__":
     arm()
+    signals.until_the_end()
     code = cli.main()
     if "COUNT" in os.environ:
         Path(os.environ["COUNT"]).write_text(str(CALLS[0]))

@@ -10,7 +10,6 @@ import importlib
 import itertools
 import os
 import signal
-import sys
 from typing import Any
 
 from cl import cli
@@ -38,4 +37,4 @@ def arm(moment: str) -> None:
 
 if __name__ == "__main__":
     arm(os.environ["KILL"])
-    sys.exit(cli.main())
+    cli.process()
