@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from _pytest.raises import RaisesExc
 
 from cl import signals
 
@@ -18,6 +19,10 @@ from cl import signals
 def send(number: int) -> None:
     os.kill(os.getpid(), number)
     signal.getsignal(number)  # any call: Python handles a signal between two of them
+
+
+def interrupted() -> RaisesExc[signals.Interrupted]:
+    return pytest.raises(signals.Interrupted)
 
 
 @pytest.mark.parametrize("number", signals.ENDING)
@@ -31,7 +36,7 @@ def test_the_first_signal_ends_what_has_nothing_to_save(number: int) -> None:
 
 
 def test_unsaved_work_is_saved_first() -> None:
-    with pytest.raises(signals.Interrupted), signals.handled():
+    with interrupted(), signals.handled():
         signals.unsaved(True)
         send(signal.SIGTERM)
         assert signals.asked() == signal.SIGTERM
@@ -41,7 +46,7 @@ def test_unsaved_work_is_saved_first() -> None:
 def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    with pytest.raises(signals.Interrupted), signals.handled():
+    with interrupted(), signals.handled():
         signals.unsaved(True)
         send(signal.SIGINT)
         send(signal.SIGTERM)  # the same wish, by a parent
@@ -62,7 +67,7 @@ def test_a_signal_inside_of_a_finalizer_is_raised_after_it() -> None:
             send(signal.SIGINT)  # Python prints what is raised here, and goes on
 
     began = time.monotonic()
-    with pytest.raises(signals.Interrupted), signals.handled():
+    with interrupted(), signals.handled():
         Finalized()
         time.sleep(60)
     assert time.monotonic() - began < 30
@@ -95,7 +100,7 @@ def test_a_child_that_another_thread_waits_for_is_told() -> None:
 
 
 def test_a_handler_of_a_library_is_replaced() -> None:
-    with pytest.raises(signals.Interrupted), signals.handled():
+    with interrupted(), signals.handled():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signals.take_over()
         send(signal.SIGTERM)
