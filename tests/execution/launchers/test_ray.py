@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from cl.execution.verification import verify
 from cl.graph import planner
 from cl.graph.node import Node
 from cl.metrics.records import Point
+from tests.support.damage import damage
 from tests.support.training import write_toy
 
 pytestmark = pytest.mark.slow
@@ -59,7 +61,7 @@ class Ears:
     def point(self, node: Node, point: Point) -> None: ...
 
     def note(self, node: Node, text: str) -> None:
-        pass
+        self.heard.append((text, node.name))
 
     def finished(self, node: Node, seconds: float) -> None:
         self.heard.append(("finished", node.name))
@@ -100,6 +102,7 @@ def toy(tmp_path: Path) -> Iterator[Path]:
 def bucket() -> Iterator[str]:
     """A bucket on an S3 server of this machine."""
     import boto3  # here: collecting the fast tests must not wait for it
+    import fsspec
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
@@ -114,6 +117,7 @@ def bucket() -> Iterator[str]:
         client = boto3.client("s3")
         client.create_bucket(Bucket="shared")
         client.close()
+        fsspec.get_filesystem_class("s3").clear_instance_cache()  # those of tests before have no credentials
         yield "s3://shared/cl"
     server.stop()
 
@@ -192,6 +196,19 @@ def test_a_killed_worker_is_replaced_and_its_node_goes_on_from_its_checkpoint(to
     assert killer.heard.count(("started", "german")) == 3  # its data once; trained in two attempts
     assert killer.first[1] < 40 <= killer.first[2]
     assert there == run(str(toy / "local"), "local", Ears(), *LONG)
+
+
+def test_a_damaged_parent_is_made_again_by_a_worker_and_told_of(toy: Path, cluster: None) -> None:
+    before, ears, store = run(str(toy / "ray"), "ray", Ears()), Ears(), Store(toy / "ray")
+    for record in list(store.records()):
+        place = toy / "ray" / "nodes" / record.key
+        if record.identity["kind"] == "base":
+            damage(place / "model.safetensors", "flipped")
+        elif record.identity["kind"] in ("train", "evaluate"):
+            shutil.rmtree(place)
+    assert run(str(toy / "ray"), "ray", ears) == before
+    assert {name for what, name in ears.heard if "set aside" in what} == {"llama-tiny"}  # by each that needs it
+    assert ears.heard.count(("finished", "llama-tiny")) == 1
 
 
 def test_a_bucket_serves_as_the_store_of_all(toy: Path, bucket: str, cluster: None) -> None:
