@@ -10,6 +10,7 @@ SOURCES: dict[str, str] = {
     "function_calls": "scenarios.sources.instructions:FunctionCalls",
     "preferences": "scenarios.sources.preferences:Preferences",
     "findings": "scenarios.sources.findings:Findings",
+    "stimuli": "scenarios.sources.stimuli:Stimuli",
     "trace": "scenarios.sources.benchmarks:Trace",
     "cl_benchmark": "scenarios.sources.benchmarks:CLBenchmark",
     "coin": "scenarios.sources.benchmarks:Coin",

@@ -49,6 +49,8 @@ class Experiment:
         train: how each stage is trained.
         evaluation: what is measured.
         probes: further measurements of the state at each row of R: settings by name of the probe (`cl.probes`).
+        probe_steps: optimizer steps inside each stage after which the probes measure too, such as [1, 3, 10, 30];
+            train nodes store these states, so stages that were trained without them are trained again.
         checkpoints: when unfinished work is saved.
         order: what `cl order` estimates, and how.
         compare: what `cl compare` tests.
@@ -76,6 +78,7 @@ class Experiment:
     train: Train = field(default_factory=Train)
     evaluation: Evaluation = field(default_factory=Evaluation)
     probes: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    probe_steps: list[int] = field(default_factory=list)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     order: SampleOrder = field(default_factory=SampleOrder)
     compare: Compare = field(default_factory=Compare)
@@ -109,6 +112,10 @@ class Experiment:
             raise UserError("upto: tuned values were chosen for whole orders; leave upto or tuned out")
         if self.orders == []:
             raise UserError("orders: is empty; leave it out for the scenario's own order")
+        if self.probe_steps != sorted({step for step in self.probe_steps if step > 0}):
+            raise UserError(f"probe_steps: {self.probe_steps} must be different steps above 0, the smallest first")
+        if self.probe_steps and not self.probes:
+            raise UserError("probe_steps: has no effect without probes; name some, or leave it out")
         if isinstance(self.orders, dict) and ("sample" not in self.orders or self.orders.keys() - {"sample", "seed"}):
             raise UserError(f"orders: {self.orders} is not understood; write {{sample: N}} or {{sample: N, seed: S}}")
         if isinstance(self.orders, list) and len(set(map(str, self.orders))) < len(self.orders):

@@ -17,6 +17,9 @@ Instructions: an example is one row: the question in the model's chat template (
 turn. Only the answer and the end of turn are learned. Rows of unequal length are padded on the right with separators,
 which are not learned and which no learned token attends to. A preference is two rows, the better answer first.
 
+Passages: a passage is one row, framed as a document, and all of it is learned. Its twin is a row of the arrays
+`SPLIT.twins`, which nothing trains on.
+
 Views: a *view* of examples is text without chat markers: question, new line, answer (view `plain`); view `both` also
 has the rejected answer as a document of its own. The question decides the split of a view as well, so test questions
 are never trained on through a view.
@@ -35,6 +38,7 @@ import numpy.typing as npt
 from cl.data.chat import Chat
 from cl.errors import UserError
 from cl.tasks.example import Example
+from cl.tasks.passage import Passage
 from cl.tasks.splitting import Document
 
 if TYPE_CHECKING:
@@ -97,8 +101,13 @@ def arrays_of(
 
     Returns:
         `SPLIT`: token ids. For examples also `SPLIT.starts`: index of the first token of each row and the total;
-        `SPLIT.answers`: number of tokens before each answer. For preferences also `SPLIT.pairs`: number of pairs.
+        `SPLIT.answers`: number of tokens before each answer. For preferences also `SPLIT.pairs`: number of pairs. For
+        passages also the same arrays of their twins.
     """
+    if documents and isinstance(documents[0], Passage):
+        passages = [document for document in documents if isinstance(document, Passage)]
+        studied = _as_rows(split, [found.text for found in passages], tokenizer, separator)
+        return studied | _as_rows(f"{split}.twins", [found.twin for found in passages], tokenizer, separator)
     texts = [document for document in documents if isinstance(document, str)]
     if len(texts) == len(documents):
         return {split: encode(texts, tokenizer, separator)}
@@ -118,15 +127,26 @@ def arrays_of(
     }
 
 
+def _as_rows(name: str, texts: Sequence[str], tokenizer: Any, separator: int) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of texts of which each is one row."""
+    before, after = _frame(tokenizer, separator)
+    ids = [[*before, *_plain(text, tokenizer), *(after or [separator])] for text in texts]
+    return {
+        name: np.array([token for row in ids for token in row], dtype=np.int32),
+        f"{name}.starts": np.cumsum([0, *map(len, ids)], dtype=np.int64),
+        f"{name}.answers": np.full(len(ids), len(before), dtype=np.int64),
+    }
+
+
 def as_text(document: Document, both: bool = False) -> list[str]:
     """Render a document as plain text without chat markers.
 
     Args:
-        document: text, which is returned unchanged, or an example.
+        document: text or passage, of which the text is returned, or an example.
         both: also return a second text with the rejected answer.
     """
-    if isinstance(document, str):
-        return [document]
+    if not isinstance(document, Example):
+        return [str(document)]
     answers = [document.answer, *([document.rejected] if both and document.rejected else [])]
     return [f"{document.text}\n{answer}" for answer in answers]
 
@@ -196,6 +216,11 @@ def end_of_text(tokenizer: Any, separator: int) -> int:
 def _plain(text: str, tokenizer: Any) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids
+
+
+def passages(folder: Path, split: str) -> list[Passage]:
+    """Read the passages of a split from the folder of their data node."""
+    return [Passage(**raw) for raw in json.loads((folder / f"{split}.examples.json").read_text(encoding="utf-8"))]
 
 
 def examples(folder: Path, split: str) -> list[Example]:

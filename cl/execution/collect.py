@@ -20,7 +20,7 @@ from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan, StagePlan
 from cl.graph.specs import DataSpec
-from cl.metrics.records import Cell, DataResult, ExperimentResult, Point, RunResult, StageResult
+from cl.metrics.records import Cell, DataResult, ExperimentResult, Inside, Point, RunResult, StageResult
 from cl.probes import probe
 
 PACKAGES = ("cl", "torch", "pytorch-lightning", "transformers", "peft", "tokenizers", "mlflow", "optuna")
@@ -87,6 +87,11 @@ def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
         probes={
             label: {t: store.result(node)["measures"] for t, node in rows.items()} for label, rows in run.probes.items()
         },
+        inside=[
+            Inside(label, t, step, store.result(node)["measures"])
+            for label, found in run.inside.items()
+            for (t, step), node in found.items()
+        ],
     )
 
 
@@ -240,13 +245,14 @@ def save(result: ExperimentResult, folder: Path) -> None:
 
 
 def probes_csv(result: ExperimentResult) -> str:
-    """Measures of all probes as CSV: one line per run, row of R, data set and measure."""
-    lines = ["run,row,set,probe,measure,value"]
+    """Measures of all probes as CSV: one line per run, row of R or step before it, data set and measure."""
+    lines = ["run,row,step,set,probe,measure,value"]
     for run in result.runs:
-        for label, rows in run.probes.items():
-            for t, sets in rows.items():
-                found = [(name, key, value) for name, values in sets.items() for key, value in values.items()]
-                lines += [f"{run_name(run)},{t},{name},{label},{key},{value!r}" for name, key, value in found]
+        ends = [Inside(label, t, None, sets) for label, rows in run.probes.items() for t, sets in rows.items()]
+        for each in (*ends, *run.inside):
+            place = f"{run_name(run)},{each.row},{'' if each.step is None else each.step}"
+            found = [(name, key, value) for name, values in each.sets.items() for key, value in values.items()]
+            lines += [f"{place},{name},{each.label},{key},{value!r}" for name, key, value in found]
     return "\n".join(lines) + "\n"
 
 

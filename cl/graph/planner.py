@@ -6,6 +6,7 @@ that act inside training are named in it. So two strategies with the same effect
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -109,7 +110,15 @@ def build(experiment: Experiment) -> Graph:
         single = {label: _single_tasks(*found) for label, found in own.items()}
         asked = [(label, seed) for seed in experiment.seeds for label in strategies]
         runs += [RunPlanner(*own[label], single[label], seed, order).plan() for label, seed in asked]
+    _check_probe_steps(experiment, runs)
     return Graph(experiment, defined, runs, shared.data(), shared.base(experiment.seeds[0]))
+
+
+def _check_probe_steps(experiment: Experiment, runs: Sequence[RunPlan]) -> None:
+    """Raises UserError for steps of probes that are inside of no stage."""
+    inside = {step for run in runs for found in run.inside.values() for _, step in found}
+    if beyond := sorted(set(experiment.probe_steps) - inside):
+        raise UserError(f"probe_steps: no stage goes on after step {beyond[0]}; give a smaller one, or more tokens")
 
 
 def _single_tasks(shared: SharedNodes, chosen: Strategy) -> dict[str, tuple[SharedNodes, Strategy]]:

@@ -9,6 +9,7 @@ from cl.errors import UserError
 from cl.graph.code_version import entry_of
 from cl.graph.node import Node
 from cl.graph.roles import data
+from cl.graph.run_plan import StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.specs import EvaluateSpec, ProbeSpec
 from cl.probes import probe
@@ -39,6 +40,29 @@ def probe_nodes(shared: SharedNodes, rows: Mapping[int, Node], order: Sequence[s
         evaluation = experiment.evaluation
         spec = ProbeSpec(named, sets, evaluation.batch, shared.packing, shared.evaluation, split=evaluation.split)
         found[label] = {t: _node(label, spec, row, entry_of(type(asked))) for t, row in rows.items()}
+    return found
+
+
+def inside_nodes(
+    probes: Mapping[str, Mapping[int, Node]], stages: Sequence[StagePlan]
+) -> dict[str, dict[tuple[int, int], Node]]:
+    """Plan the probe nodes of states inside the stages that fill a row of R.
+
+    Args:
+        probes: probe nodes of the rows, by label and row.
+        stages: plans of the stages, whose nodes store the states.
+
+    Returns:
+        Probe nodes by label, row and step.
+    """
+    found: dict[str, dict[tuple[int, int], Node]] = {label: {} for label in probes}
+    for label, rows in probes.items():
+        for plan in stages:
+            for step in plan.node.local.snapshots if plan.node.local is not None else ():
+                row = rows[plan.stage.row or -1]
+                assert isinstance(row.spec, ProbeSpec)
+                name = f"{label} at step {step} of {plan.stage.name}"
+                found[label][plan.stage.row or -1, step] = replace(row, name=name, spec=replace(row.spec, step=step))
     return found
 
 

@@ -45,6 +45,7 @@ class RunPlan:
         rows: evaluate nodes of R by row.
         data: data nodes by set.
         probes: probe nodes by the probe's label and the row whose state they measure.
+        inside: probe nodes of states inside a stage, by the probe's label, the row that the stage fills, and the step.
     """
 
     strategy: Strategy
@@ -55,11 +56,13 @@ class RunPlan:
     rows: dict[int, Node]
     data: dict[str, Node]
     probes: dict[str, dict[int, Node]] = field(default_factory=dict)
+    inside: dict[str, dict[tuple[int, int], Node]] = field(default_factory=dict)
 
     @property
     def wanted(self) -> list[Node]:
         """The nodes whose results are reported: train nodes, rows of R, probes."""
-        probed = [node for rows in self.probes.values() for node in rows.values()]
+        probed = [node for found in self.probes.values() for node in found.values()]
+        probed += [node for found in self.inside.values() for node in found.values()]
         return [*(stage.node for stage in self.stages), *self.rows.values(), *probed]
 
     @property

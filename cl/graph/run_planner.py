@@ -11,15 +11,15 @@ from cl.data.sampling import Reading, blend
 from cl.errors import UserError
 from cl.graph.code_version import entries_of
 from cl.graph.node import Node
-from cl.graph.probe_nodes import probe_nodes
+from cl.graph.probe_nodes import inside_nodes, probe_nodes
 from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.side_nodes import SideNodes
-from cl.graph.specs import EvaluateSpec, TrainSpec
+from cl.graph.specs import EvaluateSpec, TrainSpec, snapshot
 from cl.methods.checks import check_devices, check_objectives, check_trained
 from cl.methods.contexts import Stage
 from cl.methods.lr_schedules import boundary
-from cl.methods.method import LEARN, PlansStages, Trains, overrides
+from cl.methods.method import LEARN, Merges, PlansStages, Trains, overrides
 from cl.methods.strategy import Part, Strategy
 from cl.registry import members, unknown
 
@@ -65,7 +65,8 @@ class RunPlanner:
                 adapters = self.side.adapters(each) if state is each.node else None
                 rows[each.stage.row] = self._row(state, each.stage.row, adapters)
         probes = probe_nodes(self.shared, rows, self.order)
-        return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes)
+        inside = inside_nodes(probes, plans)
+        return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes, inside)
 
     def _stages(self, known: int) -> list[Stage]:
         """The stream after all planning methods have changed it."""
@@ -118,6 +119,7 @@ class RunPlanner:
             continues=stage.continues,
             optimizer="keep" if self._keeps(stage) else "reset",
         )
+        snapshots = self._snapshots(stage, first, last)
         after = _forecast(shares, before, last * train.batch, train.sequence)
         # Ledger after the whole stage, trunk and fork together; differs only if this node ends early.
         whole = after if last == steps else _forecast(shares, before, steps * train.batch, train.sequence)
@@ -131,7 +133,7 @@ class RunPlanner:
             parents,
             entries_of(type(part.method) for part in active),
             cost=self.shared.budget.cost(stage.tasks, (last - first) * train.batch),
-            needs=frozenset({"optimizer.safetensors"} if keep else ()),
+            needs=frozenset([*(["optimizer.safetensors"] if keep else []), *map(snapshot, snapshots)]),
             uses=self.side.sets,
             local=replace(
                 self.shared.local,
@@ -140,9 +142,23 @@ class RunPlanner:
                 keep_optimizer=keep,
                 devices=experiment.train.devices,
                 distributed=experiment.train.distributed,
+                snapshots=snapshots,
             ),
         )
         return StagePlan(stage, node, parent, before, after)
+
+    def _snapshots(self, stage: Stage, first: int, last: int) -> tuple[int, ...]:
+        """Steps inside a stage whose states are probed. Raises UserError where rows are not of the stages' states."""
+        experiment, label = self.shared.experiment, self.strategy.label
+        if not experiment.probe_steps or not stage.row:
+            return ()
+        if experiment.train.devices > 1:
+            raise UserError("probe_steps: a stage keeps states inside it on one device only; set train.devices to 1")
+        if any(isinstance(part.method, Merges) for part in self.strategy.parts):
+            raise UserError(
+                f"probe_steps: {label} measures merged models, not states of a stage; leave one of them out"
+            )
+        return tuple(step for step in experiment.probe_steps if first < step < last)
 
     def _check(self, stage: Stage, active: list[Part]) -> None:
         """Raises UserError for methods that cannot train a stage together, on its sets, or on the devices."""

@@ -107,7 +107,7 @@ class SharedNodes:
 
     def _set(self, name: str, view: str, of: str, parts: Sequence[Part]) -> Node:
         task, model = self.scenario.task(of), self.experiment.model
-        rendered = task.kind != "text" and not view
+        rendered = task.kind in ("instruction", "preference") and not view
         spec = DataSpec(
             of,
             self._fingerprint(of),

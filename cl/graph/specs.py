@@ -57,6 +57,7 @@ class Local:
         keep_optimizer: whether a train node stores the optimizer's state.
         devices: processes that compute a train node together.
         distributed: `ddp` or `fsdp`.
+        snapshots: steps after which a train node also stores its state, for probes.
     """
 
     scenario: str
@@ -67,6 +68,12 @@ class Local:
     keep_optimizer: bool = False
     devices: int = 1
     distributed: Literal["ddp", "fsdp"] = "ddp"
+    snapshots: tuple[int, ...] = ()
+
+
+def snapshot(step: int) -> str:
+    """Folder, in a train node, of the state after an optimizer step of the stage."""
+    return f"step-{step}"
 
 
 class Spec:
@@ -282,6 +289,7 @@ class ProbeSpec(Spec):
         compute: device and precision.
         select: per set, the adapter that is probed alone, as in the row of R. None: all adapters.
         split: split that is measured; a probe may fit on training data.
+        step: the state after this optimizer step of the stage. None: the state of the row of R.
     """
 
     kind = "probe"
@@ -292,6 +300,7 @@ class ProbeSpec(Spec):
     compute: Compute
     select: dict[str, str] | None = None
     split: Literal["test", "validation"] = "test"
+    step: int | None = None
 
 
 @dataclass(frozen=True)

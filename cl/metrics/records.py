@@ -131,6 +131,23 @@ class StageResult:
 
 
 @dataclass(frozen=True)
+class Inside:
+    """The figures of a probe on a state inside a stage.
+
+    Args:
+        label: label of the probe.
+        row: row of R that the stage fills.
+        step: optimizer step of the stage; None: its end, which is the row.
+        sets: figures by data set and key of a measure.
+    """
+
+    label: str
+    row: int
+    step: int | None
+    sets: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
 class RunResult:
     """One run: scenario x strategy x model x seed x task order.
 
@@ -151,6 +168,7 @@ class RunResult:
         merged: whether rows are of merged models. `stages` are of the training, which does not use merged models.
         made: of each data set that methods transformed, examples and answer tokens by split and style, and notes.
         probes: `probes[label][t][name]` holds the figures of a probe on the state of row t, by the key of a measure.
+        inside: figures of the probes on states inside the stages.
     """
 
     strategy: str
@@ -167,6 +185,7 @@ class RunResult:
     merged: bool = False
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
     probes: dict[str, dict[int, dict[str, dict[str, float]]]] = field(default_factory=dict)
+    inside: list[Inside] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -263,4 +282,6 @@ def _run(raw: dict[str, Any]) -> RunResult:
     matrix = {int(t): {name: Cell(**cell) for name, cell in row.items()} for t, row in raw["matrix"].items()}
     keys = {int(t): key for t, key in raw["matrix_keys"].items()}
     probes = {label: {int(t): found for t, found in rows.items()} for label, rows in raw.get("probes", {}).items()}
-    return RunResult(**{**raw, "stages": stages, "matrix": matrix, "matrix_keys": keys, "probes": probes})
+    inside = [Inside(**each) for each in raw.get("inside", [])]
+    found = {"stages": stages, "matrix": matrix, "matrix_keys": keys, "probes": probes, "inside": inside}
+    return RunResult(**{**raw, **found})

@@ -27,6 +27,8 @@ __all__ = ["PROBES", "Data", "Measure", "Probe", "State", "build"]
 
 PROBES = {
     "linear": "cl.probes.linear:Linear",
+    "recall": "cl.probes.recall:Recall",
+    "recognition": "cl.probes.recognition:Recognition",
 }
 """Name in an experiment -> "module:Class"; a module is imported when its probe is used."""
 

@@ -19,6 +19,7 @@ from cl.methods.method import TransformsData
 from cl.models import pretrained
 from cl.tasks import scenario
 from cl.tasks.example import Example
+from cl.tasks.passage import Passage
 from cl.tasks.splitting import Document
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     separator: int = found.get_vocab()[separator_of(found)]
     methods = {named.name: _transforming(named, task.name) for named in context.local.transforms}
     kind = task.kind if spec.view is None else "text"
-    chat = None if kind == "text" else chat_of(found, spec.system, spec.template)
+    chat = chat_of(found, spec.system, spec.template) if kind in ("instruction", "preference") else None
+    _check_twins(splits.train, task.name)
     arrays: dict[str, npt.NDArray[Any]] = {}
     styles: dict[str, dict[str, dict[str, int]]] = {}
     for name in SPLITS:
@@ -67,7 +69,7 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     notes = {name: method.notes() for name, method in methods.items()}
     return {
         "kind": kind,
-        "end_of_turn": None if kind == "text" else ending_of(found, separator, chat)[-1],
+        "end_of_turn": None if kind in ("text", "passage") else ending_of(found, separator, chat)[-1],
         "tokens": {name: int(arrays[name].size) for name in SPLITS},
         "report": asdict(splits.report),
         "example": str(documents[0])[:500],
@@ -86,6 +88,14 @@ def _check_turns(documents: Sequence[Document], methods: Mapping[str, Transforms
         raise UserError(
             f"{task}: {next(iter(methods))} rewrites single questions, and the set has dialogues; leave it out"
         )
+
+
+def _check_twins(studied: Sequence[Document], task: str) -> None:
+    """Raises UserError for a passage whose twin is studied too, as the text of another passage."""
+    passages = [document for document in studied if isinstance(document, Passage)]
+    texts = {passage.text for passage in passages}
+    if both := [passage.twin for passage in passages if passage.twin in texts]:
+        raise UserError(f"{task}: the twin {both[0][:60]!r} is also a passage to study; draw other twins")
 
 
 def _transforming(named: Named, task: str) -> TransformsData:

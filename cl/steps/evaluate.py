@@ -17,7 +17,7 @@ import torch
 
 from cl import registry
 from cl.data.batches import DialogueRows
-from cl.data.tokenization import examples
+from cl.data.tokenization import examples, passages
 from cl.graph.roles import TOKENIZER, Inputs, data
 from cl.graph.specs import EvaluateSpec
 from cl.graph.stored import result_of
@@ -59,7 +59,7 @@ def _cell(loss: TokenLoss, spec: EvaluateSpec, inputs: Inputs, name: str, out: P
     windows, count = window(folder, name, split, spec.packing.sequence, spec.tokens)
     nll, tokens = score(loss, windows, count, spec.batch, device, precision)
     cell: dict[str, Any] = {"nll": nll, "tokens": tokens, "bytes": bytes_of(folder, count, tokens, split)}
-    if isinstance(windows, DialogueRows) and spec.items:
+    if isinstance(windows, DialogueRows) and spec.items and result_of(folder)["kind"] == "instruction":
         asked = examples(folder, split)[: spec.items]
         with autocast(device, precision):
             ends = {result_of(folder)["end_of_turn"], *decoding.stated_ends(loss.model)}
@@ -70,7 +70,7 @@ def _cell(loss: TokenLoss, spec: EvaluateSpec, inputs: Inputs, name: str, out: P
 
 
 def bytes_of(folder: Path, count: int, tokens: int, split: str = "test") -> float:
-    """UTF-8 bytes of the first rows of a split: of instruction tasks, exactly the answers'; of text, an estimate.
+    """UTF-8 bytes of the first rows of a split: exact for answers and for passages, estimated for text.
 
     Args:
         folder: folder of the data node.
@@ -81,6 +81,8 @@ def bytes_of(folder: Path, count: int, tokens: int, split: str = "test") -> floa
     result = result_of(folder)
     if result["kind"] == "instruction":
         return float(sum(len(example.answer.encode()) for example in examples(folder, split)[:count]))
+    if result["kind"] == "passage":
+        return float(sum(len(passage.text.encode()) for passage in passages(folder, split)[:count]))
     return tokens * bytes_per_token(result, split)
 
 

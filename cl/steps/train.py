@@ -31,6 +31,7 @@ from cl.steps.context import Context
 from cl.training import checkpoint, distributed, teachers
 from cl.training.learner import Learner
 from cl.training.recorder import Job, Recorder
+from cl.training.snapshots import Snapshots
 from cl.training.stage_rows import (
     MEMORY,
     Batches,
@@ -60,6 +61,7 @@ def run(spec: TrainSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     distributed.gather(job.learner.token_loss)
     if distributed.rank() == 0:
         _save(job, context.out, inputs[STATE], moments)
+        job.snapshots.publish(context.out)
     return _result(job)
 
 
@@ -101,6 +103,7 @@ def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
         evaluation=local.evaluation,
         checkpoints=local.checkpoints,
         watcher=context.watcher,
+        snapshots=Snapshots(local.snapshots, context.work / "snapshots", inputs[STATE]),
     )
 
 
@@ -167,6 +170,8 @@ def _memory(inputs: Inputs, place: int) -> dict[str, Tensor]:
 def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Optimizer:
     """Run the loop with a fresh Trainer, from the newest checkpoint if there is one."""
     resumed, told = checkpoint.newest(job.work / "checkpoint")
+    if resumed is not None and job.snapshots.lacks(int(resumed.name)):
+        resumed, told = None, ["the checkpoint was made without states that probes read"]
     for text in told:
         job.watcher.note(
             f"{text}; training goes on from {'the start' if resumed is None else f'step {int(resumed.name)}'}"

@@ -16,6 +16,7 @@ from cl import construction, registry
 from cl.errors import UserError
 from cl.plain_values import require_file_name, require_plain, require_text
 from cl.tasks import task_orders
+from cl.tasks.passage import Passage
 from cl.tasks.splitting import Document, Report, Shares, Splits, normal, split_texts, stated, strictest
 from cl.tasks.task import KINDS, Part, Source, Task, digest
 
@@ -23,6 +24,7 @@ __all__ = ["Part", "Report", "Scenario", "Source", "Splits", "Task", "load", "si
 
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 MOST_BYTES = 10**15
+WITHOUT_QUESTIONS = ("text", "passage")
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,10 @@ class Scenario:
         Args:
             name: a set; text shares no questions with other sets.
         """
-        if self.task(name).kind == "text":
+        if self.task(name).kind in WITHOUT_QUESTIONS:
             return {}
         others = (task for other, task in {**self.tasks, **self.retain, **self.general}.items() if other != name)
-        return strictest(_stated(task) for task in others if task.kind != "text" and task.states_splits)
+        return strictest(_stated(task) for task in others if task.kind not in WITHOUT_QUESTIONS and task.states_splits)
 
 
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
@@ -186,10 +188,19 @@ def _stated(task: Task) -> dict[str, str]:
 def _checked(documents: Iterator[Document], task: Task) -> Iterator[Document]:
     """Refuse documents that are not of the task's kind."""
     for document in documents:
-        found = "text" if isinstance(document, str) else "preference" if document.rejected else "instruction"
+        found = kind_of(document)
         if found != task.kind:
             raise UserError(f"kind: {task.kind} does not fit the source, which yields {found}; set kind: {found}")
         yield document
+
+
+def kind_of(document: Document) -> str:
+    """The kind of task that a document belongs to, one of `KINDS`."""
+    if isinstance(document, str):
+        return "text"
+    if isinstance(document, Passage):
+        return "passage"
+    return "preference" if document.rejected else "instruction"
 
 
 def size(value: object, where: str) -> int:

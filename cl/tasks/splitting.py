@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cl.tasks.example import Example
+from cl.tasks.passage import Passage
 
-Document = str | Example
+Document = str | Example | Passage
 
 ORDER = ("test", "validation", "train")
 """Splits; a question that is stated for one is in none of those after it."""

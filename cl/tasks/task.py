@@ -11,8 +11,8 @@ from typing import Protocol
 from cl.errors import UserError
 from cl.tasks.splitting import Document
 
-KINDS = ("text", "instruction", "preference")
-"""Kinds of tasks by their documents: text; examples; examples with a rejected answer."""
+KINDS = ("text", "instruction", "preference", "passage")
+"""Kinds of tasks by their documents: text; examples; examples with a rejected answer; passages with twins."""
 
 
 class Source(Protocol):

@@ -28,6 +28,7 @@ from cl.data.mixture import Plan
 from cl.metrics.records import Point
 from cl.training import checkpoint, distributed, step_records
 from cl.training.learner import Learner
+from cl.training.snapshots import Snapshots
 from cl.training.validation import Validator
 
 POINTS = 100  # recorded points per stage, without points of evaluations
@@ -67,6 +68,7 @@ class Job:
         evaluation: number of evaluations inside the stage, and their share of its time.
         checkpoints: when checkpoints are saved.
         watcher: is told of progress and points.
+        snapshots: keeps states inside the stage.
         points: recorded points of the curve.
         seconds: training time.
         eval_seconds: time of evaluations inside the stage.
@@ -86,6 +88,7 @@ class Job:
     evaluation: Evaluation
     checkpoints: Checkpoints
     watcher: Watcher
+    snapshots: Snapshots
     points: list[Point] = field(default_factory=list)
     seconds: float = 0.0
     eval_seconds: float = 0.0
@@ -171,6 +174,7 @@ class Recorder(pl.Callback):
         if learner.step in self.record_at or learner.step == self.next_evaluation or learner.step == self.job.last:
             self._record(learner)
         self.job.watcher.progress(learner.step - self.job.first, self.job.last - self.job.first)
+        self.job.snapshots.save_if_due(learner.model, learner.step)
         self._save_if_due(learner)
 
     def _record(self, learner: Learner) -> None:

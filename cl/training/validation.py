@@ -12,7 +12,7 @@ import torch
 from cl.data.batches import Rows, collate, rows
 from cl.errors import UserError
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs
-from cl.graph.specs import EvaluateSpec, ProbeSpec
+from cl.graph.specs import EvaluateSpec, ProbeSpec, snapshot
 from cl.graph.stored import result_of
 from cl.models import adapters
 from cl.models.forward import TokenLoss, autocast
@@ -26,10 +26,13 @@ def opened(spec: EvaluateSpec | ProbeSpec, inputs: Inputs) -> Iterator[tuple[Tok
     """
     select: Mapping[str, str] = spec.select or {}
     for adapter in dict.fromkeys(select.get(name) for name in spec.sets):
+        state = inputs[STATE]
+        if isinstance(spec, ProbeSpec) and spec.step is not None:
+            state = state / snapshot(spec.step)
         if spec.select is None:
-            found = adapters.load(inputs[STATE], inputs.get(BASE))
+            found = adapters.load(state, inputs.get(BASE))
         else:
-            found = adapters.alone(inputs[STATE], inputs[BASE], adapter)
+            found = adapters.alone(state, inputs[BASE], adapter)
         model = (adapters.merged(found) if adapters.mergeable(found) else found).to(spec.compute.device).eval()
         model.requires_grad_(True)  # nothing is trained, but autocast caches only casts of weights that need gradients
         loss = TokenLoss(model, result_of(inputs[TOKENIZER])["separator_id"], spec.packing.boundaries)

@@ -147,7 +147,18 @@ def trial_of(whole: Experiment, raw: dict[str, Any], label: str, tasks: list[str
     tune = whole.tune
     methods = _methods(whole, label)
     own = copy.deepcopy(raw)
-    for key in ("tune", "compare", "order", "probes", "tuned", "question", "output", "launcher", "cluster"):
+    for key in (
+        "tune",
+        "compare",
+        "order",
+        "probes",
+        "probe_steps",
+        "tuned",
+        "question",
+        "output",
+        "launcher",
+        "cluster",
+    ):
         own.pop(key, None)
     own |= {"strategies": {label: raw["strategies"][label]}, "seeds": [tune.seed], "tracking": {"uri": "none"}}
     own["strategy"] = {name: settings for name, settings in (raw.get("strategy") or {}).items() if name in methods}

@@ -55,7 +55,7 @@ def rows(path: Path, columns: Iterable[str] | None = None) -> Iterator[tuple[str
     """
     if kind(path) == ".parquet":
         yield from _parquet(path, columns)
-    elif kind(path) == ".json":
+    elif kind(path) == ".json" and not _has_lines(path):
         content = _json(text(path), str(path))
         if not isinstance(content, list):
             raise UserError(f"{path}: is no JSON array of objects; write one, or JSON Lines")
@@ -65,6 +65,17 @@ def rows(path: Path, columns: Iterable[str] | None = None) -> Iterator[tuple[str
         for number, line in enumerate(text(path).split("\n"), start=1):
             if line.strip():
                 yield f"{path}, line {number}", _object(_json(line, f"{path}, line {number}"), f"{path}, line {number}")
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether a `.json` file holds an object a line, as JSON Lines: more than one value cannot be JSON."""
+    try:
+        json.loads(content := text(path))
+    except json.JSONDecodeError as error:
+        return error.msg == "Extra data" and content.lstrip().startswith("{")
+    except RecursionError:
+        pass
+    return False
 
 
 def _json(content: str, where: str) -> Any:

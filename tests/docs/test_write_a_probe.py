@@ -75,6 +75,6 @@ def test_the_probe_runs_in_an_experiment_and_trains_nothing_again(page: Path) ->
     assert set(rows) == {"0", "1", "2"}
     assert all(values["entropy"] > 0 for row in rows.values() for values in row.values())
     folder = page / "results" / "toyexp"
-    assert (folder / "probes.csv").read_text().startswith("run,row,set,probe,measure,value\n")
+    assert (folder / "probes.csv").read_text().startswith("run,row,step,set,probe,measure,value\n")
     assert "Probes</h2>" in (folder / "report.html").read_text()
     assert json.loads((folder / "results.json").read_text())["executed"] == 0

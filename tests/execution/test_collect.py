@@ -35,9 +35,9 @@ def test_figures_of_probes_are_a_table_of_their_own(tmp_path: Path) -> None:
     found = probed()
     collect.save(found, tmp_path)
     header, *lines = (tmp_path / "probes.csv").read_text(encoding="utf-8").splitlines()
-    assert header == "run,row,set,probe,measure,value"
+    assert header == "run,row,step,set,probe,measure,value"
     assert len(lines) == 2 * sum(len(run.matrix) for run in found.runs)
-    assert lines[0] == "finetune-english-german-seed0,0,english,linear,accuracy,0.35"
+    assert lines[0] == "finetune-english-german-seed0,0,,english,linear,accuracy,0.35"
     assert ExperimentResult.load(tmp_path / "results.json") == found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cl.tasks.example import Example
 from cl.tasks.scenario import Scenario, load
 from cl.tasks.scenario import split as divide
 
@@ -36,7 +37,7 @@ def test_no_task_trains_on_what_another_states_as_test(tmp_path: Path) -> None:
         for i, text in enumerate(WORDS)
     ]
     found = questions(tmp_path, free=free, held=held)
-    trained = {text.question for text in divide(found.task("free"), found).train if not isinstance(text, str)}
+    trained = {text.question for text in divide(found.task("free"), found).train if isinstance(text, Example)}
     assert trained
     assert not trained & set(WORDS[:20])
     report = divide(found.task("free"), found).report
@@ -71,5 +72,5 @@ def test_what_one_set_states_as_test_is_in_no_other_s_validation(tmp_path: Path)
     found = questions(tmp_path, one=rows("validation"), two=rows("test"))
     one, two = (divide(found.task(name), found) for name in ("one", "two"))
     assert one.report.held_out == 1
-    assert WORDS[0] not in [example.question for example in one.validation if not isinstance(example, str)]
-    assert WORDS[0] in [example.question for example in two.test if not isinstance(example, str)]
+    assert WORDS[0] not in [example.question for example in one.validation if isinstance(example, Example)]
+    assert WORDS[0] in [example.question for example in two.test if isinstance(example, Example)]

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from cl.tasks.answer_scoring import format_ok
+from cl.tasks.example import Example
 from cl.tasks.scenario import Scenario, load, split
 
 
@@ -53,6 +54,6 @@ def test_shipped_streams(name: str) -> None:
         assert len(found.train) >= 150
         assert len(found.test) >= 60
         for example in (*found.train, *found.test):
-            assert not isinstance(example, str)
+            assert isinstance(example, Example)
             assert format_ok(example.answer, example)
             assert len(example.question) < 500
