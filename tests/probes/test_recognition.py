@@ -11,7 +11,6 @@ import torch
 
 from cl.data.tokenization import passages
 from cl.errors import UserError
-from cl.probes.recall import Recall, agreement
 from cl.probes.recognition import recognised
 from tests.support.study import write_study
 from tests.support.training import plan, results, run
@@ -29,12 +28,6 @@ def test_a_passage_is_recognised_if_it_has_strictly_less_loss() -> None:
     studied, twins = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([2.0, 2.0, 1.0, 5.0])
     assert recognised(studied, twins) == 0.5
     assert recognised(twins, studied) == 0.25  # of a tie, neither is recognised
-
-
-def test_a_continuation_is_compared_alone_and_with_its_cue() -> None:
-    found = agreement(["a", "b"], ["c", "d"], ["c", "x"])
-    assert found == {"rouge_l": 0.5, "rouge_1": 0.5, "with_cue": 0.75, "exact": 0.0}
-    assert agreement([], ["c"], ["c"])["exact"] == 1
 
 
 def figures(folder: Path, label: str, row: int, step: int | None = None) -> dict[str, float]:
@@ -100,8 +93,3 @@ def _data(folder: Path) -> Any:
 
     graph, store = plan(folder)
     return execute(folder, graph.data["study"], store)
-
-
-def test_settings_are_checked() -> None:
-    with pytest.raises(UserError, match="items: 0 must be at least 1"):
-        Recall(items=0)

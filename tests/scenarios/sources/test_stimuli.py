@@ -108,10 +108,3 @@ def test_settings_without_effect_are_told(settings: dict[str, Any], message: str
 def test_too_few_sentences_are_told() -> None:
     with pytest.raises(UserError, match="items: the corpus has 60 sentences that fit; lower items or draw"):
         made("sentences", items=31)
-
-
-def test_a_passage_is_no_twin_of_itself() -> None:
-    with pytest.raises(UserError, match="the twin of 'same' is the text itself"):
-        Passage("same", "same")
-    with pytest.raises(UserError, match="is empty"):
-        Passage(" ", "x")
