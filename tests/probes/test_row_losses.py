@@ -19,5 +19,5 @@ def test_each_row_s_loss_is_its_own_whatever_stands_beside_it() -> None:
     rows = DialogueRows(tokens, np.array([0, 5, 9, 12]), np.array([1, 1, 1]))
     loss = TokenLoss(tiny().eval(), SEPARATOR, boundaries=True)
     found = mean_losses(State(loss, Path(), "cpu", 2), rows)
-    alone = [float(loss.total(collate([rows[row]], SEPARATOR))) / count for row, count in enumerate((4, 3, 2))]
+    alone = [float(loss.total(collate([rows[row]], SEPARATOR)).detach()) / count for row, count in enumerate((4, 3, 2))]
     assert found.tolist() == pytest.approx(alone, rel=1e-5)
