@@ -151,6 +151,10 @@ class RunResult:
         merged: whether rows are of merged models. `stages` are of the training, which does not use merged models.
         made: of each data set that methods transformed, examples and answer tokens by split and style, and notes.
         probes: `probes[label][t][name]` holds the figures of a probe on the state of row t, by the key of a measure.
+        answers: `answers[t][name][score]` holds one character per question of a set in row t: 1 right, 0 wrong. Scores
+            with other values than 0 and 1 are absent.
+        options: number of answers among which a guess chooses, by set (`cl.metrics.transitions.options`); a set of
+            free answers is absent.
     """
 
     strategy: str
@@ -167,6 +171,8 @@ class RunResult:
     merged: bool = False
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
     probes: dict[str, dict[int, dict[str, dict[str, float]]]] = field(default_factory=dict)
+    answers: dict[int, dict[str, dict[str, str]]] = field(default_factory=dict)
+    options: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -262,5 +268,7 @@ def _run(raw: dict[str, Any]) -> RunResult:
     stages = [StageResult(**{**s, "points": [Point(**p) for p in s["points"]]}) for s in raw["stages"]]
     matrix = {int(t): {name: Cell(**cell) for name, cell in row.items()} for t, row in raw["matrix"].items()}
     keys = {int(t): key for t, key in raw["matrix_keys"].items()}
+    answers = {int(t): row for t, row in raw.get("answers", {}).items()}
     probes = {label: {int(t): found for t, found in rows.items()} for label, rows in raw.get("probes", {}).items()}
-    return RunResult(**{**raw, "stages": stages, "matrix": matrix, "matrix_keys": keys, "probes": probes})
+    made = {"stages": stages, "matrix": matrix, "matrix_keys": keys, "probes": probes, "answers": answers}
+    return RunResult(**{**raw, **made})

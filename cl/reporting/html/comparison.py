@@ -18,6 +18,7 @@ from cl.metrics.statistics import Interval
 from cl.reporting.formatting import significant
 from cl.reporting.html.page import embed, write_beside
 from cl.reporting.html.style import BOUNDARY, FAINT, PALETTE, REFERENCE, empty
+from cl.reporting.html.transitions import shown
 
 COLOURS = {"better": PALETTE[2], "worse": PALETTE[0], "not decided": REFERENCE, "undefined": REFERENCE}
 
@@ -180,4 +181,5 @@ def write(
         disclosure=disclosure,
         notes=notes,
         single=[one.sentence for one in single],
+        shown=shown,
     )

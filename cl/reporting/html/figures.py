@@ -13,17 +13,19 @@ import plotly.io
 from cl.errors import UserError
 from cl.metrics.records import ExperimentResult, StageResult
 from cl.metrics.run_metrics import score
+from cl.metrics.transitions import answered
 from cl.reporting.html.curves import Pick, curve_figure, forgetting_figure, window_loss
 from cl.reporting.html.groups import Group, groups, is_scored, loss_at, mean, score_at
 from cl.reporting.html.probes import probe_figure
 from cl.reporting.html.style import FAINT, INK, SCALE, SOURCES, empty
+from cl.reporting.html.transitions import transitions_figure
 
 
 def figures(result: ExperimentResult) -> dict[str, go.Figure]:
     """All pictures by name; a picture for which the result has no data is left out.
 
     Names: `forgetting`, `form_and_content`, `curve/SET`, `matrix/GROUP`, `learning_rate`, `sources/GROUP`,
-    `probe/LABEL/MEASURE`, `terms/NAME`.
+    `transitions/SET`, `probe/LABEL/MEASURE`, `terms/NAME`.
     """
     every = groups(result)
     if not every:
@@ -38,6 +40,8 @@ def figures(result: ExperimentResult) -> dict[str, go.Figure]:
     made["learning_rate"] = curve_figure(every, "learning rate", lambda point: point.lr, "as applied")
     for group in every:
         made[f"sources/{group.label}"] = sources_figure(result, group)
+    for name in dict.fromkeys(name for run in result.runs for name in answered(run)):
+        made[f"transitions/{name}"] = transitions_figure(every, name)
     for label, measures in result.probes.items():
         for measure in measures:
             made[f"probe/{label}/{measure.key}"] = probe_figure(every, label, measure)
