@@ -20,17 +20,19 @@ class Measure:
 
     Args:
         key: short name.
-        direction: which values are better.
+        direction: which values are better; `neither` for a figure that describes the data.
         unit: of the figure.
         about: one sentence for the report.
         chance: value that says that nothing was found; None: it depends on the data.
+        apart: draw the task that was just learned and the sets outside of the stream apart, instead of one mean.
     """
 
     key: str
-    direction: Literal["lower", "higher"]
+    direction: Literal["lower", "higher", "neither"]
     unit: str
     about: str
     chance: float | None = None
+    apart: bool = False
 
 
 @dataclass(frozen=True)

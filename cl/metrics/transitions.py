@@ -9,8 +9,9 @@ be the scores of one set before and after, on the same questions, and k the numb
     F_true = max(F - C, 0),  G_true = max(G - C, 0)
 
 An answer is known or guessed uniformly among k, and guesses before and after are independent. To each wrong guess
-belong 1 / (k - 1) lucky ones, and a flip by guessing needs a lucky guess at one time and a wrong one at the other. The
-model fits answers that are one of the options: where a model forgets to name any, C is too large and F_true too small.
+belong 1 / (k - 1) lucky ones, and a flip by guessing needs a lucky guess at one time and a wrong one at the other.
+What this cannot tell: a forgotten answer that is then guessed right counts as kept, so F_true is a lower bound; and
+where a model no longer names any option, C is too large and F_true too small.
 
 Source: Harmon et al. 2025, arXiv 2510.17776, section 2; read in the paper and in its code (src/analyze/create_csv.py).
 Deviations: a set whose questions have different numbers of options gets one k (`options`); means over runs are taken

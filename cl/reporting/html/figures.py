@@ -16,7 +16,7 @@ from cl.metrics.run_metrics import score
 from cl.metrics.transitions import answered
 from cl.reporting.html.curves import Pick, curve_figure, forgetting_figure, window_loss
 from cl.reporting.html.groups import Group, groups, is_scored, loss_at, mean, score_at
-from cl.reporting.html.probes import probe_figure
+from cl.reporting.html.probes import probe_figures
 from cl.reporting.html.style import FAINT, INK, SCALE, SOURCES, empty
 from cl.reporting.html.transitions import transitions_figure
 
@@ -44,7 +44,7 @@ def figures(result: ExperimentResult) -> dict[str, go.Figure]:
         made[f"transitions/{name}"] = transitions_figure(every, name)
     for label, measures in result.probes.items():
         for measure in measures:
-            made[f"probe/{label}/{measure.key}"] = probe_figure(every, label, measure)
+            made |= probe_figures(every, label, measure)
     for name in sorted({name for run in result.runs for s in run.stages for p in s.points for name in p.terms}):
         made[f"terms/{name}"] = curve_figure(every, name, _term(name), "as logged")
     return {name: figure for name, figure in made.items() if any(len(trace.x or ()) for trace in figure.data)}

@@ -53,7 +53,7 @@ def transitions_figure(every: Sequence[Group], name: str) -> go.Figure:
             )
     figure.add_hline(y=0, line={"color": FAINT, "width": 1})
     figure.update_xaxes(type="category", ticks="")
-    return figure.update_yaxes(tickformat="+.2f").update_layout(showlegend=True)
+    return figure.update_yaxes(tickformat=".2f").update_layout(showlegend=True)
 
 
 def _path(group: Group, name: str) -> list[tuple[int, Shares]]:
