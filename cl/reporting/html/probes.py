@@ -66,7 +66,7 @@ def _at(group: Group, label: str, key: str, t: int, part: str | None = None) -> 
 
 def _just_learned(run: RunResult, t: int, name: str) -> bool:
     """Whether a set was learned between row t of R and the row before it."""
-    before = max((row for row in run.matrix if row < t), default=t)
+    before = max((row for row in run.matrix if row < t), default=run.known)
     return name in run.order[before:t]
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from cl.metrics.records import Measure
 from cl.reporting.html.figures import figures
 from cl.reporting.html.groups import groups
-from cl.reporting.html.probes import probe_figure
+from cl.reporting.html.probes import probe_figure, probe_figures
+from cl.reporting.html.table import strategies
 from tests.support.results import experiment, probed
 
 
@@ -34,3 +38,39 @@ def test_a_measure_without_values_is_drawn_as_absent() -> None:
 def test_the_report_has_a_picture_for_each_measure_and_none_without_probes() -> None:
     assert {"probe/linear/accuracy", "probe/linear/count"} <= set(figures(probed()))
     assert not [name for name in figures(experiment()) if name.startswith("probe/")]
+
+
+def test_a_measure_that_is_drawn_apart_has_a_picture_of_the_new_task_and_one_of_sets_outside() -> None:
+    """Row t: English 10 t, German 20 t, docstrings t; the joint run learns both at once."""
+    made = experiment((0, 1))
+    rates = {"english": 10.0, "german": 20.0, "docstrings": 1.0}
+    runs = [
+        replace(
+            run, probes={"far": {t: {n: {"kl": t * rate + run.seed} for n, rate in rates.items()} for t in run.matrix}}
+        )
+        for run in made.runs
+    ]
+    measure = Measure("kl", "neither", "nats", "Far.", apart=True)
+    result = replace(made, runs=runs, probes={"far": [measure]})
+    found = probe_figures(groups(result), "far", measure)
+    assert list(found) == ["probe/far/kl/the new task", "probe/far/kl/sets outside of the stream"]
+    assert set(found) <= set(figures(result))
+    new, outside = ({line.name: line for line in figure.data} for figure in found.values())
+    assert list(new["rewarm"].x) == ["after english", "after german"]
+    assert list(new["rewarm"].y) == pytest.approx([10.5, 40.5])
+    assert list(new["joint"].y) == pytest.approx([(20 + 40) / 2 + 0.5])
+    assert list(outside["rewarm"].y) == pytest.approx([0.5, 1.5, 2.5])
+    assert "better" not in found["probe/far/kl/the new task"].layout.title.text
+
+
+def test_the_table_has_the_mean_over_the_tasks_alone() -> None:
+    made = probed()
+    runs = [
+        replace(run, probes={"linear": {t: row | {"docstrings": {"accuracy": 9.0}} for t, row in rows.items()}})
+        for run in made.runs
+        for rows in run.probes.values()
+    ]
+    for result in (made, replace(made, runs=runs)):
+        table = strategies(result)
+        place = next(i for i, column in enumerate(table.columns) if column.title == "linear accuracy")
+        assert table.rows[0].values[place].number == pytest.approx(0.8)
