@@ -102,8 +102,11 @@ def _show(found: Comparison, single: list[ItemContrast], files: list[Path]) -> N
         console.print()
         console.print(report.contrasts_table(metric, found))
     if found.transitions:
-        console.print("\n[bold]answers forgotten and gained by the end[/], share of a set's questions (beyond chance)")
+        console.print("\n[bold]answers forgotten and gained[/], share of questions (beyond chance)")
         console.print(terminal_table(found.transitions))
+    for title, own in report.by_title(found.probes).items():
+        console.print(f"\n[bold]{escape(title)}[/], {escape(own[0].unit)}")
+        console.print(report.probes_table(own))
     unmatched = [cost.strategy for cost in found.costs if not cost.matched]
     if unmatched:
         console.print(f"[yellow]trained on other numbers of tokens than {found.baseline}: {', '.join(unmatched)}[/]")

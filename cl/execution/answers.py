@@ -33,7 +33,8 @@ class Reader:
         Raises:
             DamageError: if the file is missing or changed.
         """
-        return [json.loads(line) for line in self._text(key, f"items/{name}.jsonl").splitlines()]
+        lines = self._text(key, f"items/{name}.jsonl").split("\n")  # an answer may hold other ends of lines
+        return [json.loads(line) for line in lines if line]
 
     def rights(self, key: str, name: str, scores: Iterable[str]) -> tuple[list[str], dict[str, str]]:
         """References of a set, and by score one character per question: 1 right, 0 wrong.
@@ -60,9 +61,10 @@ class Reader:
         record = self.store.read(key)
         try:
             content: bytes = self.store.fs.cat_file(f"{self.store.root}/nodes/{record.key}/{name}")
-        except FileNotFoundError as error:
+            known = record.files[name]["sha256"]
+        except (FileNotFoundError, KeyError) as error:
             raise DamageError(record.key, [f"{name} is missing"]) from error
-        if hashlib.sha256(content).hexdigest() != record.files[name]["sha256"]:
+        if hashlib.sha256(content).hexdigest() != known:
             raise DamageError(record.key, [f"{name} is changed"])
         return content.decode()
 

@@ -208,8 +208,8 @@ def save(result: ExperimentResult, folder: Path) -> None:
     Files of earlier calls are replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("R-*.csv"):
-        old.unlink()
+    for old in (*folder.glob("R-*.csv"), folder / "transitions.csv", folder / "probes.csv"):
+        old.unlink(missing_ok=True)
     result.save(folder / "results.json")
     if any(run.answers for run in result.runs):
         (folder / "transitions.csv").write_text(transitions_csv(result), encoding="utf-8")

@@ -16,6 +16,7 @@ from cl.config.compare import Compare
 from cl.errors import UserError
 from cl.metrics.comparison_result import NOTHING, Comparison, Contrast, Cost, Standing
 from cl.metrics.formula import Metric
+from cl.metrics.probed import probed
 from cl.metrics.records import ExperimentResult, RunResult
 from cl.metrics.run_metrics import better, beyond, named, scored
 from cl.metrics.statistics import (
@@ -112,6 +113,7 @@ def compare(result: ExperimentResult, wanted: Compare) -> Comparison:
         costs=_costs(runs, labels, baseline),
         dependent=wanted.unit == "run" and min(len({run.seed for run in runs}), len({*map(_order, runs)})) > 1,
         transitions=changes(left, wanted.items or "strict"),
+        probes=probed(runs, result.probes, wanted.skip),
     )
 
 

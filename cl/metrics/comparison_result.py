@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cl.metrics.probed import Probed
 from cl.metrics.statistics import Interval, Spread, smallest_p, units_needed
 from cl.metrics.transitions import Change
 
@@ -106,6 +107,7 @@ class Comparison:
         costs: of all strategies.
         dependent: whether units share seeds and orders.
         transitions: answers forgotten and gained by the end, by strategy and set; empty without scored answers.
+        probes: figures of probes by strategy and row of R; empty without probes.
     """
 
     baseline: str
@@ -119,6 +121,7 @@ class Comparison:
     costs: list[Cost]
     dependent: bool
     transitions: list[Change] = field(default_factory=list)
+    probes: list[Probed] = field(default_factory=list)
 
     @property
     def can_be_significant(self) -> bool:

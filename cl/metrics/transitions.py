@@ -192,8 +192,8 @@ def learned_in(run: RunResult, name: str) -> int | None:
 
 
 def first_row(run: RunResult, name: str) -> int | None:
-    """The first row of R in which answers to a set were scored."""
-    return min((t for t, row in run.answers.items() if name in row), default=None)
+    """The first row of R in which answers to a set were scored; None where rows do not follow one another."""
+    return None if run.independent else min((t for t, row in run.answers.items() if name in row), default=None)
 
 
 def answered(run: RunResult) -> list[str]:
@@ -202,7 +202,7 @@ def answered(run: RunResult) -> list[str]:
 
 
 def pairs(run: RunResult) -> list[tuple[int, int]]:
-    """All pairs of an earlier and a later row of R; of a run whose rows do not follow one another, with row 0 only."""
+    """All pairs of an earlier and a later row of R; of a run whose rows do not follow one another, with the first."""
     rows = sorted(run.answers)
     return [(s, e) for s, e in combinations(rows, 2) if not run.independent or s == rows[0]]
 

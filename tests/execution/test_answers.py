@@ -26,14 +26,21 @@ SCORES = ("strict", "format_ok", "graded")
 
 
 def lines(*items: dict[str, Any]) -> str:
-    return "".join(json.dumps(item) + "\n" for item in items)
+    return "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
 
 
 def row(store: Store, seed: int, strict: list[float]) -> Node:
     """A stored row of R: three answers to the set `which`, the last score no matter of right and wrong."""
     made = node(seed)
     items = [
-        {"question": f"q{i}", "reference": reference, "answer": "?", "strict": value, "format_ok": i > 0, "graded": 0.5}
+        {
+            "question": f"q{i}",
+            "reference": reference,
+            "answer": "a\u2028b",
+            "strict": value,
+            "format_ok": i > 0,
+            "graded": 0.5,
+        }
         for i, (reference, value) in enumerate(zip(REFERENCES, strict, strict=True))
     ]
     compute(store, made, {"items/which.jsonl": lines(*items)})

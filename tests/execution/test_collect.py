@@ -55,5 +55,5 @@ def test_transitions_are_a_line_per_run_set_score_and_pair_of_rows(tmp_path: Pat
         "finetune-english-german-seed0,english,strict,1,2,4,3,3,1,1,,",
         "finetune-english-german-seed0,german,strict,1,2,4,2,3,0,1,2,0.125",
     ]
-    collect.save(experiment(), tmp_path / "text")
-    assert not (tmp_path / "text" / "transitions.csv").exists()
+    collect.save(experiment(), tmp_path)  # which has no answers
+    assert not (tmp_path / "transitions.csv").exists()

@@ -71,10 +71,8 @@ def _path(group: Group, name: str) -> list[tuple[int, Shares]]:
 
 
 def _start(run: RunResult, name: str) -> int | None:
-    """The row that a set is followed from; None where rows do not follow one another."""
-    if name in run.order or run.independent:
-        return transitions.learned_in(run, name)
-    return transitions.first_row(run, name)
+    """The row that a set is followed from."""
+    return (transitions.learned_in if name in run.order else transitions.first_row)(run, name)
 
 
 def _beyond_chance(share: float) -> str:
