@@ -56,13 +56,14 @@ def compare(name: str, settings: list[str]) -> None:
 
 def _single(result: ExperimentResult, store: Store, asked: Compare) -> list[ItemContrast]:
     """Tests of single answers; empty if the experiment declares none."""
-    from cl.execution import collect
+    from cl.execution import answers
     from cl.metrics import answer_tests, comparison
 
     if asked.items is None:
         return []
+    answered = answers.after_the_last_task(result.runs, store, asked.items, asked.skip)
     pairs = comparison.declared(list(dict.fromkeys(run.strategy for run in result.runs)), asked)
-    return answer_tests.contrasts(collect.answers(result.runs, store, asked.items, asked.skip), pairs, asked)
+    return answer_tests.contrasts(answered, pairs, asked)
 
 
 def checked(graph: Graph) -> Compare:
@@ -93,12 +94,19 @@ def _show(found: Comparison, single: list[ItemContrast], files: list[Path]) -> N
     """Print the comparison and the paths of its files."""
     from cl.metrics.run_metrics import better
     from cl.reporting.html import comparison as report
+    from cl.reporting.html.transitions import terminal_table
 
     for metric in found.standings:
         console.print(f"\n[bold]{escape(metric)}[/], {better(metric)} is better")
         console.print(report.standings_table(metric, found))
         console.print()
         console.print(report.contrasts_table(metric, found))
+    if found.transitions:
+        console.print("\n[bold]answers forgotten and gained[/], share of questions (beyond chance)")
+        console.print(terminal_table(found.transitions))
+    for title, own in report.by_title(found.probes).items():
+        console.print(f"\n[bold]{escape(title)}[/], {escape(own[0].unit)}")
+        console.print(report.probes_table(own))
     unmatched = [cost.strategy for cost in found.costs if not cost.matched]
     if unmatched:
         console.print(f"[yellow]trained on other numbers of tokens than {found.baseline}: {', '.join(unmatched)}[/]")

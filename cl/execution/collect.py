@@ -8,19 +8,20 @@ import json
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cl.config.experiment import notes
 from cl.errors import UserError
-from cl.execution import accept, machine, verification
-from cl.execution.records import DamageError
+from cl.execution import accept, answers, machine
 from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan, StagePlan
 from cl.graph.specs import DataSpec
+from cl.metrics import transitions
 from cl.metrics.records import Cell, DataResult, ExperimentResult, Inside, Point, RunResult, StageResult
+from cl.metrics.transitions import Transitions
 from cl.probes import probe
 
 PACKAGES = ("cl", "torch", "pytorch-lightning", "transformers", "peft", "tokenizers", "mlflow", "optuna")
@@ -38,6 +39,8 @@ def collect(graph: Graph, store: Store, executed: set[str], seconds: float, comm
     """
     experiment = graph.experiment
     stages = {stage.node.key for run in graph.runs for stage in run.stages}
+    split, reader = experiment.evaluation.split, answers.Reader(store)
+    runs = [run_result(run, store, executed) for run in graph.runs]
     return ExperimentResult(
         name=experiment.name,
         question=experiment.question,
@@ -50,7 +53,7 @@ def collect(graph: Graph, store: Store, executed: set[str], seconds: float, comm
         retain=list(graph.scenario.retain),
         general=[name for name in graph.scenario.measured if name not in graph.scenario.retain],
         data={name: _data(graph, name, store.result(node)) for name, node in graph.data.items()},
-        runs=[run_result(run, store, executed) for run in graph.runs],
+        runs=[answers.with_answers(run, graph.data, split, reader) for run in runs],
         asked=graph.asked,
         executed=len(stages & executed),
         seconds=seconds,
@@ -93,34 +96,6 @@ def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
             for (t, step), node in found.items()
         ],
     )
-
-
-def answers(runs: Iterable[RunResult], store: Store, score: str, skip: int = 0) -> dict[str, dict[str, Any]]:
-    """Scores of single answers after the last task.
-
-    Args:
-        runs: collected runs.
-        store: the store.
-        score: name of the score.
-        skip: number of first tasks to leave out.
-
-    Returns:
-        By strategy, unit ("seed S, ORDER") and task: pairs of question and score.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for run in runs:
-        row = max(run.matrix)
-        key = run.matrix_keys[row]
-        if wrong := verification.verify(store, key):
-            raise DamageError(key, wrong)
-        place = f"{store.root}/nodes/{key}/items"
-        by_task: dict[str, list[tuple[str, float]]] = {}
-        for task in run.order[skip:]:
-            if run.matrix[row][task].items:
-                lines = store.fs.cat_file(f"{place}/{task}.jsonl").decode().splitlines()
-                by_task[task] = [(item["question"], float(item[score])) for item in map(json.loads, lines)]
-        found.setdefault(run.strategy, {})[f"seed {run.seed}, {' > '.join(run.order)}"] = by_task
-    return found
 
 
 def transformed(node: Node) -> bool:
@@ -233,11 +208,16 @@ def check_writable(folder: Path) -> None:
 
 
 def save(result: ExperimentResult, folder: Path) -> None:
-    """Write results.json, probes.csv if there are probes, and R of each run as CSV; replaces files of earlier calls."""
+    """Write results.json, R of each run as CSV, transitions.csv if there are answers, probes.csv if there are probes.
+
+    Files of earlier calls are replaced.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("R-*.csv"):
-        old.unlink()
+    for old in (*folder.glob("R-*.csv"), folder / "transitions.csv", folder / "probes.csv"):
+        old.unlink(missing_ok=True)
     result.save(folder / "results.json")
+    if any(run.answers for run in result.runs):
+        (folder / "transitions.csv").write_text(transitions_csv(result), encoding="utf-8")
     if result.probes:
         (folder / "probes.csv").write_text(probes_csv(result), encoding="utf-8")
     for run in result.runs:
@@ -254,6 +234,26 @@ def probes_csv(result: ExperimentResult) -> str:
             found = [(name, key, value) for name, values in each.sets.items() for key, value in values.items()]
             lines += [f"{place},{name},{each.label},{key},{value!r}" for name, key, value in found]
     return "\n".join(lines) + "\n"
+
+
+def transitions_csv(result: ExperimentResult) -> str:
+    """Transitions of the answers as CSV: one line per run, set, score and pair of rows of R."""
+    lines = ["run,set,score,from,to,questions,right_before,right_after,forgotten,gained,options,chance"]
+    for run in result.runs:
+        for start, end in transitions.pairs(run):
+            for name in transitions.answered(run):
+                for score in run.answers[start].get(name, {}):
+                    found = transitions.between(run, name, start, end, score)
+                    if found is not None:
+                        lines.append(f"{run_name(run)},{name},{score},{start},{end},{_counts(found)}")
+    return "\n".join(lines) + "\n"
+
+
+def _counts(found: Transitions) -> str:
+    """Counts of transitions as fields of a line; what is unknown is empty."""
+    known = found.options is not None
+    numbers = (found.questions, found.before, found.after, found.forgotten, found.gained)
+    return ",".join([*map(str, numbers), f"{found.options:.6g}" if known else "", repr(found.chance) if known else ""])
 
 
 def run_name(run: RunResult) -> str:

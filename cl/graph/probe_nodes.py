@@ -8,7 +8,7 @@ from dataclasses import replace
 from cl.errors import UserError
 from cl.graph.code_version import entry_of
 from cl.graph.node import Node
-from cl.graph.roles import data
+from cl.graph.roles import BASE, STATE, Role, data
 from cl.graph.run_plan import StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.specs import EvaluateSpec, ProbeSpec
@@ -16,7 +16,7 @@ from cl.probes import probe
 
 
 def probe_nodes(shared: SharedNodes, rows: Mapping[int, Node], order: Sequence[str]) -> dict[str, dict[int, Node]]:
-    """Plan the probe nodes of a run. A probe reads the run's tasks.
+    """Plan the probe nodes of a run. A probe reads the run's tasks, and sets outside of the stream if it declares so.
 
     Args:
         shared: nodes and settings of the experiment.
@@ -32,14 +32,17 @@ def probe_nodes(shared: SharedNodes, rows: Mapping[int, Node], order: Sequence[s
     experiment, found = shared.experiment, dict[str, dict[int, Node]]()
     for label, settings in experiment.probes.items():
         named, asked = probe.build(label, settings)
-        tasks = [shared.scenario.tasks[name] for name in shared.scenario.tasks if name in order]
-        sets = tuple(task.name for task in tasks if task.kind in asked.kinds)
+        names = [name for name in shared.scenario.tasks if name in order]
+        if asked.reads_outside and experiment.evaluation.split == "test":
+            names += shared.scenario.measured
+        sets = tuple(name for name in names if shared.scenario.task(name).kind in asked.kinds)
         if not sets:
             kinds = " or ".join(asked.kinds)
             raise UserError(f"probes.{label}: has no effect: no task is of kind {kinds}; remove it")
         evaluation = experiment.evaluation
         spec = ProbeSpec(named, sets, evaluation.batch, shared.packing, shared.evaluation, split=evaluation.split)
-        found[label] = {t: _node(label, spec, row, entry_of(type(asked))) for t, row in rows.items()}
+        more: dict[Role, Node] = {BASE: rows[min(rows)].parents[STATE]} if asked.needs_base else {}
+        found[label] = {t: _node(label, spec, row, more, entry_of(type(asked))) for t, row in rows.items()}
     return found
 
 
@@ -66,11 +69,11 @@ def inside_nodes(
     return found
 
 
-def _node(label: str, spec: ProbeSpec, row: Node, entry: str) -> Node:
+def _node(label: str, spec: ProbeSpec, row: Node, more: dict[Role, Node], entry: str) -> Node:
     """The probe node of the state that a row of R evaluates, with the same adapters per set."""
     assert isinstance(row.spec, EvaluateSpec)
     wanted = {data(name) for name in spec.sets}
-    parents = {role: node for role, node in row.parents.items() if role.kind != "data" or role in wanted}
+    parents = {role: node for role, node in row.parents.items() if role.kind != "data" or role in wanted} | more
     return Node(
         f"{label} at {row.name}",
         replace(spec, select=row.spec.select),

@@ -16,6 +16,7 @@ from cl.config.compare import Compare
 from cl.errors import UserError
 from cl.metrics.comparison_result import NOTHING, Comparison, Contrast, Cost, Standing
 from cl.metrics.formula import Metric
+from cl.metrics.probed import probed
 from cl.metrics.records import ExperimentResult, RunResult
 from cl.metrics.run_metrics import better, beyond, named, scored
 from cl.metrics.statistics import (
@@ -27,6 +28,7 @@ from cl.metrics.statistics import (
     sensitivity,
     sign_flip,
 )
+from cl.metrics.transitions import changes
 
 MATCHED = 0.01  # largest relative difference of tokens for which two strategies trained equally much
 Pair = tuple[str, str]
@@ -92,7 +94,8 @@ def compare(result: ExperimentResult, wanted: Compare) -> Comparison:
     runs = result.runs
     labels = list(dict.fromkeys(run.strategy for run in runs))
     keys = wanted.metrics or (["op_final"] if all(map(scored, runs)) else ["op_final_nll"])
-    measured = [(run, named(beyond(run, wanted.skip), result.retain, keys)) for run in runs]
+    left = [beyond(run, wanted.skip) for run in runs]
+    measured = [(run, named(rest, result.retain, keys)) for run, rest in zip(runs, left, strict=True)]
     tables = {key: values(measured, key, wanted.unit) for key in keys}
     reasons = {key: [m[key].reason for _, m in measured if key in m and m[key].reason] for key in keys}
     why = {key: each[0] if each else "the tasks have no such scores" for key, each in reasons.items()}
@@ -109,6 +112,8 @@ def compare(result: ExperimentResult, wanted: Compare) -> Comparison:
         groups={key: _groups(key, table, wanted) for key, table in tables.items()},
         costs=_costs(runs, labels, baseline),
         dependent=wanted.unit == "run" and min(len({run.seed for run in runs}), len({*map(_order, runs)})) > 1,
+        transitions=changes(left, wanted.items or "strict"),
+        probes=probed(runs, result.probes, wanted.skip),
     )
 
 

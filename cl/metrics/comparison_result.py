@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from cl.metrics.probed import Probed
 from cl.metrics.statistics import Interval, Spread, smallest_p, units_needed
+from cl.metrics.transitions import Change
 
 NOTHING = Interval(math.nan, math.nan)
 UNITS = {"run": "seed x task order", "seed": "seed, mean over task orders", "order": "task order, mean over seeds"}
@@ -104,6 +106,8 @@ class Comparison:
             adjustment over the pairs of the metric) finds a difference: the bars of the rank figure.
         costs: of all strategies.
         dependent: whether units share seeds and orders.
+        transitions: answers forgotten and gained by the end, by strategy and set; empty without scored answers.
+        probes: figures of probes by strategy and row of R; empty without probes.
     """
 
     baseline: str
@@ -116,6 +120,8 @@ class Comparison:
     groups: dict[str, list[list[str]]]
     costs: list[Cost]
     dependent: bool
+    transitions: list[Change] = field(default_factory=list)
+    probes: list[Probed] = field(default_factory=list)
 
     @property
     def can_be_significant(self) -> bool:

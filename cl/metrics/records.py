@@ -20,17 +20,19 @@ class Measure:
 
     Args:
         key: short name.
-        direction: which values are better.
+        direction: which values are better; `neither` for a figure that describes the data.
         unit: of the figure.
         about: one sentence for the report.
         chance: value that says that nothing was found; None: it depends on the data.
+        apart: draw the task that was just learned and the sets outside of the stream apart, instead of one mean.
     """
 
     key: str
-    direction: Literal["lower", "higher"]
+    direction: Literal["lower", "higher", "neither"]
     unit: str
     about: str
     chance: float | None = None
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,10 @@ class RunResult:
         made: of each data set that methods transformed, examples and answer tokens by split and style, and notes.
         probes: `probes[label][t][name]` holds the figures of a probe on the state of row t, by the key of a measure.
         inside: figures of the probes on states inside the stages.
+        answers: `answers[t][name][score]` holds one character per question of a set in row t: 1 right, 0 wrong. Scores
+            with other values than 0 and 1 are absent.
+        options: number of answers among which a guess chooses, by set (`cl.metrics.transitions.options`); a set of
+            free answers is absent.
     """
 
     strategy: str
@@ -186,6 +192,8 @@ class RunResult:
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
     probes: dict[str, dict[int, dict[str, dict[str, float]]]] = field(default_factory=dict)
     inside: list[Inside] = field(default_factory=list)
+    answers: dict[int, dict[str, dict[str, str]]] = field(default_factory=dict)
+    options: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -281,7 +289,8 @@ def _run(raw: dict[str, Any]) -> RunResult:
     stages = [StageResult(**{**s, "points": [Point(**p) for p in s["points"]]}) for s in raw["stages"]]
     matrix = {int(t): {name: Cell(**cell) for name, cell in row.items()} for t, row in raw["matrix"].items()}
     keys = {int(t): key for t, key in raw["matrix_keys"].items()}
+    answers = {int(t): row for t, row in raw.get("answers", {}).items()}
     probes = {label: {int(t): found for t, found in rows.items()} for label, rows in raw.get("probes", {}).items()}
     inside = [Inside(**each) for each in raw.get("inside", [])]
-    found = {"stages": stages, "matrix": matrix, "matrix_keys": keys, "probes": probes, "inside": inside}
-    return RunResult(**{**raw, **found})
+    by_row = {"matrix": matrix, "matrix_keys": keys, "probes": probes, "answers": answers}
+    return RunResult(**{**raw, "stages": stages, "inside": inside, **by_row})

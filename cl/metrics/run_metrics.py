@@ -79,7 +79,13 @@ def adaptation(run: RunResult) -> Metric:
 def beyond(run: RunResult, skip: int) -> RunResult:
     """The run without its first `skip` tasks: they have no column, and row `skip` becomes row 0."""
     rows = {t - skip: row for t, row in run.matrix.items() if t >= skip}
-    return replace(run, order=run.order[skip:], matrix=rows, known=max(0, run.known - skip))
+    skipped = set(run.order[:skip])
+    answers = {
+        t - skip: {name: rights for name, rights in row.items() if name not in skipped}
+        for t, row in run.answers.items()
+        if t >= skip
+    }
+    return replace(run, order=run.order[skip:], matrix=rows, answers=answers, known=max(0, run.known - skip))
 
 
 def scored(run: RunResult) -> bool:

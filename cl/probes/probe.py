@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["PROBES", "Data", "Measure", "Probe", "State", "build"]
 
 PROBES = {
+    "divergence": "cl.probes.divergence:Divergence",
     "linear": "cl.probes.linear:Linear",
     "recall": "cl.probes.recall:Recall",
     "recognition": "cl.probes.recognition:Recognition",
@@ -42,12 +43,14 @@ class State:
         tokenizer: folder of the tokenizer.
         device: device of the model.
         batch: rows per forward pass.
+        base: the base model of the run in evaluation mode, if the probe needs it (`Probe.needs_base`).
     """
 
     loss: TokenLoss
     tokenizer: Path
     device: str
     batch: int
+    base: TokenLoss | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Data:
     """The data sets that a probe reads.
 
     Args:
-        folders: folder of each data node by name of its set, in the order of the stream.
+        folders: folder of each data node by name of its set, in the order of the scenario; sets outside of the stream
+            come last.
         sequence: tokens per row.
         split: split that is measured.
     """
@@ -83,10 +87,15 @@ class Probe:
     Attributes:
         kinds: kinds of tasks that the probe reads.
         measures: figures that the probe measures.
+        needs_base: whether the probe compares the state with the base model of the run, `state.base`.
+        reads_outside: whether the probe also reads the sets outside of the stream: retain and general sets. It reads
+            none of them where rows of R are measured on validation data, as such rows do.
     """
 
     kinds: ClassVar[tuple[str, ...]]
     measures: ClassVar[tuple[Measure, ...]]
+    needs_base: ClassVar[bool] = False
+    reads_outside: ClassVar[bool] = False
 
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return the figures of each data set that can be measured: {data set: {key of a measure: value}}.

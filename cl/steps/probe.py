@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from cl.graph.roles import TOKENIZER, Inputs
+from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs
 from cl.graph.specs import ProbeSpec
-from cl.models.forward import autocast
+from cl.models.forward import TokenLoss, autocast
 from cl.probes import probe
 from cl.probes.probe import Data, State
 from cl.steps.context import Context
@@ -24,11 +25,18 @@ def run(spec: ProbeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     _, measuring = probe.build(spec.probe.name, spec.probe.settings)
     folders = {name: path for name, path in inputs.datasets().items() if name in spec.sets}
     data = Data({name: folders[name] for name in spec.sets}, spec.packing.sequence, spec.split)
+    base = _base(spec, inputs) if measuring.needs_base else None
     found: dict[str, dict[str, float]] = {}
     for loss, own in opened(spec, inputs):
         context.watcher.progress(len(found), len(spec.sets))
-        state = State(loss, inputs[TOKENIZER], spec.compute.device, spec.batch)
+        state = State(loss, inputs[TOKENIZER], spec.compute.device, spec.batch, base)
         with autocast(spec.compute.device, spec.compute.precision):
             measured = measuring.measure(state, data)
         found |= {name: values for name, values in measured.items() if name in own}
     return {"measures": {name: found[name] for name in spec.sets if name in found}}
+
+
+def _base(spec: ProbeSpec, inputs: Inputs) -> TokenLoss:
+    """The base model of the run, opened as a state is, so that the base compared with itself gives the same bits."""
+    ((loss, _),) = opened(replace(spec, select=None), Inputs({**inputs, STATE: inputs[BASE]}))
+    return loss

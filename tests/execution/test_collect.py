@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cl.execution import collect
 from cl.metrics.records import Cell, ExperimentResult
-from tests.support.results import experiment, one_run, probed
+from tests.support.results import answered, experiment, one_run, probed
 
 
 def test_a_matrix_is_one_line_per_cell() -> None:
@@ -44,3 +44,16 @@ def test_figures_of_probes_are_a_table_of_their_own(tmp_path: Path) -> None:
 def test_without_probes_there_is_no_table_of_them(tmp_path: Path) -> None:
     collect.save(experiment(), tmp_path)
     assert not (tmp_path / "probes.csv").exists()
+
+
+def test_transitions_are_a_line_per_run_set_score_and_pair_of_rows(tmp_path: Path) -> None:
+    found = answered()
+    collect.save(found, tmp_path)
+    header, *lines = (tmp_path / "transitions.csv").read_text(encoding="utf-8").splitlines()
+    assert header == "run,set,score,from,to,questions,right_before,right_after,forgotten,gained,options,chance"
+    assert [line for line in lines if line.startswith("finetune-") and ",strict,1,2," in line] == [
+        "finetune-english-german-seed0,english,strict,1,2,4,3,3,1,1,,",
+        "finetune-english-german-seed0,german,strict,1,2,4,2,3,0,1,2,0.125",
+    ]
+    collect.save(experiment(), tmp_path)  # which has no answers
+    assert not (tmp_path / "transitions.csv").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cl.errors import UserError
-from cl.graph.roles import STATE, data
+from cl.graph.roles import BASE, STATE, data
 from cl.graph.specs import ProbeSpec
 from cl.registry import Named
 from tests.support.graph import RETAIN, planned
@@ -16,6 +16,7 @@ from tests.support.nodes import evaluated, spec_of
 from tests.support.training import plan, write_strategy
 
 OWN = "tests.support.probes:FirstRow"
+MOVED = "tests.support.probes:Moved"
 PROBED = f"--probes={{'{OWN}': {{factor: 2.0}}}}"
 
 
@@ -46,6 +47,39 @@ def test_a_probe_reads_tasks_of_the_stream_and_no_retain_set(toy: Path) -> None:
     (run,) = planned(PROBED).runs
     assert data("kept") in run.rows[0].parents
     assert {role for role in run.probes[OWN][0].parents if role.kind == "data"} == {data("english"), data("german")}
+
+
+def test_a_probe_that_compares_has_the_base_as_a_parent(toy: Path) -> None:
+    plain, compared = planned(PROBED).runs[0], planned(f"--probes={{'{MOVED}': }}").runs[0]
+    base = plain.rows[0].parents[STATE]
+    for t, node in compared.probes[MOVED].items():
+        assert node.parents[BASE] is compared.rows[0].parents[STATE]
+        assert node.parents[BASE].key == base.key
+        assert BASE not in plain.probes[OWN][t].parents
+    assert compared.probes[MOVED][0].parents[STATE] is compared.probes[MOVED][0].parents[BASE]
+
+
+def test_a_probe_may_read_sets_outside_of_the_stream(toy: Path) -> None:
+    """On validation data it does not, as rows of R do not: nothing outside may decide a value."""
+    Path("kept.txt").write_text("Kept apart.\n\nAnother.", encoding="utf-8")
+    with Path("languages.yaml").open("a", encoding="utf-8") as file:
+        file.write(RETAIN)
+    of_all, of_stream = (f"--probes={{'{name}': }}" for name in (MOVED, OWN))
+    sets = [
+        [spec_of(node, ProbeSpec).sets for rows in planned(*given).runs[0].probes.values() for node in rows.values()]
+        for given in ([of_all], [of_stream], [of_all, "--evaluation.split=validation"])
+    ]
+    assert sets == [[("english", "german", "kept")] * 3, [("english", "german")] * 3, [("english", "german")] * 3]
+    node = planned(of_all).runs[0].probes[MOVED][1]
+    assert {str(role) for role in node.parents} == {
+        "state", "base", "tokenizer", "data/english", "data/german", "data/kept"}  # fmt: skip
+
+
+def test_what_a_probe_does_not_need_is_in_no_key_of_it(toy: Path) -> None:
+    """The identity of a probe of the stream alone, apart from code and versions, is as before there were others."""
+    node = planned(PROBED).runs[0].probes[OWN][0]
+    assert list(node.identity["parents"]) == ["state", "tokenizer", "data/english", "data/german"]
+    assert set(node.identity["spec"]) == {"probe", "sets", "batch", "packing", "compute", "split"}
 
 
 def test_of_a_cut_stream_the_tasks_that_are_learned_are_probed(toy: Path) -> None:

@@ -43,9 +43,10 @@ PINNED_KINDS = ("train", "evaluate", "probe")
 
 
 def text(folder: Path) -> Path:
-    """Replay, penalties with a memory and with a state inside the stage, distillation, merging."""
+    """Replay, penalties with a memory and with a state inside the stage, distillation, merging, a comparing probe."""
     strategies = {"rewarm_replay": None, "penalised": None, "merged": None}
-    write_toy(folder, strategies=strategies, checkpoints={"steps": 3}, evaluation={"points": 2, "share": 0.9})
+    evaluation, probes = {"points": 2, "share": 0.9}, {"divergence": {"rows": 2}}
+    write_toy(folder, strategies=strategies, checkpoints={"steps": 3}, evaluation=evaluation, probes=probes)
     write_strategy(folder, "penalised", ["rewarm_cosine", "ewc", "si", "lwf"])
     write_strategy(folder, "merged", ["rewarm_cosine", {"lora": {"life": "merge"}}, "ties"])
     return folder

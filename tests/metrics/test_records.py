@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 
 from cl.metrics.records import Cell, ExperimentResult
-from tests.support.results import experiment
+from tests.support.results import answered, experiment
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,14 @@ def test_a_result_reads_back_as_it_was_written(tmp_path: Path) -> None:
     written = experiment((0, 1))
     written.save(tmp_path / "results.json")
     assert ExperimentResult.load(tmp_path / "results.json") == written
+
+
+def test_answers_read_back_by_row_and_are_absent_in_earlier_files(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    answered().save(file)
+    assert ExperimentResult.load(file) == answered()
+    raw = json.loads(file.read_text(encoding="utf-8"))
+    for run in raw["runs"]:
+        del run["answers"], run["options"]
+    file.write_text(json.dumps(raw), encoding="utf-8")
+    assert ExperimentResult.load(file) == experiment()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +12,13 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from cl.data.batches import collate, rows
-from cl.graph.roles import STATE, TOKENIZER, Inputs, data
+from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, data
 from cl.graph.specs import Compute, Packing, ProbeSpec
 from cl.models import pretrained
 from cl.models.forward import TokenLoss
 from cl.registry import Named
 from cl.steps import probe
+from cl.training import validation
 from tests.support.data_node import SEQUENCE, data_folder, ids
 from tests.support.steps import context, stored
 from tests.support.training import SEPARATOR, tiny
@@ -80,3 +82,33 @@ def test_a_set_with_an_adapter_of_its_own_is_measured_with_it(
     for name in SETS:
         assert found[name]["nll"] == pytest.approx(first(models[name], inputs[data(name)], name), rel=1e-6)
     assert found["english"] != found["german"]
+
+
+def test_the_base_is_opened_beside_the_state_if_the_probe_needs_it(inputs: Inputs, tmp_path: Path) -> None:
+    pretrained.save(tiny(seed=5), tmp_path / "base")
+    both = Inputs({**inputs, BASE: tmp_path / "base"})
+    wanted = replace(spec(), probe=Named("tests.support.probes:Moved", {}))
+    found = probe.run(wanted, both, context(tmp_path))["measures"]
+    state, base = (loss(tiny(seed=seed)) for seed in (0, 5))
+    for name in SETS:
+        rise = (first(state, inputs[data(name)], name) - first(base, inputs[data(name)], name)) / 2
+        assert found[name]["rise"] == pytest.approx(rise, rel=1e-3)
+    same = probe.run(wanted, Inputs({**inputs, BASE: inputs[STATE]}), context(tmp_path))["measures"]
+    assert same == {name: {"rise": 0.0} for name in SETS}
+
+
+def test_the_base_is_whole_where_each_set_has_an_adapter(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base is opened without `select`, from its own folder."""
+    asked: list[tuple[object, Path]] = []
+
+    def opened(spec: ProbeSpec, inputs: Inputs) -> Iterator[tuple[TokenLoss, list[str]]]:
+        asked.append((spec.select, inputs[STATE]))
+        yield from validation.opened(replace(spec, select=None), inputs)
+
+    monkeypatch.setattr(probe, "opened", opened)
+    pretrained.save(tiny(seed=5), tmp_path / "base")
+    wanted = replace(spec(), probe=Named("tests.support.probes:Moved", {}), select={"german": "t2"})
+    probe.run(wanted, Inputs({**inputs, BASE: tmp_path / "base"}), context(tmp_path))
+    assert asked == [(None, tmp_path / "base"), ({"german": "t2"}, inputs[STATE])]

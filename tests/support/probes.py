@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -33,6 +33,21 @@ class FirstRow(Probe):
             with torch.no_grad():
                 found[name] = {"nll": self.factor * float(state.loss.total(batch))}
         return found
+
+
+@dataclass(frozen=True)
+class Moved(Probe):
+    """Difference of the losses of the first row between the state and the base model, of all sets of R."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("text", "instruction")
+    measures: ClassVar[tuple[Measure, ...]] = (Measure("rise", "lower", "nats", "Rise of the loss.", apart=True),)
+    needs_base: ClassVar[bool] = True
+    reads_outside: ClassVar[bool] = True
+
+    def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
+        assert state.base is not None
+        own, base = (FirstRow().measure(each, data) for each in (state, replace(state, loss=state.base)))
+        return {name: {"rise": own[name]["nll"] - base[name]["nll"]} for name in own}
 
 
 @dataclass(frozen=True)

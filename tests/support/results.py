@@ -196,6 +196,19 @@ def probed(seeds: Sequence[int] = (0,)) -> ExperimentResult:
     return dataclasses.replace(made, runs=runs, probes={"linear": [accuracy, count]})
 
 
+ANSWERS = {"english": ("0000", "1110", "0111"), "german": ("0100", "0110", "1110")}  # by row
+
+
+def answered(seeds: Sequence[int] = (0,)) -> ExperimentResult:
+    """The fabricated experiment with four answers to each task in all rows; German has one of two labels."""
+    made = experiment(seeds)
+    runs = []
+    for run in made.runs:
+        rows = {t: {name: {"strict": ANSWERS[name][t]} for name in run.order} for t in run.matrix}
+        runs.append(dataclasses.replace(run, answers=rows, options={"german": 2.0}))
+    return dataclasses.replace(made, runs=runs)
+
+
 CONTENDERS = ("finetune", "rewarm", "rewarm_replay_25")
 
 

@@ -13,11 +13,13 @@ from rich.text import Text
 
 from cl.metrics.answer_tests import ItemContrast
 from cl.metrics.comparison_result import UNITS, Comparison, Contrast, Standing
+from cl.metrics.probed import Probed
 from cl.metrics.run_metrics import better
 from cl.metrics.statistics import Interval
 from cl.reporting.formatting import significant
 from cl.reporting.html.page import embed, write_beside
 from cl.reporting.html.style import BOUNDARY, FAINT, PALETTE, REFERENCE, empty
+from cl.reporting.html.transitions import shown
 
 COLOURS = {"better": PALETTE[2], "worse": PALETTE[0], "not decided": REFERENCE, "undefined": REFERENCE}
 
@@ -61,6 +63,25 @@ def standings_table(metric: str, found: Comparison) -> Table:
             Text(one.strategy), significant(one.mean, 4), span(one.interval), significant(one.rank), spread, *multiples
         )
     return table
+
+
+def by_title(found: Sequence[Probed]) -> dict[str, list[Probed]]:
+    """Figures of probes by what is measured: a list per table."""
+    titles = dict.fromkeys(each.title for each in found)
+    return {title: [each for each in found if each.title == title] for title in titles}
+
+
+def probes_table(found: Sequence[Probed]) -> Table:
+    """One measure of a probe as a terminal table: a line per strategy, a column per row of R."""
+    table = _table("strategy", *(f"after {t}" for t in rows_of(found)))
+    for one in found:
+        table.add_row(Text(one.strategy), *(significant(one.rows.get(t)) for t in rows_of(found)))
+    return table
+
+
+def rows_of(found: Sequence[Probed]) -> list[int]:
+    """All rows of R in which a strategy has a value."""
+    return sorted({t for one in found for t in one.rows})
 
 
 def _table(first: str, *others: str) -> Table:
@@ -180,4 +201,7 @@ def write(
         disclosure=disclosure,
         notes=notes,
         single=[one.sentence for one in single],
+        shown=shown,
+        probes=by_title(found.probes),
+        rows_of=rows_of,
     )

@@ -16,11 +16,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from cl.metrics.records import DataResult, ExperimentResult
-from cl.reporting.formatting import abbreviated, duration, plain, thousands
+from cl.reporting.formatting import abbreviated, duration, plain, significant, thousands
 from cl.reporting.html.groups import Group, any_shared, groups
 from cl.reporting.html.headline import headline
 from cl.reporting.html.style import SHARED
 from cl.reporting.html.table import strategies
+from cl.reporting.html.transitions import rows, shown
 
 HERE = Path(__file__).parent
 PLOTLY_CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False, "doubleClick": False}
@@ -39,7 +40,8 @@ def write(result: ExperimentResult, made: Mapping[str, go.Figure], path: Path) -
     """
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    environment.filters.update(abbreviated=abbreviated, duration=duration, plain=plain, thousands=thousands)
+    environment.filters.update(abbreviated=abbreviated, duration=duration, plain=plain,
+                               significant=significant, thousands=thousands)  # fmt: skip
     every = groups(result)
     html = environment.get_template("report.html.j2").render(
         result=result,
@@ -47,6 +49,8 @@ def write(result: ExperimentResult, made: Mapping[str, go.Figure], path: Path) -
         shared=SHARED if any_shared(every) else None,
         headline=coloured(headline(result), every),
         table=strategies(result),
+        transitions=rows(every),
+        shown=shown,
         pictures={name: embed(name, figure) for name, figure in made.items()},
         seeds=sorted({run.seed for run in result.runs}),
         warnings=list(dict.fromkeys(text for run in result.runs for stage in run.stages for text in stage.warnings)),

@@ -133,7 +133,7 @@ def _by_score(result: ExperimentResult) -> Measures:
 
 
 def _by_probe(result: ExperimentResult) -> Measures:
-    """A column per measure of each probe: the mean over data sets in the last row."""
+    """A column per measure of each probe: the mean over the tasks of the stream in the last row."""
     return [
         (Column(f"{label} {measure.key}", measure.unit, measure.direction, wide=True),
          partial(_probed, label=label, key=measure.key))
@@ -194,9 +194,9 @@ def _score(group: Group, name: str) -> Value:
 
 
 def _probed(group: Group, label: str, key: str) -> Value:
-    """A measure of a probe in the last row, mean over data sets."""
-    rows = [run.probes.get(label, {}).get(final_row(run), {}) for run in group.runs]
-    found = [[values[key] for values in row.values() if key in values] for row in rows]
+    """A measure of a probe in the last row, mean over the tasks of the stream."""
+    rows = [(run.order, run.probes.get(label, {}).get(final_row(run), {})) for run in group.runs]
+    found = [[values[key] for name, values in row.items() if name in order and key in values] for order, row in rows]
     if not all(found):
         return _undefined("not measured after the last task")
     return _value([mean(values) for values in found], "")

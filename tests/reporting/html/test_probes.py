@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from cl.metrics.records import Inside
+from cl.metrics.records import Measure
 from cl.reporting.html.figures import figures
 from cl.reporting.html.groups import groups
-from cl.reporting.html.probes import inside_figures, probe_figure
+from cl.reporting.html.probes import probe_figure, probe_figures
+from cl.reporting.html.table import strategies
 from tests.support.results import experiment, probed
 
 
@@ -37,15 +40,34 @@ def test_the_report_has_a_picture_for_each_measure_and_none_without_probes() -> 
     assert not [name for name in figures(experiment()) if name.startswith("probe/")]
 
 
-def test_a_stage_that_was_probed_inside_is_a_curve_from_the_state_before_it() -> None:
-    result = probed()
-    for run in result.runs:
-        run.inside[:] = [Inside("linear", 2, step, {"english": {"accuracy": step / 100}}) for step in (30, 3)]
-    found = inside_figures(groups(result), "linear", result.probes["linear"][0])
-    assert list(found) == ["linear/accuracy/2"]
-    lines = {line.name: line for line in found["linear/accuracy/2"].data}
-    before, end = (result.runs[0].probes["linear"][row]["english"]["accuracy"] for row in (1, 2))
-    line = lines["finetune, english"]
-    assert list(line.x) == [0.5, 3, 30, result.runs[0].stages[1].points[-1].step]
-    assert list(line.y) == pytest.approx([before, 0.03, 0.3, end])
-    assert "probe/linear/accuracy/2" in figures(result)
+def test_a_measure_that_is_drawn_apart_has_a_picture_of_the_new_task_and_one_of_sets_outside() -> None:
+    made = experiment()
+    runs = [
+        replace(
+            run,
+            probes={"far": {t: {name: {"kl": float(t)} for name in (*run.order, "docstrings")} for t in run.matrix}},
+        )
+        for run in made.runs
+    ]
+    measure = Measure("kl", "neither", "nats", "Far.", apart=True)
+    result = replace(made, runs=runs, probes={"far": [measure]})
+    found = probe_figures(groups(result), "far", measure)
+    assert list(found) == ["probe/far/kl/the new task", "probe/far/kl/sets outside of the stream"]
+    assert set(found) <= set(figures(result))
+    new, outside = ({line.name: line for line in figure.data} for figure in found.values())
+    assert (list(new["rewarm"].x), list(new["rewarm"].y)) == (["after english", "after german"], [1.0, 2.0])
+    assert list(outside["rewarm"].y) == [0.0, 1.0, 2.0]
+    assert "better" not in found["probe/far/kl/the new task"].layout.title.text
+
+
+def test_the_table_has_the_mean_over_the_tasks_alone() -> None:
+    made = probed()
+    runs = [
+        replace(run, probes={"linear": {t: row | {"docstrings": {"accuracy": 9.0}} for t, row in rows.items()}})
+        for run in made.runs
+        for rows in run.probes.values()
+    ]
+    for result in (made, replace(made, runs=runs)):
+        table = strategies(result)
+        place = next(i for i, column in enumerate(table.columns) if column.title == "linear accuracy")
+        assert table.rows[0].values[place].number == pytest.approx(0.8)
