@@ -26,7 +26,7 @@ def probe_nodes(shared: SharedNodes, rows: Mapping[int, Node], order: Sequence[s
         Probe nodes by the probe's label and the row of R whose state the probe measures.
 
     Raises:
-        UserError: for an unknown probe, and for a probe that can measure none of the tasks.
+        UserError: for an unknown probe, and for a probe that can measure none of the tasks or refuses them.
     """
     experiment, found = shared.experiment, dict[str, dict[int, Node]]()
     for label, settings in experiment.probes.items():
@@ -36,6 +36,7 @@ def probe_nodes(shared: SharedNodes, rows: Mapping[int, Node], order: Sequence[s
         if not sets:
             kinds = " or ".join(asked.kinds)
             raise UserError(f"probes.{label}: has no effect: no task is of kind {kinds}; remove it")
+        asked.check(sets, experiment.model)
         evaluation = experiment.evaluation
         spec = ProbeSpec(named, sets, evaluation.batch, shared.packing, shared.evaluation, split=evaluation.split)
         found[label] = {t: _node(label, spec, row, entry_of(type(asked))) for t, row in rows.items()}

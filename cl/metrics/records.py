@@ -20,14 +20,14 @@ class Measure:
 
     Args:
         key: short name.
-        direction: which values are better.
+        direction: which values are better; `neither` for a figure that describes the data.
         unit: of the figure.
         about: one sentence for the report.
         chance: value that says that nothing was found; None: it depends on the data.
     """
 
     key: str
-    direction: Literal["lower", "higher"]
+    direction: Literal["lower", "higher", "neither"]
     unit: str
     about: str
     chance: float | None = None
@@ -48,6 +48,8 @@ class Cell:
         scores: means over `items` answers, in [0, 1]: `strict` (the answer in the form that was asked for),
             `normalised` (any form), `format_ok` (the form, right or wrong).
         items: number of scored answers.
+        orders: largest number of orders of the options that a score is the mean of (`evaluation.choice_orders`).
+        repeated: how often a question stood in its prompt (`evaluation.repeat_context`).
     """
 
     nll: float
@@ -55,6 +57,8 @@ class Cell:
     bytes: float
     scores: dict[str, float] = field(default_factory=dict)
     items: int = 0
+    orders: int = 1
+    repeated: int = 1
 
     @property
     def loss(self) -> float:

@@ -19,7 +19,8 @@ def probe_figure(every: Sequence[Group], label: str, measure: Measure) -> go.Fig
         label: label of the probe.
         measure: the measure.
     """
-    figure = empty(f"{label}: {measure.key}", f"{measure.unit}, {measure.direction} is better", 300)
+    better = "" if measure.direction == "neither" else f", {measure.direction} is better"
+    figure = empty(f"{label}: {measure.key}", f"{measure.unit}{better}", 300)
     for group in every:
         rows = sorted({t for run in group.runs for t in run.probes.get(label, {})})
         values = [_at(group, label, measure.key, t) for t in rows]
