@@ -22,7 +22,6 @@ from cl.models import backbone
 
 GREEDY: dict[str, Any] = {"do_sample": False}
 SAMPLED: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-NEVER = -1  # the id of no token, for texts that nothing ends: without an id, transformers would take the model's own
 
 
 def answers(
@@ -105,7 +104,7 @@ def samples(
         torch.manual_seed(seed)
         while len(found) < count:
             openings = [opening] * min(batch, count - len(found))
-            found += _produced(model, openings, limit, (NEVER,), padding, prompt, SAMPLED)
+            found += _produced(model, openings, limit, (), padding, prompt, SAMPLED)
             progress(len(found))
     return found
 
@@ -167,7 +166,7 @@ def _produced(
         max_new_tokens=limit,
         num_beams=1,
         **drawing,
-        eos_token_id=sorted(ends),
+        eos_token_id=sorted(ends) or None,
         pad_token_id=padding,
         use_cache=caches,
     )

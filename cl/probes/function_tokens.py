@@ -78,7 +78,7 @@ class FunctionTokens(Probe):
     def check(self, sets: Sequence[str], model: Model) -> None:
         """Raise UserError if `of` is no text task of the stream."""
         if self.of is not None and self.of not in sets:
-            raise UserError(unknown("probes.function_tokens: of: text task", self.of, sets))
+            raise UserError(unknown("probes.function_tokens: of", self.of, sets))
 
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return loss and share of each group, by data set.

@@ -54,7 +54,7 @@ class TemplateExtraction(Probe):
     the opening. Only answers are trained here, so questions are found where the model had them before or where it
     generalises; row 0 is the control for what it had before.
 
-    It is a lower bound: rewordings are not found. With few items per task, the shares are coarse.
+    It is a lower bound: rewordings are not found, and training items beyond those compared are not looked at.
 
     Args:
         samples: number of samples.
@@ -76,11 +76,10 @@ class TemplateExtraction(Probe):
 
     kinds: ClassVar[tuple[str, ...]] = ("instruction",)
     measures: ClassVar[tuple[Measure, ...]] = (
-        Measure("extracted", "higher", SHARE, "Share of samples nearest to training items of the task, minus the same "
-                "share for items held out.", 0.0),
+        Measure("extracted", "higher", SHARE, "Share attributed to training items, minus that of held-out items.", 0.0),
         Measure("train", "neither", SHARE, "Share of samples attributed to training items of the task."),
-        Measure("held_out", "neither", SHARE, "Share of samples attributed to held-out items of the task: its form alone."),
-    )  # fmt: skip
+        Measure("held_out", "neither", SHARE, "Share of samples attributed to held-out items of the task."),
+    )
 
     def __post_init__(self) -> None:
         for key, least in (("samples", 1), ("tokens", 1), ("items", 1), ("seed", 0)):
