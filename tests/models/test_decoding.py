@@ -1,4 +1,4 @@
-"""Greedy answers: neither batch nor padding changes one, and they end where they should. Samples of the distribution."""
+"""Greedy answers: neither batch nor padding changes one, and they end where they should. Samples, which are drawn."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_a_fresh_model_without_a_template_is_refused_while_planning(
 
 
 def test_a_sample_is_cut_into_question_and_answer() -> None:
-    opened = Frame(SimpleNamespace(), "<end>\n<model>", "<end>")  # type: ignore[arg-type]
+    opened = Frame(SimpleNamespace(), "<end>\n<model>", "<end>")
     assert written("Why?<end>\n<model>Because.<end>\n<user>And?", opened) == "Why?\nBecause."
     assert written("Why?<end>\n<user>And?", opened) == "Why?\n"
     assert written("Why does it", opened) == "Why does it\n"
