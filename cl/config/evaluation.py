@@ -59,7 +59,7 @@ class Evaluation:
     def notes(self) -> list[str]:
         """Sentences for every output about prompts that are not the learned questions."""
         sentences = {
-            "choice_orders": "scores of questions that list their options are means over up to {} orders of them",
-            "repeat_context": "each question stands {} times in the prompt that is answered; losses stay as they were",
+            "choice_orders": "where a question lists its options, the score is the mean over {} orders of them, or all",
+            "repeat_context": "each question stands {} times in the prompt that is answered, and once where losses are",
         }
         return [sentences[key].format(value) for key, value in self.prompting.items()]
