@@ -73,7 +73,6 @@ def samples(
     padding: int,
     seed: int,
     prompt: Tensor | None = None,
-    progress: Callable[[int], None] = lambda done: None,
 ) -> list[list[int]]:
     """Draw continuations of a text from the model's own distribution, at temperature 1 and without truncation.
 
@@ -89,7 +88,6 @@ def samples(
         padding: id of the padding token.
         seed: seed of the draws.
         prompt: embeddings [P, D] that are read before the text.
-        progress: called after each batch with the number of samples.
 
     Raises:
         UserError: if the text with a sample exceeds the model's context.
@@ -105,7 +103,6 @@ def samples(
         while len(found) < count:
             openings = [opening] * min(batch, count - len(found))
             found += _produced(model, openings, limit, (), padding, prompt, SAMPLED)
-            progress(len(found))
     return found
 
 

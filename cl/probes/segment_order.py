@@ -17,7 +17,6 @@ from cl.probes.probe import Data, Measure, Probe, State
 
 if TYPE_CHECKING:
     from cl.data.batches import Batch, Row
-    from cl.data.chat import Chat
 
 ANSWER, LABELS = "Answer: Segment", (" A", " B")
 CHANCE = "Chance is 0.5 because the earlier segment is A in half of the pairs."
@@ -46,11 +45,10 @@ class Pair:
 class SegmentOrder(Probe):
     """Ask which of two segments came first: with the excerpt in the prompt, from memory, and by likelihood.
 
-    Studied texts are documents of the training split, and their twins documents of the measured split, which no state
-    has studied. A run whose budget is less than one epoch has studied only some of the former, which brings the two
-    closer: give at least one epoch. Asked are the next-token logits of the two labels; a tie counts one half.
-    `sort_nll`, for models that do not follow instructions, asks whether log p(first) + log p(second | first) is larger
-    than the same of the reverse order. It is not SORT.
+    Studied texts are documents of the training split; their twins, of the measured split, were never studied. A run
+    whose budget is below one epoch has studied only some of the former, which brings the two closer: give one epoch.
+    Compared are the next-token logits of the two labels; a tie counts one half. `sort_nll`, for models that do not
+    follow instructions, compares log p(first) + log p(second | first) with the same of the reverse order: no SORT.
 
     Args:
         pairs: pairs per data set and split, at most: one per excerpt, and an even number.
@@ -60,8 +58,8 @@ class SegmentOrder(Probe):
         seed: of the choice of excerpts, segments and presentation.
 
     Source: arXiv 2410.08133 and its repository bridge-ai-neuro/SORT. Deviations: segments start at any word and not at
-    sentences, at any distance and not in bins of distance; one prompt for all models, without a system turn, and not
-    the best of 13 for each; texts have no title, so a question from memory can name none.
+    sentences, at any distance and not in bins of distance; one prompt for all models, in the chat template's
+    defaults where there is one, and not the best of 13 for each; texts have no title that a question could name.
     """
 
     pairs: int = 100
@@ -78,7 +76,7 @@ class SegmentOrder(Probe):
             ("sort_from_memory", "is found without the excerpt", CHANCE, 0.5),
             ("sort_nll", "is likelier than its reverse", COHERENCE, None),
         )
-        for end, text in (("", "studied text"), ("_unseen", "text never studied"))
+        for end, text in (("", "training text"), ("_unseen", "text never trained on"))
     )
 
     def __post_init__(self) -> None:
@@ -153,16 +151,10 @@ def question(pair: Pair, context: int) -> str:
         pair: the segments.
         context: how often the excerpt stands before the question; 0: it is asked from memory.
     """
-    shown = (pair.second, pair.first) if pair.swapped else (pair.first, pair.second)
+    a, b = (pair.second, pair.first) if pair.swapped else (pair.first, pair.second)
     where = "this excerpt" if context else "a text that you have read"
-    return "\n".join(
-        [
-            *[f"Read this excerpt: {pair.excerpt}\n"] * context,
-            f"Here are two segments of {where}.",
-            *(f"Segment{label}: {segment}" for label, segment in zip(LABELS, shown, strict=True)),
-            f"Which segment came first, Segment{LABELS[0]} or Segment{LABELS[1]}?",
-        ]
-    )
+    asked = f"Segment A: {a}\nSegment B: {b}\nWhich segment came first, Segment A or Segment B?"
+    return f"Read this excerpt: {pair.excerpt}\n\n" * context + f"Here are two segments of {where}.\n{asked}"
 
 
 class _Asking:
@@ -174,7 +166,7 @@ class _Asking:
 
         self.state = state
         self.tokenizer: Any = pretrained.stored_tokenizer(state.tokenizer)
-        self.chat: Chat | None = chat_of(self.tokenizer, None, {})
+        self.chat = chat_of(self.tokenizer, None, {})
 
     def documents(self, data: Data, name: str, split: str) -> list[str]:
         """Documents of a split as text, from its tokens."""

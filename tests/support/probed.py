@@ -1,4 +1,4 @@
-"""A toy stream of text and of questions that list their options, learned by a chat model and measured by many probes."""
+"""A toy stream of text and of questions that list their options, learned by a chat model and probed."""
 
 from __future__ import annotations
 
