@@ -11,6 +11,8 @@ from cl.plain_values import MOST_AMOUNT, require_between
 
 MOST_POINTS = 100_000
 """Evaluations inside of a stage: each is a point of a curve."""
+MOST_ORDERS, MOST_REPEATS = 100, 8
+"""Each order of the options is answered anew, and each repetition makes the prompt longer; both limits are ours."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Evaluation:
         share: largest share of a stage's time that in-task evaluation may take.
         split: split that rows of R are measured on. `cl tune` chooses hyperparameters on `validation`, which measures
             only the tasks of the stream, without retain sets.
+        choice_orders: orders of the options in which a question that lists them is answered; its score is the mean
+            (`cl.tasks.option_orders`). 1: the order in the question, so a preference for a place counts as knowledge.
+        repeat_context: how often a question stands in the prompt that is answered. Read twice (JRT, arXiv 2407.05483),
+            what was not held the first time can be held; losses are those of the question as it was learned.
     """
 
     tokens: int = 65536
@@ -35,9 +41,25 @@ class Evaluation:
     points: int = 20
     share: float = 0.1
     split: Literal["test", "validation"] = "test"
+    choice_orders: int = 1
+    repeat_context: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
             raise UserError(f"evaluation.share: {self.share} must be in [0, 1): it is a share of the time")
         require_between(self, "evaluation", tokens=(1, MOST_AMOUNT), items=(0, MOST_AMOUNT), batch=(1, MOST_ROWS))
         require_between(self, "evaluation", probe_tokens=(1, MOST_AMOUNT), points=(0, MOST_POINTS))
+        require_between(self, "evaluation", choice_orders=(1, MOST_ORDERS), repeat_context=(1, MOST_REPEATS))
+
+    @property
+    def prompting(self) -> dict[str, int]:
+        """Settings that change the prompts of answers, where they do."""
+        return {key: value for key in ("choice_orders", "repeat_context") if (value := getattr(self, key)) > 1}
+
+    def notes(self) -> list[str]:
+        """Sentences for every output about prompts that are not the learned questions."""
+        sentences = {
+            "choice_orders": "where a question lists its options, the score is the mean over {} orders of them, or all",
+            "repeat_context": "each question stands {} times in the prompt that is answered, and once where losses are",
+        }
+        return [sentences[key].format(value) for key, value in self.prompting.items()]

@@ -129,6 +129,7 @@ def made_for(experiment: Experiment) -> dict[str, Any]:
 
 
 def notes(experiment: Experiment) -> list[str]:
-    """Sentences for every output: how hyperparameters were chosen, and for which scenario, model and budgets."""
+    """Sentences for every output: how hyperparameters were chosen and for what, and how answers were asked for."""
     tuned = experiment.tuned
-    return tuned.notes(list(experiment.strategies), made_for(experiment)) if tuned else []
+    chosen = tuned.notes(list(experiment.strategies), made_for(experiment)) if tuned else []
+    return [*chosen, *experiment.evaluation.notes()]

@@ -27,7 +27,7 @@ def probe_nodes(shared: SharedNodes, rows: Mapping[int, Node], order: Sequence[s
         Probe nodes by the probe's label and the row of R whose state the probe measures.
 
     Raises:
-        UserError: for an unknown probe, and for a probe that can measure none of the tasks.
+        UserError: for an unknown probe, and for a probe that can measure none of the tasks or refuses them.
     """
     experiment, found = shared.experiment, dict[str, dict[int, Node]]()
     for label, settings in experiment.probes.items():
@@ -39,6 +39,7 @@ def probe_nodes(shared: SharedNodes, rows: Mapping[int, Node], order: Sequence[s
         if not sets:
             kinds = " or ".join(asked.kinds)
             raise UserError(f"probes.{label}: has no effect: no task is of kind {kinds}; remove it")
+        asked.check(sets, experiment.model)
         evaluation = experiment.evaluation
         spec = ProbeSpec(named, sets, evaluation.batch, shared.packing, shared.evaluation, split=evaluation.split)
         more: dict[Role, Node] = {BASE: rows[min(rows)].parents[STATE]} if asked.needs_base else {}

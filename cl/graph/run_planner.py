@@ -212,6 +212,9 @@ class RunPlanner:
         if evaluation.split == "validation":  # retain and general sets must not influence decisions
             sets = tuple(self.order)
         scores = members(ANSWER_SCORES) if generates and evaluation.items else ()
+        if evaluation.prompting and not scores:
+            reason = "evaluation.items is 0" if generates else "no measured set is of kind instruction"
+            raise UserError(f"evaluation.{min(evaluation.prompting)}: has no effect: {reason}; remove it")
         spec = EvaluateSpec(
             sets,
             evaluation.tokens,
@@ -222,6 +225,7 @@ class RunPlanner:
             adapters or None,
             evaluation.split,
             scores,
+            **evaluation.prompting,
         )
         code = tuple(f"{ANSWER_SCORES}.{name}:score" for name in scores)
         cost = evaluation.tokens * len(sets)

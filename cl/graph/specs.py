@@ -263,6 +263,8 @@ class EvaluateSpec(Spec):
         select: per set, the adapter that answers it alone; others are answered by the base model. None: all adapters.
         split: split that is measured.
         scores: names of the scores of answers (`cl.tasks.answer_scores`).
+        choice_orders: orders of a question's options that its score is the mean of. None: the question's own order.
+        repeat_context: how often a question stands in its prompt. None: once.
     """
 
     kind = "evaluate"
@@ -275,6 +277,8 @@ class EvaluateSpec(Spec):
     select: dict[str, str] | None = None
     split: Literal["test", "validation"] = "test"
     scores: tuple[str, ...] = ()
+    choice_orders: int | None = None
+    repeat_context: int | None = None
 
 
 @dataclass(frozen=True)

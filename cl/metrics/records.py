@@ -50,6 +50,8 @@ class Cell:
         scores: means over `items` answers, in [0, 1]: `strict` (the answer in the form that was asked for),
             `normalised` (any form), `format_ok` (the form, right or wrong).
         items: number of scored answers.
+        orders: largest number of orders of the options that a score is the mean of (`evaluation.choice_orders`).
+        repeated: how often a question stood in its prompt (`evaluation.repeat_context`).
     """
 
     nll: float
@@ -57,6 +59,8 @@ class Cell:
     bytes: float
     scores: dict[str, float] = field(default_factory=dict)
     items: int = 0
+    orders: int = 1
+    repeated: int = 1
 
     @property
     def loss(self) -> float:

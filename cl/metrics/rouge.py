@@ -1,44 +1,48 @@
-"""ROUGE: overlap of a text with a reference, as F1 of shared n-grams or of the longest common subsequence."""
+"""ROUGE (Lin 2004): how much of two word sequences is common, as F1 of n-grams or of a common subsequence."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import TypeVar
-
-T = TypeVar("T", bound=Hashable)
 
 
-def rouge_n(candidate: Sequence[T], reference: Sequence[T], n: int) -> float:
-    """F1 of the n-grams that both sequences hold, counted with repetitions; 0 where there is none.
+def rouge_n(candidate: Sequence[Hashable], reference: Sequence[Hashable], n: int) -> float:
+    """F1 of the n-grams that both sequences hold, counted with repetitions, in [0, 1]; 0 if there is none.
 
     Args:
-        candidate: units of the text, such as words.
-        reference: units of the reference.
-        n: units of an n-gram.
-
-    Source: Lin 2004, "ROUGE: a package for automatic evaluation of summaries".
+        candidate: words.
+        reference: words.
+        n: words of an n-gram.
     """
-    ours, theirs = (Counter(zip(*(text[k:] for k in range(n)), strict=False)) for text in (candidate, reference))
-    return _f1((ours & theirs).total(), ours.total(), theirs.total())
+    ours, theirs = (Counter(zip(*(words[k:] for k in range(n)), strict=False)) for words in (candidate, reference))
+    shared = (ours & theirs).total()
+    return 2 * shared / (ours.total() + theirs.total()) if shared else 0.0
 
 
-def rouge_l(candidate: Sequence[T], reference: Sequence[T]) -> float:
-    """F1 of the longest common subsequence; 0 where there is none.
+def rouge_l(candidate: Sequence[Hashable], reference: Sequence[Hashable]) -> float:
+    """F1 of the longest common subsequence: 2 LCS / (n + m), in [0, 1]; 0 if either sequence is empty.
 
     Args:
-        candidate: units of the text, such as words.
-        reference: units of the reference.
-
-    Source: Lin 2004. Deviation: precision and recall weigh the same, as in today's libraries.
+        candidate: n words.
+        reference: m words.
     """
-    longest = [0] * (len(reference) + 1)  # of the candidate so far and the first units of the reference
-    for unit in candidate:
-        before = longest[:]
-        for place, other in enumerate(reference, 1):
-            longest[place] = before[place - 1] + 1 if unit == other else max(before[place], longest[place - 1])
-    return _f1(longest[-1], len(candidate), len(reference))
+    if not candidate or not reference:
+        return 0.0
+    return 2 * common_subsequence(candidate, reference) / (len(candidate) + len(reference))
 
 
-def _f1(shared: int, ours: int, theirs: int) -> float:
-    return 2 * shared / (ours + theirs) if shared else 0.0
+def common_subsequence(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
+    """Length of the longest common subsequence, by one step of whole-number arithmetic per word of `second`.
+
+    The zeros of `row` mark the places of `first` at which the length grows: a row of the usual table, kept in the bits
+    of one number.
+    """
+    places: dict[Hashable, int] = {}
+    for place, word in enumerate(first):
+        places[word] = places.get(word, 0) | 1 << place
+    whole = (1 << len(first)) - 1
+    row = whole
+    for word in second:
+        matched = row & places.get(word, 0)
+        row = (row + matched | row - matched) & whole
+    return len(first) - row.bit_count()

@@ -1,4 +1,4 @@
-"""Greedy decoding of answers to questions, in fixed batches.
+"""Greedy decoding of answers to questions, in fixed batches; and samples that continue one text.
 
 Questions are sorted by length and padded on the left, so that batches hold little padding; the order depends on the
 questions only. Padding is masked out of attention and positions, so an answer depends on its batch by no more than
@@ -10,6 +10,7 @@ batch size is a setting and part of the node key.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -18,6 +19,9 @@ from torch import Tensor
 
 from cl.errors import UserError
 from cl.models import backbone
+
+GREEDY: dict[str, Any] = {"do_sample": False}
+SAMPLED: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
 
 def answers(
@@ -54,10 +58,65 @@ def answers(
     order = sorted(range(len(questions)), key=lambda index: (len(questions[index]), index), reverse=True)
     found: dict[int, list[int]] = {}
     for chosen in batches(order, [len(question) for question in questions], batch, able.padding == "none"):
-        produced = _greedy(model, [questions[index] for index in chosen], limit, ends, padding, prompt)
+        produced = _produced(model, [questions[index] for index in chosen], limit, ends, padding, prompt, GREEDY)
         found |= {index: _until(ids, ends) for index, ids in zip(chosen, produced, strict=True)}
         progress(len(found))
     return [found[index] for index in range(len(questions))]
+
+
+def samples(
+    model: Any,
+    opening: Tensor,
+    count: int,
+    limit: int,
+    batch: int,
+    padding: int,
+    seed: int,
+    prompt: Tensor | None = None,
+) -> list[list[int]]:
+    """Draw continuations of a text from the model's own distribution, at temperature 1 and without truncation.
+
+    No token ends a sample: the caller cuts it. The model's generation settings are not applied, penalties included, and
+    the state of every random generator is restored. Samples depend on `batch`, which is in the node's key.
+
+    Args:
+        model: transformers model without its prompt.
+        opening: token ids [n] of the text.
+        count: number of samples.
+        limit: number of tokens of a sample.
+        batch: samples per batch.
+        padding: id of the padding token.
+        seed: seed of the draws.
+        prompt: embeddings [P, D] that are read before the text.
+
+    Raises:
+        UserError: if the text with a sample exceeds the model's context.
+    """
+    context, longest = backbone.of(model).context, len(opening) + (0 if prompt is None else len(prompt))
+    if context is not None and longest + limit > context:
+        raise UserError(
+            f"samples: {longest} tokens of an opening and {limit} of a sample exceed {context}; ask for less"
+        )
+    found: list[list[int]] = []
+    with torch.random.fork_rng(), _unset(model):
+        torch.manual_seed(seed)
+        while len(found) < count:
+            openings = [opening] * min(batch, count - len(found))
+            found += _produced(model, openings, limit, (), padding, prompt, SAMPLED)
+    return found
+
+
+@contextmanager
+def _unset(model: Any) -> Iterator[None]:
+    """Context in which a model has no generation settings; transformers takes from them what a call leaves open."""
+    from transformers import GenerationConfig
+
+    kept = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = kept
 
 
 def batches(order: Sequence[int], lengths: Sequence[int], batch: int, alike: bool) -> Iterator[Sequence[int]]:
@@ -78,9 +137,16 @@ def batches(order: Sequence[int], lengths: Sequence[int], batch: int, alike: boo
             yield group[start : start + batch]
 
 
-def _greedy(
-    model: Any, questions: Sequence[Tensor], limit: int, ends: Collection[int], padding: int, prompt: Tensor | None
+def _produced(
+    model: Any,
+    questions: Sequence[Tensor],
+    limit: int,
+    ends: Collection[int],
+    padding: int,
+    prompt: Tensor | None,
+    drawing: dict[str, Any],
 ) -> list[list[int]]:
+    """Token ids that follow each text of a batch; the longest text comes first. drawing: how a token is chosen."""
     from transformers import GenerationConfig
 
     room = 0 if prompt is None else len(prompt)
@@ -95,9 +161,9 @@ def _greedy(
     caches = backbone.of(model).caches
     config = GenerationConfig(
         max_new_tokens=limit,
-        do_sample=False,
         num_beams=1,
-        eos_token_id=sorted(ends),
+        **drawing,
+        eos_token_id=sorted(ends) or None,
         pad_token_id=padding,
         use_cache=caches,
     )

@@ -7,7 +7,7 @@ probe recomputes no other node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,7 @@ from cl.registry import Named
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cl.config.model import Model
     from cl.data.batches import Rows
     from cl.models.forward import TokenLoss
     from cl.tasks.example import Example
@@ -27,9 +28,12 @@ __all__ = ["PROBES", "Data", "Measure", "Probe", "State", "build"]
 
 PROBES = {
     "divergence": "cl.probes.divergence:Divergence",
+    "function_tokens": "cl.probes.function_tokens:FunctionTokens",
     "linear": "cl.probes.linear:Linear",
     "recall": "cl.probes.recall:Recall",
     "recognition": "cl.probes.recognition:Recognition",
+    "segment_order": "cl.probes.segment_order:SegmentOrder",
+    "template_extraction": "cl.probes.template_extraction:TemplateExtraction",
 }
 """Name in an experiment -> "module:Class"; a module is imported when its probe is used."""
 
@@ -96,6 +100,14 @@ class Probe:
     measures: ClassVar[tuple[Measure, ...]]
     needs_base: ClassVar[bool] = False
     reads_outside: ClassVar[bool] = False
+
+    def check(self, sets: Sequence[str], model: Model) -> None:
+        """Raise UserError for settings that do not suit the data sets or the model; called while planning.
+
+        Args:
+            sets: names of the data sets that the probe will read.
+            model: settings of the model.
+        """
 
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return the figures of each data set that can be measured: {data set: {key of a measure: value}}.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,20 @@ import torch
 
 from cl import registry
 from cl.data.batches import DialogueRows
-from cl.data.tokenization import examples, passages
+from cl.data.tokenization import chat_of, dialogue, examples, passages
+from cl.errors import UserError
 from cl.graph.roles import TOKENIZER, Inputs, data
 from cl.graph.specs import EvaluateSpec
-from cl.graph.stored import result_of
+from cl.graph.stored import identity_of, result_of
 from cl.models import adapters, classifier_head, decoding, pretrained
 from cl.models.forward import TokenLoss, autocast
 from cl.steps.context import Context
+from cl.tasks import option_orders
 from cl.tasks.example import Example
 from cl.training.validation import bytes_per_token, opened, score, window
 
+Asked = tuple[Example, torch.Tensor]
+"""An example, and the token ids of the prompt that asks it."""
 ANSWER_MARGIN = 8  # tokens
 ANSWER_SCORES = "cl.tasks.answer_scores"
 
@@ -39,11 +44,17 @@ def run(spec: EvaluateSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
       classifier gives no probability to future classes.
     - Bytes of text are the bytes of the whole split times the scored share of its tokens: exact for a whole split,
       otherwise at the split's mean bytes per token.
+    - `spec.choice_orders` and `spec.repeat_context` change the prompts of answers; losses stay those of the rows.
 
     Returns:
         {"cells": {name: fields of `cl.metrics.records.Cell`}}; `items/NAME.jsonl` holds every answer of an instruction
         task with its scores.
+
+    Raises:
+        UserError: for several orders of options where no question lists its options.
     """
+    if spec.choice_orders:
+        _check_options(spec, inputs)
     cells: dict[str, dict[str, Any]] = {}
     for loss, own in opened(spec, inputs):
         for name in own:
@@ -60,11 +71,13 @@ def _cell(loss: TokenLoss, spec: EvaluateSpec, inputs: Inputs, name: str, out: P
     nll, tokens = score(loss, windows, count, spec.batch, device, precision)
     cell: dict[str, Any] = {"nll": nll, "tokens": tokens, "bytes": bytes_of(folder, count, tokens, split)}
     if isinstance(windows, DialogueRows) and spec.items and result_of(folder)["kind"] == "instruction":
-        asked = examples(folder, split)[: spec.items]
+        asked = prompts(spec, inputs, name, windows)
         with autocast(device, precision):
             ends = {result_of(folder)["end_of_turn"], *decoding.stated_ends(loss.model)}
             items = answer(loss, inputs[TOKENIZER], windows, asked, spec.batch, spec.scores, ends)
         cell |= {"scores": means(items, spec.scores), "items": len(items)}
+        cell |= {"orders": max(map(len, asked))} if spec.choice_orders else {}
+        cell |= {"repeated": spec.repeat_context} if spec.repeat_context else {}
         _write(items, out / "items" / f"{name}.jsonl")
     return cell
 
@@ -86,11 +99,49 @@ def bytes_of(folder: Path, count: int, tokens: int, split: str = "test") -> floa
     return tokens * bytes_per_token(result, split)
 
 
+def prompts(spec: EvaluateSpec, inputs: Inputs, name: str, windows: DialogueRows) -> list[list[Asked]]:
+    """The first examples of a split with their prompts, each once for each order of its options.
+
+    Without settings that change prompts, a prompt is the question of the row.
+
+    Args:
+        spec: the row of R.
+        inputs: the node's parents.
+        name: name of the set.
+        windows: rows of the split.
+    """
+    folder = inputs[data(name)]
+    asked = examples(folder, spec.split)[: spec.items]
+    if not spec.choice_orders and not spec.repeat_context:
+        return [[(example, windows.question(row))] for row, example in enumerate(asked)]
+    tokenizer, made = pretrained.stored_tokenizer(inputs[TOKENIZER]), identity_of(folder)["spec"]
+    chat = chat_of(tokenizer, made.get("system"), made.get("template", {}))
+    separator = result_of(inputs[TOKENIZER])["separator_id"]
+
+    def prompt(example: Example) -> torch.Tensor:
+        text = "\n".join([example.question] * (spec.repeat_context or 1))
+        return torch.tensor(dialogue(replace(example, question=text), tokenizer, separator, chat)[0])
+
+    wanted = (option_orders.in_orders(example, spec.choice_orders or 1) for example in asked)
+    return [[(each, prompt(each)) for each in several] for several in wanted]
+
+
+def _check_options(spec: EvaluateSpec, inputs: Inputs) -> None:
+    """Raises UserError if no question that is asked lists its options, or one lists them in an unknown form."""
+    folders = [inputs[data(name)] for name in spec.sets]
+    asked = [
+        examples(folder, spec.split)[: spec.items] for folder in folders if result_of(folder)["kind"] == "instruction"
+    ]
+    listed = [option_orders.places(example) for several in asked for example in several]
+    if not any(listed):
+        raise UserError("evaluation.choice_orders: has no effect: no question lists its options; remove it")
+
+
 def answer(
     loss: TokenLoss,
     tokenizer: Path,
     windows: DialogueRows,
-    asked: Sequence[Example],
+    asked: Sequence[Sequence[Asked]],
     batch: int,
     scores: Sequence[str],
     ends: Collection[int],
@@ -103,17 +154,18 @@ def answer(
         loss: loss of the model.
         tokenizer: folder of the tokenizer node.
         windows: rows of the split.
-        asked: the first examples of the split.
+        asked: the first examples of the split with their prompts, each in one or several orders of its options.
         batch: questions per batch.
         scores: names of the scores.
         ends: ids of the tokens that end an answer.
 
     Returns:
-        Per example: question, reference, answer and scores.
+        Per example: question, reference, answer and scores. Of several orders: the first order's, the mean scores, and
+        `orders` with each question, reference and answer.
     """
     found = pretrained.stored_tokenizer(tokenizer)
     rows = range(len(asked))
-    questions = [windows.question(row) for row in rows]
+    questions = [prompt for several in asked for _, prompt in several]
     head = classifier_head.of(loss.model)
     if head is not None:
         device = str(loss.model.device)
@@ -124,12 +176,18 @@ def answer(
             prompt = adapters.prompt(loss.model)
         reader = adapters.reader(loss.model)
         produced = decoding.answers(reader, questions, limit, batch, ends, loss.separator, prompt)
-    items = []
-    for example, ids in zip(asked, produced, strict=True):
-        text = str(found.decode(ids, skip_special_tokens=True))
-        given = {name: registry.member(ANSWER_SCORES, name, "score")(text, example) for name in scores}
-        items.append({"question": example.question, "reference": example.answer, "answer": text, **given})
+    texts, items = (str(found.decode(ids, skip_special_tokens=True)) for ids in produced), []
+    for several in asked:
+        given = [_scored(next(texts), example, scores) for example, _ in several]
+        about = [{key: each[key] for key in ("question", "reference", "answer")} for each in given]
+        items.append({**about[0], **means(given, scores), **({"orders": about} if len(given) > 1 else {})})
     return items
+
+
+def _scored(text: str, example: Example, scores: Sequence[str]) -> dict[str, Any]:
+    """Question, reference, answer and scores of one answer."""
+    given = {name: registry.member(ANSWER_SCORES, name, "score")(text, example) for name in scores}
+    return {"question": example.question, "reference": example.answer, "answer": text, **given}
 
 
 def means(items: Sequence[Mapping[str, Any]], scores: Sequence[str]) -> dict[str, float]:

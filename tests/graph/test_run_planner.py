@@ -13,8 +13,9 @@ from cl.errors import UserError
 from cl.execution.store import Store
 from cl.graph.roles import STATE, data
 from tests.support.graph import by_label, keys, planned
-from tests.support.nodes import local_of, trained
-from tests.support.training import write_strategy
+from tests.support.instruction import write_stream
+from tests.support.nodes import evaluated, local_of, trained
+from tests.support.training import plan, write_strategy
 
 
 @pytest.fixture
@@ -126,3 +127,44 @@ def test_methods_that_cannot_train_a_stage_together_are_told(toy: Path, methods:
     with pytest.raises(UserError) as told:
         planned("--strategies={own: }")
     assert str(told.value).startswith(message)
+
+
+def test_prompts_of_answers_are_in_the_key_of_rows_alone_and_in_the_notes(tmp_path: Path) -> None:
+    folder = write_stream(tmp_path)
+    plain, _ = plan(folder)
+    same, _ = plan(folder, "--evaluation.choice_orders=1", "--evaluation.repeat_context=1")
+    assert {node.key for node in same.nodes} == {node.key for node in plain.nodes}
+    assert "choice_orders" not in plain.runs[0].rows[0].identity["spec"]
+    for setting in ("choice_orders", "repeat_context"):
+        graph, _ = plan(folder, f"--evaluation.{setting}=2")
+        moved = {node.kind for node in graph.nodes} - {"evaluate"}
+        assert {node.key for node in graph.nodes if node.kind in moved} == {
+            node.key for node in plain.nodes if node.kind in moved
+        }
+        (run,) = graph.runs
+        assert all(run.rows[t].key != plain.runs[0].rows[t].key for t in run.rows)
+        assert getattr(evaluated(run.rows[0]), setting) == 2
+        assert " 2 " in graph.warnings[0]
+    assert plain.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["--evaluation.choice_orders=4"],
+            r"evaluation\.choice_orders: has no effect: no measured set is of kind instr",
+        ),
+        (["--evaluation.repeat_context=2"], r"evaluation\.repeat_context: has no effect: no measured set is of kind"),
+        (["--evaluation.repeat_context=0"], r"evaluation\.repeat_context: 0 must be at least 1"),
+        (["--evaluation.choice_orders=101"], r"evaluation\.choice_orders: 101 must be at most 100"),
+    ],
+)
+def test_prompts_without_answers_are_refused(toy: Path, settings: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        planned(*settings)
+
+
+def test_prompts_of_no_items_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"evaluation\.choice_orders: has no effect: evaluation\.items is 0; remove it"):
+        plan(write_stream(tmp_path), "--evaluation.items=0", "--evaluation.choice_orders=2")

@@ -52,7 +52,7 @@ FULL: list[Spec] = [
     MergeSpec(LORA, 2),
     SelectSpec("a", 0, LORA, PACKING, COMPUTE, "Be brief."),
     TeacherSpec("a", 0, Teaching("previous", "cache_top_k", 5, 2.0), PACKING, COMPUTE, (3, 9)),
-    EvaluateSpec(("a", "b"), 64, 2, 5, PACKING, COMPUTE, {"a": "t1"}, "validation", ("strict",)),
+    EvaluateSpec(("a", "b"), 64, 2, 5, PACKING, COMPUTE, {"a": "t1"}, "validation", ("strict",), 4, 2),
     ProbeSpec(LORA, ("a",), 2, PACKING, COMPUTE, {"a": "t1"}, "validation"),
     GateSpec("loss", ("a", "b"), 0.1),
     TraceSpec(**STREAM, order=(1, 0), keep="all"),

@@ -1,4 +1,4 @@
-"""Greedy answers: neither batch nor padding changes one, and they end where they should."""
+"""Greedy answers: neither batch nor padding changes one, and they end where they should. Samples, which are drawn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from cl.models.decoding import answers
+from cl.models.decoding import answers, samples
 from tests.support.training import VOCABULARY, tiny
 
 END, PAD, LIMIT = 7, 0, 12
@@ -84,3 +84,53 @@ def test_no_room_for_an_answer_is_an_error() -> None:
         answers(tiny(), [torch.ones(500, dtype=torch.int64)], 20, 1, [END], PAD)
     with pytest.raises(UserError, match="evaluation: 503 tokens of a question and 10 of its answer exceed 512"):
         answers(tiny(), [torch.ones(500, dtype=torch.int64)], 10, 1, [END], PAD, torch.zeros(3, 64))
+
+
+OPENING = torch.tensor([3, 9, 27])
+
+
+def drawn(model: Any, count: int = 6, batch: int = 4, seed: int = 0, limit: int = LIMIT) -> list[list[int]]:
+    return samples(model, OPENING, count, limit, batch, PAD, seed)
+
+
+def test_samples_follow_the_distribution_of_the_model() -> None:
+    model = sharp("llama-tiny")
+    model.get_output_embeddings().weight.data /= 3
+    with torch.no_grad():
+        expected = model(OPENING[None]).logits[0, -1].softmax(-1)
+    count = 2000
+    found = torch.bincount(torch.tensor([ids[0] for ids in drawn(model, count, 500, limit=1)]), minlength=VOCABULARY)
+    deviation = (count * expected * (1 - expected)).sqrt()
+    assert ((found - count * expected).abs() <= 4 * deviation + 1).all()
+    assert (found > 0).sum() > 2
+
+
+def test_samples_are_repeatable_whole_and_leave_no_trace() -> None:
+    model = sharp("llama-tiny")
+    before = torch.random.get_rng_state()
+    first = drawn(model)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert drawn(model) == first != drawn(model, seed=1)
+    assert len({tuple(ids) for ids in first}) > 1
+    assert [len(ids) for ids in first] == [LIMIT] * 6  # no token ends one
+
+
+def test_a_prompt_stands_before_the_opening_of_a_sample() -> None:
+    model = sharp("llama-tiny")
+    prompt = model.get_input_embeddings()(torch.tensor([5, 6])).detach()
+    with_text = samples(model, torch.cat([torch.tensor([5, 6]), OPENING]), 3, 4, 3, PAD, 0)
+    assert samples(model, OPENING, 3, 4, 3, PAD, 0, prompt) == with_text != samples(model, OPENING, 3, 4, 3, PAD, 0)
+
+
+def test_settings_of_the_model_do_not_change_a_sample() -> None:
+    model = sharp("llama-tiny")
+    expected = drawn(model)
+    kept = model.generation_config
+    kept.top_k, kept.repetition_penalty, kept.eos_token_id, kept.suppress_tokens = 1, 5.0, expected[0][1], expected[1]
+    assert drawn(model) == expected
+    assert model.generation_config is kept
+
+
+def test_no_room_for_a_sample_is_an_error() -> None:
+    with pytest.raises(UserError, match="samples: 3 tokens of an opening and 510 of a sample exceed 512; ask for less"):
+        drawn(tiny(), limit=510)

@@ -26,6 +26,8 @@ def test_a_measure_is_a_line_per_strategy_of_means_over_sets_and_seeds() -> None
     (chance,) = figure.layout.shapes
     assert (chance.y0, chance.y1) == (0.2, 0.2)
     assert "share, higher is better" in figure.layout.title.text
+    described = probe_figure(every, "linear", replace(result.probes["linear"][0], direction="neither"))
+    assert "better" not in described.layout.title.text
 
 
 def test_a_measure_without_values_is_drawn_as_absent() -> None:
