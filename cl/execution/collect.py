@@ -20,6 +20,7 @@ from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan, StagePlan
 from cl.graph.specs import DataSpec
+from cl.metrics.certificate import Certificate
 from cl.metrics.records import Cell, DataResult, ExperimentResult, Point, RunResult, StageResult
 from cl.probes import probe
 
@@ -87,6 +88,7 @@ def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
         probes={
             label: {t: store.result(node)["measures"] for t, node in rows.items()} for label, rows in run.probes.items()
         },
+        gates={t: _certificate(node, store) for t, node in run.gates.items()},
     )
 
 
@@ -161,6 +163,12 @@ def offset(run: RunPlan, plan: StagePlan, store: Store) -> int:
     return 0 if before is None else offset(run, before, store) + int(store.result(before.node)["tokens"])
 
 
+def _certificate(node: Node, store: Store) -> Certificate:
+    """What a gate decided."""
+    result = store.result(node)
+    return Certificate.of_json({each.name: result[each.name] for each in dataclasses.fields(Certificate)})
+
+
 def _row(node: Node, store: Store) -> dict[str, Cell]:
     """A row of R by data set."""
     return {name: Cell(**cell) for name, cell in store.result(node)["cells"].items()}
@@ -228,15 +236,21 @@ def check_writable(folder: Path) -> None:
 
 
 def save(result: ExperimentResult, folder: Path) -> None:
-    """Write results.json, probes.csv if there are probes, and R of each run as CSV; replaces files of earlier calls."""
+    """Write results.json, probes.csv if there are probes, R of each run as CSV, and the certificate of each gate.
+
+    Replaces files of earlier calls.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("R-*.csv"):
+    for old in (*folder.glob("R-*.csv"), *folder.glob("gate-*.json")):
         old.unlink()
     result.save(folder / "results.json")
     if result.probes:
         (folder / "probes.csv").write_text(probes_csv(result), encoding="utf-8")
     for run in result.runs:
         (folder / f"R-{run_name(run)}.csv").write_text(matrix_csv(run), encoding="utf-8")
+        for t, certificate in run.gates.items():
+            text = json.dumps(dataclasses.asdict(certificate), indent=1)
+            (folder / f"gate-{run_name(run)}-{t}.json").write_text(text, encoding="utf-8")
 
 
 def probes_csv(result: ExperimentResult) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cl.metrics.certificate import Certificate
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -151,6 +153,7 @@ class RunResult:
         merged: whether rows are of merged models. `stages` are of the training, which does not use merged models.
         made: of each data set that methods transformed, examples and answer tokens by split and style, and notes.
         probes: `probes[label][t][name]` holds the figures of a probe on the state of row t, by the key of a measure.
+        gates: by stage t, the certificate of its gate, if it is gated; row t is of the state that was promoted.
     """
 
     strategy: str
@@ -167,6 +170,7 @@ class RunResult:
     merged: bool = False
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
     probes: dict[str, dict[int, dict[str, dict[str, float]]]] = field(default_factory=dict)
+    gates: dict[int, Certificate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -263,4 +267,6 @@ def _run(raw: dict[str, Any]) -> RunResult:
     matrix = {int(t): {name: Cell(**cell) for name, cell in row.items()} for t, row in raw["matrix"].items()}
     keys = {int(t): key for t, key in raw["matrix_keys"].items()}
     probes = {label: {int(t): found for t, found in rows.items()} for label, rows in raw.get("probes", {}).items()}
-    return RunResult(**{**raw, "stages": stages, "matrix": matrix, "matrix_keys": keys, "probes": probes})
+    gates = {int(t): Certificate.of_json(found) for t, found in raw.get("gates", {}).items()}
+    own = {"stages": stages, "matrix": matrix, "matrix_keys": keys, "probes": probes, "gates": gates}
+    return RunResult(**{**raw, **own})
