@@ -24,7 +24,7 @@ from cl.metrics.certificate import Certificate, Change
 from cl.steps.context import Context
 
 FEWEST = 20
-"""Items below which a bootstrap interval is far too narrow; own default, see tests/steps/test_gate.py."""
+"""Own limit: a percentile interval of 20 normal items at 95 % covers the mean in 92 % of cases, of 5 items in 85 %."""
 
 
 def run(spec: GateSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
