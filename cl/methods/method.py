@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
 from cl.methods.contexts import Candidates, Learned, MicroBatch, Progress, Stage, Step, Teaching
+from cl.metrics.certificate import Change, Decision
 
 if TYPE_CHECKING:
     import torch
@@ -39,13 +40,14 @@ if TYPE_CHECKING:
     from cl.data.mixture import Ledger
     from cl.data.sampling import Reading
     from cl.methods.objective import Objective
-    from cl.metrics.certificate import Change, Decision
     from cl.models.losses import Criterion
     from cl.models.pretrained import Outline
     from cl.tasks.example import Example
 
 __all__ = [
     "Candidates",
+    "Change",
+    "Decision",
     "Gates",
     "InSomeTasks",
     "Learned",

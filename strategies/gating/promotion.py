@@ -11,13 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from cl.errors import UserError
-from cl.methods.method import Gates, InSomeTasks, Method
-
-if TYPE_CHECKING:
-    from cl.metrics.certificate import Change, Decision
+from cl.methods.method import Change, Decision, Gates, InSomeTasks, Method
 
 DEFAULT_MARGIN = 0.01
 """Own default: 1 point of a score, or 0.01 nats/token."""

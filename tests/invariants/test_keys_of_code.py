@@ -53,7 +53,19 @@ for label, (file, old, new) in asked["edits"].items():
 print(json.dumps(found))
 """
 
-OPENING = {"train", "consolidate", "merge", "select", "teacher", "evaluate", "itemwise", "probe", "trace", "grid", "order"}
+OPENING = {
+    "train",
+    "consolidate",
+    "merge",
+    "select",
+    "teacher",
+    "evaluate",
+    "itemwise",
+    "probe",
+    "trace",
+    "grid",
+    "order",
+}
 TRAINING = {"train", "trace", "grid", "order"}
 EDITS: dict[str, tuple[tuple[str, str, str], set[str]]] = {
     "answer score": (("cl/tasks/answer_scores/strict.py", "return ", "return 1.0 * "), {"evaluate", "itemwise"}),

@@ -134,7 +134,7 @@ def test_the_certificates_stand_beside_the_results_and_in_the_report(harmful: tu
     assert [yaml.safe_load(path.read_text()) for path in written] == list(runs["finetune_gated"]["gates"].values())
     page = (folder / "results" / "toyexp" / "report.html").read_text(encoding="utf-8")
     assert "Promotion gates" in page
-    assert "rollback" in page
+    assert "rolled back" in page
 
 
 def hashes(folder: Path) -> dict[str, str]:
