@@ -24,6 +24,7 @@ from cl.graph.specs import GateSpec, ItemwiseSpec, PromoteSpec, TrainSpec
 from cl.methods.contexts import Stage
 from cl.methods.method import LEARN, Gates, Merges, PlansStages, overrides
 from cl.methods.strategy import Part
+from cl.metrics.certificate import FEWEST
 from cl.registry import members, unknown
 
 ANSWER_SCORES = "cl.tasks.answer_scores"
@@ -146,17 +147,27 @@ class GateNodes:
                 )
 
     def _check_sets(self, part: Part, method: Gates) -> None:
-        """Raises UserError for sets that cannot be retained, and for a metric that a set does not have."""
+        """Raises UserError for sets that cannot be retained, a metric that a set does not have, and too few items."""
         scenario, where = self.shared.scenario, f"{self.where}: {part.name}"
         for name in method.retain:
             if name not in scenario.measured:
                 raise UserError(unknown(f"{where}: retain: retain or general set", name, scenario.measured))
+        evaluation = self.shared.experiment.evaluation
         if method.metric == "loss":
+            rows = evaluation.tokens // self.shared.packing.sequence
+            if rows < FEWEST and any(scenario.task(name).kind == "text" for name in (*self.order, *method.retain)):
+                raise UserError(
+                    f"{where}: evaluation.tokens: {evaluation.tokens} are {rows} rows of a set and an interval needs "
+                    f"{FEWEST}; raise it, or lower train.sequence"
+                )
             return
         if method.metric not in (known := members(ANSWER_SCORES)):
             raise UserError(unknown(f"{where}: metric", method.metric, ("loss", *known)))
-        if not self.shared.experiment.evaluation.items:
-            raise UserError(f"{where}: metric: {method.metric} needs answers; give evaluation.items, or use loss")
+        if evaluation.items < FEWEST:
+            raise UserError(
+                f"{where}: evaluation.items: {evaluation.items} answers are too few for an interval of "
+                f"{method.metric}; give {FEWEST} or more, or use metric: loss"
+            )
         for name in (*self.order, *method.retain):
             if scenario.task(name).kind != "instruction":
                 raise UserError(f"{where}: metric: {name} has no answers and so no {method.metric}; use loss")

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Decision = Literal["accept", "hold", "rollback"]
+FEWEST = 20
+"""Items that an interval needs, our own limit: a percentile interval of 20 normal items at 95 % covers the mean in 92 %
+of cases, of 5 items in 85 %."""
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,8 @@ class Promotion(InSomeTasks, Gates):
             raise UserError(f"gain: {self.gain} must be a finite number")
         if not 0 <= self.margin < math.inf:
             raise UserError(f"margin: {self.margin} must be a finite number of at least 0: a tolerated harm")
+        if len(set(self.retain)) < len(self.retain):
+            raise UserError(f"retain: {self.retain} names a set twice; remove one")
         if not 0 < self.interval < 1:
             raise UserError(f"interval: {self.interval} must be a level between 0 and 1, such as 0.95")
 

@@ -18,12 +18,13 @@ from tests.support.nodes import evaluated, spec_of
 from tests.support.training import plan, write_strategy
 
 SCHEDULE = "rewarm_cosine"
+OWN, ENOUGH = "--strategies={own: }", "--evaluation={tokens: 1024, items: 20}"
 
 
 def gated(toy: Path, *methods: Any, settings: tuple[str, ...] = ()) -> RunPlan:
     """A run of the toy under a strategy of these methods and a schedule."""
     write_strategy(toy, "own", [SCHEDULE, *methods])
-    return planned("--strategies={own: }", *settings).runs[0]
+    return planned(OWN, ENOUGH, *settings).runs[0]
 
 
 def gates(run: RunPlan) -> list[GateSpec]:
@@ -67,7 +68,7 @@ def test_earlier_tasks_and_named_sets_are_retained(toy: Path) -> None:
 def test_what_the_pretrained_model_knows_is_retained_whatever_is_taken(toy: Path) -> None:
     write_pretrained()
     write_strategy(toy, "own", [SCHEDULE, "promotion"])
-    (run,) = of_pretrained("--strategies={own: }").runs
+    (run,) = of_pretrained(OWN, ENOUGH).runs
     assert [(spec.t, spec.earlier, spec.retained) for spec in gates(run)] == [(2, (), ("english",))]
 
 
@@ -80,7 +81,7 @@ def test_margins_are_in_the_key_of_the_gate_and_of_all_that_follows(toy: Path) -
 
 
 def test_a_gate_is_in_no_key_before_it(toy: Path) -> None:
-    runs = by_label(planned("--strategies={finetune: , finetune_gated: }"))
+    runs = by_label(planned("--strategies={finetune: , finetune_gated: }", ENOUGH))
     assert keys(runs["finetune"])[0] == keys(runs["finetune_gated"])[0]
     assert keys(runs["finetune"])[1] != keys(runs["finetune_gated"])[1]
     assert {node.kind for node in runs["finetune"].wanted} == {"train", "evaluate"}
@@ -130,13 +131,19 @@ def test_a_source_that_no_gate_can_take_away_may_be_replayed(toy: Path) -> None:
 def test_what_cannot_be_gated_is_refused_while_planning(methods: list[Any], message: str, toy: Path) -> None:
     write_strategy(toy, "own", methods)
     with pytest.raises(UserError, match=f"strategies.own: .*{message}"):
-        planned("--strategies={own: }")
+        planned(OWN, ENOUGH)
 
 
-def test_a_score_needs_answers(toy: Path) -> None:
-    write_strategy(toy, "own", [SCHEDULE, {"promotion": {"metric": "strict"}}])
-    with pytest.raises(UserError, match=r"metric: strict needs answers; give evaluation.items, or use loss"):
-        planned("--strategies={own: }", "--evaluation.items=0")
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("loss", r"evaluation.tokens: 639 are 19 rows of a set and an interval needs 20; raise it, or lower train.seq"),
+        ("strict", r"evaluation.items: 19 answers are too few for an interval of strict; give 20 or more, or use"),
+    ],
+)
+def test_too_few_items_are_refused_while_planning(metric: str, message: str, toy: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        gated(toy, {"promotion": {"metric": metric}}, settings=("--evaluation={tokens: 639, items: 19}",))
 
 
 def test_stored_predictions_on_a_set_whose_place_depends_on_a_gate_are_refused(tmp_path: Path) -> None:
@@ -145,11 +152,11 @@ def test_stored_predictions_on_a_set_whose_place_depends_on_a_gate_are_refused(t
     mixed = {"knowledge_mixture": {"shares": {"chat": 0.25}}}
     taught = {"self_distillation": {"mode": "cache_hidden"}}
     write_strategy(tmp_path, "own", [SCHEDULE, mixed, "promotion"])
-    graph, _ = plan(tmp_path)
+    graph, _ = plan(tmp_path, "--evaluation.tokens=2048")
     assert len(graph.runs[0].gates) == 2
     write_strategy(tmp_path, "own", [SCHEDULE, mixed, taught, "promotion"])
     with pytest.raises(UserError, match="stage 2 has stored predictions on plain:chat, and promotion may not"):
-        plan(tmp_path)
+        plan(tmp_path, "--evaluation.tokens=2048")
 
 
 def test_margins_are_those_of_all_tasks(toy: Path) -> None:
@@ -157,4 +164,4 @@ def test_margins_are_those_of_all_tasks(toy: Path) -> None:
     with pytest.raises(
         UserError, match=r"by_task\.german: promotion makes the stream, the data or the evaluated model"
     ):
-        planned("--strategies={own: }", "--by_task={german: {strategy: {promotion: {margin: 1.0}}}}")
+        planned(OWN, ENOUGH, "--by_task={german: {strategy: {promotion: {margin: 1.0}}}}")

@@ -55,6 +55,7 @@ def test_the_decision_by_hand(gain: float, bounds: list[tuple[float, float]], de
         ({"gain": float("nan")}, "gain: nan must be a finite number"),
         ({"margin": -0.1}, "margin: -0.1 must be a finite number of at least 0"),
         ({"margin": float("inf")}, "margin: inf must be a finite number of at least 0"),
+        ({"retain": ["a", "a"]}, r"retain: \['a', 'a'\] names a set twice"),
         ({"interval": 95}, "interval: 95 must be a level between 0 and 1"),
         ({"tasks": "some"}, "tasks: 'some' is not one of all, first, later"),
     ],
