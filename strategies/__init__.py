@@ -34,5 +34,6 @@ METHODS = {
     "ties": "strategies.merging.ties:TIES",
     "magmax": "strategies.merging.magmax:MagMax",
     "ema": "strategies.merging.ema:EMA",
+    "promotion": "strategies.gating.promotion:Promotion",
 }
 """Name in a strategy's list -> "module:Class"; nothing is imported before it is used."""

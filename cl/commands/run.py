@@ -146,6 +146,7 @@ def _collected(planned: Planned, listener: ProgressListener, seconds: float, typ
 
 def _show_outcome(result: ExperimentResult, folder: Path, tracker: Tracker | None) -> None:
     """Print the result, its warnings, and the paths of its files."""
+    from cl.reporting.html import gates
     from cl.reporting.html.headline import headline
     from cl.reporting.html.table import terminal_table
 
@@ -154,6 +155,8 @@ def _show_outcome(result: ExperimentResult, folder: Path, tracker: Tracker | Non
     for note in result.notes:
         console.print(f"[yellow]{escape(note)}[/]")
     console.print(terminal_table(result, console.width))
+    if (decided := gates.terminal_table(result)) is not None:
+        console.print(decided)
     for text in dict.fromkeys(text for r in result.runs for stage in r.stages for text in stage.warnings):
         console.print(f"[yellow]warning[/] {escape(text)}")
     distinct = len({stage.key for r in result.runs for stage in r.stages})

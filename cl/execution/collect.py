@@ -20,6 +20,7 @@ from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan, StagePlan
 from cl.graph.specs import DataSpec
 from cl.metrics import transitions
+from cl.metrics.certificate import Certificate
 from cl.metrics.records import Cell, DataResult, ExperimentResult, Inside, Point, RunResult, StageResult
 from cl.metrics.transitions import Transitions
 from cl.probes import probe
@@ -95,6 +96,7 @@ def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
             for label, found in run.inside.items()
             for (t, step), node in found.items()
         ],
+        gates={t: _certificate(node, store) for t, node in run.gates.items()},
     )
 
 
@@ -139,6 +141,12 @@ def offset(run: RunPlan, plan: StagePlan, store: Store) -> int:
     if before is None and run.merged and place > 0:
         before = run.stages[place - 1]
     return 0 if before is None else offset(run, before, store) + int(store.result(before.node)["tokens"])
+
+
+def _certificate(node: Node, store: Store) -> Certificate:
+    """What a gate decided."""
+    result = store.result(node)
+    return Certificate.of_json({each.name: result[each.name] for each in dataclasses.fields(Certificate)})
 
 
 def _row(node: Node, store: Store) -> dict[str, Cell]:
@@ -208,12 +216,13 @@ def check_writable(folder: Path) -> None:
 
 
 def save(result: ExperimentResult, folder: Path) -> None:
-    """Write results.json, R of each run as CSV, transitions.csv if there are answers, probes.csv if there are probes.
+    """Write results.json, R of each run as CSV, and what there is of transitions, probes and certificates of gates.
 
     Files of earlier calls are replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for old in (*folder.glob("R-*.csv"), folder / "transitions.csv", folder / "probes.csv"):
+    listed = (*folder.glob("R-*.csv"), *folder.glob("gate-*.json"))
+    for old in (*listed, folder / "transitions.csv", folder / "probes.csv"):
         old.unlink(missing_ok=True)
     result.save(folder / "results.json")
     if any(run.answers for run in result.runs):
@@ -222,6 +231,9 @@ def save(result: ExperimentResult, folder: Path) -> None:
         (folder / "probes.csv").write_text(probes_csv(result), encoding="utf-8")
     for run in result.runs:
         (folder / f"R-{run_name(run)}.csv").write_text(matrix_csv(run), encoding="utf-8")
+        for t, certificate in run.gates.items():
+            text = json.dumps(dataclasses.asdict(certificate), indent=1)
+            (folder / f"gate-{run_name(run)}-{t}.json").write_text(text, encoding="utf-8")
 
 
 def probes_csv(result: ExperimentResult) -> str:

@@ -66,7 +66,9 @@ def inside_nodes(
                 row = rows[plan.stage.row or -1]
                 assert isinstance(row.spec, ProbeSpec)
                 name = f"{label} at step {step} of {plan.stage.name}"
-                found[label][plan.stage.row or -1, step] = replace(row, name=name, spec=replace(row.spec, step=step))
+                parents = {**row.parents, STATE: plan.node}  # a gate may have put another state into the row
+                spec = replace(row.spec, step=step)
+                found[label][plan.stage.row or -1, step] = replace(row, name=name, spec=spec, parents=parents)
     return found
 
 

@@ -12,7 +12,8 @@ class Role:
     """The role of a node's parent.
 
     Args:
-        kind: `state`, `base`, `tokenizer`, `data`, `memory`, `teacher`, `trace`, `grid`, `truth`.
+        kind: `state`, `base`, `tokenizer`, `data`, `memory`, `teacher`, `candidate`, `incumbent`, `gate`, `trace`,
+            `grid`, `truth`.
         place: number of the parent among several: index of a method in the node's list, or position in an order.
         name: name of a data set.
     """
@@ -38,6 +39,10 @@ class Role:
 
 
 STATE, BASE, TOKENIZER, MEMORY, GRID = map(Role, ("state", "base", "tokenizer", "memory", "grid"))
+
+
+CANDIDATE, INCUMBENT, GATE = map(Role, ("candidate", "incumbent", "gate"))
+"""What a gate compares: a stage's end state and the last promoted state. Measurements have the name `items` as well."""
 
 
 def data(name: str) -> Role:

@@ -23,6 +23,8 @@ class StagePlan:
         parent: plan of the stage whose end state the stage starts from. None: the base model.
         before: forecast of the ledger before the stage.
         after: forecast of the ledger after the stage.
+        gate: the node that decides whether its end state is promoted. None: it is taken as it is.
+        promoted: the promote node with the state that the gate decided for.
     """
 
     stage: Stage
@@ -30,6 +32,13 @@ class StagePlan:
     parent: StagePlan | None
     before: Ledger
     after: Ledger
+    gate: Node | None = None
+    promoted: Node | None = None
+
+    @property
+    def state(self) -> Node:
+        """The node whose state is evaluated, and from which the next stage starts."""
+        return self.promoted or self.node
 
 
 @dataclass(frozen=True)
@@ -60,10 +69,15 @@ class RunPlan:
 
     @property
     def wanted(self) -> list[Node]:
-        """The nodes whose results are reported: train nodes, rows of R, probes."""
+        """The nodes whose results are reported: train nodes, gates, rows of R, probes."""
         probed = [node for found in self.probes.values() for node in found.values()]
         probed += [node for found in self.inside.values() for node in found.values()]
-        return [*(stage.node for stage in self.stages), *self.rows.values(), *probed]
+        return [*(stage.node for stage in self.stages), *self.gates.values(), *self.rows.values(), *probed]
+
+    @property
+    def gates(self) -> dict[int, Node]:
+        """Gate nodes by stage."""
+        return {plan.stage.t: plan.gate for plan in self.stages if plan.gate is not None}
 
     @property
     def merged(self) -> bool:

@@ -10,6 +10,7 @@ from cl.data.mixture import Account, Ledger
 from cl.data.sampling import Reading, blend
 from cl.errors import UserError
 from cl.graph.code_version import entries_of
+from cl.graph.gate_nodes import GateNodes
 from cl.graph.node import Node
 from cl.graph.probe_nodes import inside_nodes, probe_nodes
 from cl.graph.run_plan import RunPlan, StagePlan
@@ -54,15 +55,18 @@ class RunPlanner:
         known = len(self.shared.experiment.model.knows)
         plans: list[StagePlan] = []
         stages = self._stages(known)
-        needed = {stage.parent for stage in stages if self._keeps(stage)}
+        gates = GateNodes(self.side, self.order, stages)
+        needed = gates.keeping({stage.parent for stage in stages if stage.parent is not None and self._keeps(stage)})
         for index, stage in enumerate(stages):
             parent = None if stage.parent is None else plans[stage.parent]
-            plans.append(self._stage(stage, parent, keep=index in needed))
+            found = self._stage(stage, parent, keep=index in needed)
+            gates.check_reads(found)
+            plans.append(gates.gated(found))
         rows = {known: self._row(self.side.base, known, None)}
         for each in plans:
             if each.stage.row:
                 state = self.side.evaluated(each, plans)
-                adapters = self.side.adapters(each) if state is each.node else None
+                adapters = self.side.adapters(each) if state is each.state else None
                 rows[each.stage.row] = self._row(state, each.stage.row, adapters)
         probes = probe_nodes(self.shared, rows, self.order)
         inside = inside_nodes(probes, plans)
@@ -123,7 +127,7 @@ class RunPlanner:
         after = _forecast(shares, before, last * train.batch, train.sequence)
         # Ledger after the whole stage, trunk and fork together; differs only if this node ends early.
         whole = after if last == steps else _forecast(shares, before, steps * train.batch, train.sequence)
-        parents = self.side.parents(self.side.base if parent is None else parent.node, sources)
+        parents = self.side.parents(self.side.base if parent is None else parent.state, sources)
         parents |= self.side.memories(active, stage, parent)
         parents |= self.side.selections(active, stage, parent)
         parents |= self.side.teachers(active, stage, parent, _spans(shares, before, whole))

@@ -8,10 +8,10 @@ from dataclasses import replace
 from cl.errors import UserError
 from cl.graph.code_version import entry_of
 from cl.graph.node import Node
-from cl.graph.roles import BASE, MEMORY, STATE, TOKENIZER, Role, data
+from cl.graph.roles import BASE, CANDIDATE, GATE, INCUMBENT, MEMORY, STATE, TOKENIZER, Role, data
 from cl.graph.run_plan import StagePlan
 from cl.graph.shared_nodes import SharedNodes
-from cl.graph.specs import ConsolidateSpec, MergeSpec, SelectSpec, TeacherSpec
+from cl.graph.specs import ConsolidateSpec, MergeSpec, PromoteSpec, SelectSpec, TeacherSpec
 from cl.methods.contexts import Stage, Teaching
 from cl.methods.method import LEARN, Merges, PlansStages, Remembers, Selects
 from cl.methods.strategy import Part, Strategy
@@ -94,7 +94,19 @@ class SideNodes:
             str(active.index(part)) if part in active else None,
         )
         name = f"{part.name} after {stage.name}"
-        return Node(name, spec, parents, (entry_of(type(part.method)),), local=self.shared.local)
+        node = Node(name, spec, parents, (entry_of(type(part.method)),), local=self.shared.local)
+        return node if plan.gate is None else self._promoted(part, node, plan.gate)
+
+    def _promoted(self, part: Part, node: Node, gate: Node) -> Node:
+        """The memory that a gate decided for. Raises UserError if there is none before the stage."""
+        if MEMORY not in node.parents:
+            raise UserError(
+                f"strategies.{self.strategy.label}: {part.name} remembers the first task, which may not be taken, and "
+                "there is no memory before it; gate later tasks alone (tasks: later), or leave one of the two out"
+            )
+        return Node(
+            f"{node.name} or before", PromoteSpec(), {GATE: gate, CANDIDATE: node, INCUMBENT: node.parents[MEMORY]}
+        )
 
     def selections(self, active: list[Part], stage: Stage, parent: StagePlan | None) -> dict[Role, Node]:
         """Select nodes that replace data nodes, if a method of the stage selects rows.
@@ -103,7 +115,7 @@ class SideNodes:
         """
         while parent is not None and parent.stage.phase != LEARN:
             parent = parent.parent
-        state = self.base if parent is None else parent.node
+        state = self.base if parent is None else parent.state
         found: dict[Role, Node] = {}
         for part in active:
             if isinstance(part.method, Selects) and part.method.selection_size() is not None:
@@ -144,7 +156,7 @@ class SideNodes:
             teaching = part.method.teaching(stage.t) if isinstance(part.method, PlansStages) else None
             if teaching is None or teaching.mode == "adapter_off":
                 continue
-            model = self.base if parent is None or teaching.of == "base" else parent.node
+            model = self.base if parent is None or teaching.of == "base" else parent.state
             if teaching.cached:
                 caches = {name: self._predictions(teaching, model, name, span) for name, span in spans.items()}
                 found |= {Role("teacher", place, name): node for name, node in caches.items()}
@@ -175,13 +187,13 @@ class SideNodes:
         Raises:
             UserError: if two methods merge.
         """
-        states = [p.node for p in plans[: plans.index(plan) + 1] if p.stage.row]
+        states = [p.state for p in plans[: plans.index(plan) + 1] if p.stage.row]
         parts = [p for p in self.strategy.parts if isinstance(p.method, Merges) and p.method.merges(len(states))]
         if len(parts) > 1:
             names = f"{parts[0].name} and {parts[1].name}"
             raise UserError(f"strategies.{self.strategy.label}: {names} both merge; keep one")
         if not parts:
-            return plan.node
+            return plan.state
         (part,) = parts
         parents = {BASE: self.base} | {Role("state", place): state for place, state in enumerate(states, 1)}
         spec, code = MergeSpec(part.named(), len(states)), (entry_of(type(part.method)),)

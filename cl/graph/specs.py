@@ -308,16 +308,54 @@ class ProbeSpec(Spec):
 
 
 @dataclass(frozen=True)
-class GateSpec(Spec):
-    """Of a gate node: keep the candidate state where it scores better than the incumbent.
+class ItemwiseSpec(Spec):
+    """Of an itemwise node: the metric of a state on each item, which a gate compares in pairs.
 
     Args:
-        metric: `loss`, or the name of a score of answers.
-        sets: sets whose mean decides.
-        margin: by how much the candidate must be better, in units of the metric.
+        sets: names of the sets.
+        metric: `loss`, by row, or the name of a score of answers, by question.
+        tokens: largest number of tokens per set.
+        items: largest number of questions per set that are answered.
+        batch: rows per forward pass.
+        packing: how tokens become rows.
+        compute: device and precision.
+        split: split that is measured.
+    """
+
+    kind = "itemwise"
+    select: ClassVar[None] = None
+    sets: tuple[str, ...]
+    metric: str
+    tokens: int
+    items: int
+    batch: int
+    packing: Packing
+    compute: Compute
+    split: Literal["test", "validation"] = "validation"
+
+
+@dataclass(frozen=True)
+class GateSpec(Spec):
+    """Of a gate node: whether a stage's end state is promoted.
+
+    Args:
+        t: 1-based stage.
+        task: name of the task that the stage learned.
+        earlier: tasks of earlier stages; those that were taken must be retained.
+        retained: further sets that must be retained.
+        method: the gating method with its settings.
     """
 
     kind = "gate"
-    metric: str
-    sets: tuple[str, ...]
-    margin: float = 0.0
+    t: int
+    task: str
+    earlier: tuple[str, ...]
+    retained: tuple[str, ...]
+    method: Named
+
+
+@dataclass(frozen=True)
+class PromoteSpec(Spec):
+    """Of a promote node: the state or the memory that a gate decided for."""
+
+    kind = "promote"

@@ -14,6 +14,7 @@ settings. It derives from `Method`, and from each protocol whose hooks it overri
 | `TakesRows`      | inside a train node              | `row_mask`                                                   |
 | `Remembers`      | between stages, in its own node  | `consolidate`, `remember`                                    |
 | `Selects`        | before a stage, in its own node  | `selection_size`, `select`                                   |
+| `Gates`          | after a stage, in its own node   | `decide`                                                     |
 | `Merges`         | before a row of R, in its node   | `merges`, `merge`                                            |
 
 Every hook has a neutral default: a method that overrides none is plain fine-tuning, bit for bit. A method that derives
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
 from cl.methods.contexts import Candidates, Learned, MicroBatch, Progress, Stage, Step, Teaching
+from cl.metrics.certificate import Change, Decision
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Candidates",
+    "Change",
+    "Decision",
+    "Gates",
     "InSomeTasks",
     "Learned",
     "Merges",
@@ -289,6 +294,29 @@ class Selects(Method):
     def select(self, of: Candidates) -> Sequence[int]:
         """Return the numbers of the selected rows, `selection_size()` of them. By default the first ones."""
         return range(self.selection_size() or 0)
+
+
+class Gates(Method):
+    """Decides after a stage whether its end state is promoted, in a gate node; if not, the state before it stays.
+
+    Attributes:
+        metric: what is compared by item on validation data: `loss`, or a score of answers.
+        retain: sets that are compared beside the tasks learned so far.
+        interval: level of the intervals.
+    """
+
+    metric: str = "loss"
+    retain: Sequence[str] = ()
+    interval: float = 0.95
+
+    def decide(self, gain: Change, regression: Mapping[str, Change]) -> Decision:
+        """Return the decision about the end state, from its changes since the state before.
+
+        Args:
+            gain: change of the stage's own task.
+            regression: change of each retained set.
+        """
+        return "accept"
 
 
 class Merges(Method):

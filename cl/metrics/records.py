@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cl.metrics.certificate import Certificate
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -179,6 +181,7 @@ class RunResult:
             with other values than 0 and 1 are absent.
         options: number of answers among which a guess chooses, by set (`cl.metrics.transitions.options`); a set of
             free answers is absent.
+        gates: by stage t, the certificate of its gate, if it is gated; row t is of the state that was promoted.
     """
 
     strategy: str
@@ -198,6 +201,7 @@ class RunResult:
     inside: list[Inside] = field(default_factory=list)
     answers: dict[int, dict[str, dict[str, str]]] = field(default_factory=dict)
     options: dict[str, float] = field(default_factory=dict)
+    gates: dict[int, Certificate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -296,5 +300,6 @@ def _run(raw: dict[str, Any]) -> RunResult:
     answers = {int(t): row for t, row in raw.get("answers", {}).items()}
     probes = {label: {int(t): found for t, found in rows.items()} for label, rows in raw.get("probes", {}).items()}
     inside = [Inside(**each) for each in raw.get("inside", [])]
-    by_row = {"matrix": matrix, "matrix_keys": keys, "probes": probes, "answers": answers}
+    gates = {int(t): Certificate.of_json(found) for t, found in raw.get("gates", {}).items()}
+    by_row = {"matrix": matrix, "matrix_keys": keys, "probes": probes, "answers": answers, "gates": gates}
     return RunResult(**{**raw, "stages": stages, "inside": inside, **by_row})

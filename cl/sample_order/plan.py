@@ -17,7 +17,7 @@ from cl.graph.planner import Graph
 from cl.graph.roles import GRID, Role, data
 from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.specs import TrainSpec
-from cl.methods.method import LEARN, Merges, Remembers
+from cl.methods.method import LEARN, Gates, Merges, Remembers
 from cl.registry import unknown
 from cl.sample_order import references
 from cl.sample_order.specs import GridSpec, OrderSpec, StreamSpec, TraceSpec
@@ -44,7 +44,7 @@ class Ordering:
     def __post_init__(self) -> None:
         where = f"strategies.{self.run.strategy.label}"
         for part in self.run.strategy.parts:
-            if isinstance(part.method, Remembers | Merges) or part.method.adapter == "per_task":
+            if isinstance(part.method, Remembers | Gates | Merges) or part.method.adapter == "per_task":
                 raise UserError(
                     f"{where}: {part.name} keeps something between tasks; orders are estimated for plain training"
                 )

@@ -1,70 +1,100 @@
-"""Compute a gate node: keep the candidate state if it scores better than the incumbent, otherwise the incumbent.
+"""Compute a gate node: whether the end state of a stage is promoted, by paired differences on validation data.
 
-The scores come from two evaluate nodes on validation data. Scores on test data are refused, because a choice by test
-data would bias the final result.
+Measurements on test data are refused, because a choice by test data would bias the final result.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import statistics
+import dataclasses
+import json
+import statistics as plain
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cl.errors import UserError
-from cl.graph.roles import Inputs, Role
+from cl.graph.roles import CANDIDATE, INCUMBENT, Inputs, Role
 from cl.graph.specs import GateSpec
 from cl.graph.stored import identity_of, result_of
-from cl.metrics.records import Cell
+from cl.hashing import digest
+from cl.methods import strategy
+from cl.methods.method import Gates
+from cl.metrics import statistics
+from cl.metrics.certificate import FEWEST, Certificate, Change
 from cl.steps.context import Context
-
-CANDIDATE, INCUMBENT = Role("candidate"), Role("incumbent")
-"""Roles of the two states. Their evaluate nodes have the same roles with the name `scores`."""
-SCORES = "scores"
 
 
 def run(spec: GateSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
-    """Store the better of two states.
+    """Compare the candidate with the incumbent by item, and let the method decide.
+
+    An earlier task that was not taken, and so is not in the incumbent's ledger, need not be retained.
 
     Returns:
-        Result of the chosen state, with its role under `chosen` and the mean score of both states under `means`.
+        Fields of `cl.metrics.certificate.Certificate`.
 
     Raises:
-        UserError: if a score was measured on test data, or a set does not have the score.
+        UserError: for measurements of test data, and for a set with less than FEWEST items.
     """
-    candidate, incumbent = (_mean(spec, inputs[Role(role.kind, name=SCORES)]) for role in (CANDIDATE, INCUMBENT))
-    gain = incumbent - candidate if spec.metric == "loss" else candidate - incumbent
-    role = CANDIDATE if gain > spec.margin else INCUMBENT
-    _link(inputs[role], context.out)
-    means = {"candidate": candidate, "incumbent": incumbent}
-    return result_of(inputs[role]) | {"chosen": role.kind, "means": means}
+    method = strategy.build_method(spec.method, f"gate of {spec.task}")
+    assert isinstance(method, Gates)
+    learned = json.loads(result_of(inputs[INCUMBENT]).get("ledger", "{}"))
+    retained = [*(task for task in spec.earlier if task in learned), *spec.retained]
+    candidate, incumbent = (_items(inputs[Role(role.kind, name="items")]) for role in (CANDIDATE, INCUMBENT))
+    sign = -1 if method.metric == "loss" else 1
+    changes = {
+        name: change(name, [sign * (a - b) for a, b in zip(candidate[name], incumbent[name], strict=True)], method)
+        for name in (spec.task, *retained)
+    }
+    gain = changes.pop(spec.task)
+    decided = Certificate(
+        t=spec.t,
+        target=spec.task,
+        window={"split": "validation", "items": {spec.task: gain.items} | {n: c.items for n, c in changes.items()}},
+        method={spec.method.name: spec.method.settings},
+        verification=gain,
+        regression=changes,
+        decision=method.decide(gain, changes),
+        rollback_point=promoted_key(inputs[INCUMBENT]),
+        audit=_audit(inputs),
+    )
+    return dataclasses.asdict(decided)
 
 
-def _mean(spec: GateSpec, folder: Path) -> float:
-    """Mean score of an evaluate node over the deciding sets."""
+def change(name: str, differences: Sequence[float], method: Gates) -> Change:
+    """Mean of paired differences with its percentile bootstrap interval (10,000 samples, seed 0).
+
+    Args:
+        name: name of the set.
+        differences: by item; positive is better.
+        method: the gating method, which states the level.
+
+    Raises:
+        UserError: for less than FEWEST items.
+    """
+    if len(differences) < FEWEST:
+        raise UserError(
+            f"promotion: {name} has {len(differences)} validation items and an interval needs {FEWEST}; give more "
+            "text or examples, a larger evaluation.tokens (or items for a score), or a smaller train.sequence"
+        )
+    low, high = statistics.interval(differences, method.interval)
+    return Change(plain.fmean(differences), low, high, len(differences))
+
+
+def _items(folder: Path) -> Mapping[str, Sequence[float]]:
+    """Values by set and item of an itemwise node."""
     if identity_of(folder)["spec"]["split"] != "validation":
-        raise UserError("gate: the scores are of test data, by which nothing may be chosen; measure on validation data")
-    cells = {name: Cell(**cell) for name, cell in result_of(folder)["cells"].items()}
-    found = [_score(spec.metric, cells, name) for name in spec.sets]
-    return statistics.fmean(found)
+        raise UserError("promotion: the items are of test data, by which nothing may be decided; measure on validation")
+    found: dict[str, list[float]] = result_of(folder)["items"]
+    return found
 
 
-def _score(metric: str, cells: dict[str, Cell], name: str) -> float:
-    """Score of one set. Raises UserError if the set does not have it."""
-    scores = {"loss": cells[name].loss} | cells[name].scores if name in cells else {}
-    if metric not in scores:
-        raise UserError(f"gate: {name} has no score {metric!r}; it has {', '.join(scores) or 'none'}")
-    return scores[metric]
+def promoted_key(folder: Path) -> str:
+    """Key of the node that made a state: of the stored state itself, or of the one that was promoted."""
+    return str(result_of(folder).get("promoted") or digest(identity_of(folder)))
 
 
-def _link(source: Path, target: Path) -> None:
-    """Copy the artifacts of a stored state, by hard links if the disk supports them."""
-    for path in sorted(source.rglob("*")):
-        if path.is_file() and path.name != "node.json":
-            new = target / path.relative_to(source)
-            new.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, new)
-            except OSError:
-                shutil.copy(path, new)
+def _audit(inputs: Inputs) -> dict[str, Any]:
+    """Keys of what was compared; code and libraries of the measurement."""
+    measured = identity_of(inputs[Role(CANDIDATE.kind, name="items")])
+    keys = {str(role): digest(identity_of(folder)) for role, folder in inputs.items() if role != INCUMBENT}
+    return {**keys, "libraries": measured["libraries"], "code": measured["code"]}

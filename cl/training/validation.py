@@ -12,13 +12,13 @@ import torch
 from cl.data.batches import Rows, collate, rows
 from cl.errors import UserError
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs
-from cl.graph.specs import EvaluateSpec, ProbeSpec, snapshot
+from cl.graph.specs import EvaluateSpec, ItemwiseSpec, ProbeSpec, snapshot
 from cl.graph.stored import result_of
 from cl.models import adapters
 from cl.models.forward import TokenLoss, autocast
 
 
-def opened(spec: EvaluateSpec | ProbeSpec, inputs: Inputs) -> Iterator[tuple[TokenLoss, list[str]]]:
+def opened(spec: EvaluateSpec | ProbeSpec | ItemwiseSpec, inputs: Inputs) -> Iterator[tuple[TokenLoss, list[str]]]:
     """Open the model of a row of R, and yield its loss with the names of the sets that the model answers.
 
     Without `spec.select`, one model answers all sets; otherwise one model is opened per adapter. Adapters are merged

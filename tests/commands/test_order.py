@@ -35,6 +35,7 @@ def test_a_search_is_verified_by_real_runs(tmp_path: Path) -> None:
     ("methods", "settings", "message"),
     [
         (["rewarm_cosine", "ewc"], [], "ewc keeps something between tasks"),
+        (["rewarm_cosine", "promotion"], ["--evaluation.tokens=1024"], "promotion keeps something between tasks"),
         (["rewarm_cosine", {"lora": {"life": "stack", "r": 2}}], [], "train different parameters"),
         (["wsd"], [], "no plain stream of tasks"),
         (["rewarm_cosine"], ["--order.strategy=other"], "order.strategy: 'other' is unknown"),

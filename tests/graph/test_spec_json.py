@@ -22,10 +22,12 @@ from cl.graph.specs import (
     DataSpec,
     EvaluateSpec,
     GateSpec,
+    ItemwiseSpec,
     Local,
     MergeSpec,
     Packing,
     ProbeSpec,
+    PromoteSpec,
     SelectSpec,
     Spec,
     TeacherSpec,
@@ -54,7 +56,9 @@ FULL: list[Spec] = [
     TeacherSpec("a", 0, Teaching("previous", "cache_top_k", 5, 2.0), PACKING, COMPUTE, (3, 9)),
     EvaluateSpec(("a", "b"), 64, 2, 5, PACKING, COMPUTE, {"a": "t1"}, "validation", ("strict",), 4, 2),
     ProbeSpec(LORA, ("a",), 2, PACKING, COMPUTE, {"a": "t1"}, "validation"),
-    GateSpec("loss", ("a", "b"), 0.1),
+    ItemwiseSpec(("a", "b"), "strict", 64, 5, 2, PACKING, COMPUTE, "test"),
+    GateSpec(2, "b", ("a",), ("kept",), LORA),
+    PromoteSpec(),
     TraceSpec(**STREAM, order=(1, 0), keep="all"),
     GridSpec(**ESTIMATOR, gigabytes=2.5),
     OrderSpec(
@@ -155,8 +159,8 @@ def test_a_default_that_is_not_absent_stays_and_so_does_its_absence() -> None:
 
 @pytest.mark.parametrize(
     ("raw", "message"),
-    [({"sets": []}, "missing .* 'metric'"), ({"metric": "loss", "sets": [], "size": 1}, "unexpected .* 'size'")],
+    [({"states": 2}, "missing .* 'method'"), ({"method": LORA, "states": 2, "size": 1}, "unexpected .* 'size'")],
 )
 def test_a_field_that_is_missing_or_unknown_is_an_error(raw: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
-        from_json(GateSpec, raw)
+        from_json(MergeSpec, raw)

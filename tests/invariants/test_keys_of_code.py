@@ -20,6 +20,8 @@ BUILT = {
     "consolidate": ["strategies.penalties.ewc:EWC"],
     "merge": ["strategies.merging.ties:TIES"],
     "select": ["strategies.alignment.sft:SFT"],
+    "gate": ["strategies.gating.promotion:Promotion"],
+    "itemwise": ["cl.tasks.answer_scores.strict:score"],
     "evaluate": [f"cl.tasks.answer_scores.{name}:score" for name in ("format_ok", "normalised", "strict")],
     "probe": ["cl.probes.linear:Linear"],
 }
@@ -51,12 +53,24 @@ for label, (file, old, new) in asked["edits"].items():
 print(json.dumps(found))
 """
 
-OPENING = {"train", "consolidate", "merge", "select", "teacher", "evaluate", "probe", "trace", "grid", "order"}
+OPENING = {
+    "train",
+    "consolidate",
+    "merge",
+    "select",
+    "teacher",
+    "evaluate",
+    "itemwise",
+    "probe",
+    "trace",
+    "grid",
+    "order",
+}
 TRAINING = {"train", "trace", "grid", "order"}
 EDITS: dict[str, tuple[tuple[str, str, str], set[str]]] = {
-    "answer score": (("cl/tasks/answer_scores/strict.py", "return ", "return 1.0 * "), {"evaluate"}),
+    "answer score": (("cl/tasks/answer_scores/strict.py", "return ", "return 1.0 * "), {"evaluate", "itemwise"}),
     "scoring": (("cl/tasks/answer_scoring.py", "PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 20)",
-                 "PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 21)"), {"evaluate", "probe", "data"}),
+                 "PHRASE_WORDS, BRIEF_WORDS, DETAIL_WORDS = (1, 21)"), {"evaluate", "itemwise", "probe", "data"}),
     "probe": (("cl/probes/linear.py", "RIDGE = 0.01", "RIDGE = 0.02"), {"probe"}),
     "probe protocol": (("cl/probes/probe.py", "not isinstance(found, Probe)", "not issubclass(type(found), Probe)"),
                        {"probe"}),
@@ -69,7 +83,7 @@ EDITS: dict[str, tuple[tuple[str, str, str], set[str]]] = {
     "launcher": (("cl/execution/launchers/ray.py", "PATIENCE = 10", "PATIENCE = 11"), set()),
     "store": (("cl/execution/store.py", 'RECORD = "node.json"', 'RECORD = "record.json"'), set()),
     "planner": (("cl/graph/run_planner.py", "max(1, round(", "max(2, round("), set()),
-    "metric": (("cl/metrics/statistics.py", "def ", "def new_"), set()),
+    "metric": (("cl/metrics/statistics.py", "def ", "def new_"), {"gate"}),
     "tuning default": (("cl/config/tune.py", "workers: int = 1", "workers: int = 2"), set()),
     "evaluation default": (("cl/config/evaluation.py", "items: int = 100", "items: int = 99"), set()),
     "checkpoint default": (("cl/config/checkpoints.py", "seconds: float = 60.0", "seconds: float = 61.0"), set()),
@@ -88,6 +102,7 @@ EDITS: dict[str, tuple[tuple[str, str, str], set[str]]] = {
     "a method": (("strategies/schedules/rewarm.py", "floor", "ground"), {"train"}),
     "a memory": (("strategies/penalties/ewc.py", "Tensor.square", "Tensor.abs"), {"consolidate"}),
     "a merge": (("strategies/merging/ties.py", "sign", "sgn"), {"merge"}),
+    "a gate": (("strategies/gating/promotion.py", "gain >= required", "gain > required"), {"gate"}),
     "tokens": (("cl/data/tokenization.py", "BATCH = 1000", "BATCH = 999"), {"data"}),
     "forward pass": (("cl/models/forward.py", "use_cache=False", "use_cache=None"), OPENING - {"merge"}),
 }  # fmt: skip

@@ -16,6 +16,7 @@ import yaml
 
 import strategies
 from cl.methods.method import (
+    Gates,
     Merges,
     Method,
     PlansStages,
@@ -90,7 +91,7 @@ def test_a_method_is_a_dataclass_compared_by_identity_whose_settings_have_defaul
     assert not {each.name for each in fields(cls) if each.init} & {"memory_settings", "selection_settings", "phase"}
 
 
-PROTOCOLS = (PlansStages, TransformsData, Trains, TakesRows, Remembers, Selects, Merges)
+PROTOCOLS = (PlansStages, TransformsData, Trains, TakesRows, Remembers, Selects, Gates, Merges)
 
 
 @pytest.mark.parametrize("name", strategies.METHODS)

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from cl.metrics.records import DataResult, ExperimentResult
 from cl.reporting.formatting import abbreviated, duration, plain, significant, thousands
+from cl.reporting.html import gates
 from cl.reporting.html.groups import Group, any_shared, groups
 from cl.reporting.html.headline import headline
 from cl.reporting.html.style import SHARED
@@ -52,6 +53,8 @@ def write(result: ExperimentResult, made: Mapping[str, go.Figure], path: Path) -
         transitions=rows(every),
         shown=shown,
         pictures={name: embed(name, figure) for name, figure in made.items()},
+        gates=gates.lines(result),
+        gate_columns=gates.COLUMNS,
         seeds=sorted({run.seed for run in result.runs}),
         warnings=list(dict.fromkeys(text for run in result.runs for stage in run.stages for text in stage.warnings)),
         splits=data_rows(result.data),

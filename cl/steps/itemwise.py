@@ -1,0 +1,77 @@
+"""Compute an itemwise node: the metric of a state on each item of some sets, for comparisons in pairs.
+
+An item is a row of the fixed window that `cl.training.validation.window` opens, or a question. Two states have the same
+items in the same order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from cl.data.batches import DialogueRows, Rows, collate
+from cl.data.tokenization import examples
+from cl.graph.roles import TOKENIZER, Inputs, data
+from cl.graph.specs import ItemwiseSpec
+from cl.graph.stored import result_of
+from cl.models import decoding, losses
+from cl.models.forward import TokenLoss, autocast
+from cl.steps import evaluate
+from cl.steps.context import Context
+from cl.training.validation import opened, window
+
+
+def run(spec: ItemwiseSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Measure a state.
+
+    Returns:
+        {"items": {set: value of each item}}: losses in nats/token, or scores in [0, 1].
+    """
+    found: dict[str, list[float]] = {}
+    for loss, own in opened(spec, inputs):
+        for name in own:
+            context.watcher.progress(len(found), len(spec.sets))
+            found[name] = _items(loss, spec, inputs, name)
+    return {"items": found}
+
+
+def _items(loss: TokenLoss, spec: ItemwiseSpec, inputs: Inputs, name: str) -> list[float]:
+    """Value of each item of one set."""
+    windows, count = window(inputs[data(name)], name, spec.split, spec.packing.sequence, spec.tokens)
+    with torch.no_grad(), autocast(spec.compute.device, spec.compute.precision):
+        if spec.metric == "loss":
+            return row_losses(loss, windows, count, spec.batch, spec.compute.device)
+        assert isinstance(windows, DialogueRows)  # checked while planning
+        return _scores(loss, spec, inputs, name, windows)
+
+
+def row_losses(loss: TokenLoss, windows: Rows, count: int, batch: int, device: str) -> list[float]:
+    """Mean loss of each of the first rows, in nats per learned token of the row.
+
+    Rows of text have equally many tokens, so the mean over rows is the loss of the window. Rows of an instruction task
+    count alike here, whatever the length of their answers.
+
+    Args:
+        loss: loss of the model.
+        windows: rows of a split.
+        count: number of rows.
+        batch: rows per forward pass.
+        device: `cpu` or `cuda`.
+    """
+    found: list[float] = []
+    for start in range(0, count, batch):
+        rows = collate((windows[row] for row in range(start, min(start + batch, count))), loss.separator).to(device)
+        learned = rows.learned_by_row()
+        found += (losses.row_nll(loss.outputs(rows), learned) / learned).tolist()
+    return found
+
+
+def _scores(loss: TokenLoss, spec: ItemwiseSpec, inputs: Inputs, name: str, windows: DialogueRows) -> list[float]:
+    """Score of the answer to each of the first questions."""
+    folder = inputs[data(name)]
+    found = examples(folder, spec.split)[: spec.items]
+    asked = [[(example, windows.question(row))] for row, example in enumerate(found)]
+    ends = {result_of(folder)["end_of_turn"], *decoding.stated_ends(loss.model)}
+    answered = evaluate.answer(loss, inputs[TOKENIZER], windows, asked, spec.batch, [spec.metric], ends)
+    return [float(item[spec.metric]) for item in answered]

@@ -1,0 +1,1 @@
+"""Gates: methods that decide whether a learned task is taken."""
