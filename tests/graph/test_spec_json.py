@@ -55,7 +55,7 @@ FULL: list[Spec] = [
     SelectSpec("a", 0, LORA, PACKING, COMPUTE, "Be brief."),
     TeacherSpec("a", 0, Teaching("previous", "cache_top_k", 5, 2.0), PACKING, COMPUTE, (3, 9)),
     EvaluateSpec(("a", "b"), 64, 2, 5, PACKING, COMPUTE, {"a": "t1"}, "validation", ("strict",), 4, 2),
-    ProbeSpec(LORA, ("a",), 2, PACKING, COMPUTE, {"a": "t1"}, "validation"),
+    ProbeSpec(LORA, ("a",), 2, PACKING, COMPUTE, {"a": "t1"}, "validation", 3),
     ItemwiseSpec(("a", "b"), "strict", 64, 5, 2, PACKING, COMPUTE, "test"),
     GateSpec(2, "b", ("a",), ("kept",), LORA),
     PromoteSpec(),
