@@ -16,10 +16,10 @@ from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.side_nodes import SideNodes
 from cl.graph.specs import EvaluateSpec, TrainSpec
-from cl.methods.checks import check_devices, check_objectives, check_trained
+from cl.methods.checks import check_devices, check_edits, check_objectives, check_trained
 from cl.methods.contexts import Stage
 from cl.methods.lr_schedules import boundary
-from cl.methods.method import LEARN, PlansStages, Trains, overrides
+from cl.methods.method import LEARN, EditsRows, PlansStages, Trains, overrides
 from cl.methods.strategy import Part, Strategy
 from cl.registry import members, unknown
 
@@ -54,6 +54,10 @@ class RunPlanner:
         known = len(self.shared.experiment.model.knows)
         plans: list[StagePlan] = []
         stages = self._stages(known)
+        try:
+            check_edits([part.method for part in self.strategy.parts], stages)
+        except UserError as error:
+            raise UserError(f"strategies.{self.strategy.label}: {error}") from error
         needed = {stage.parent for stage in stages if self._keeps(stage)}
         for index, stage in enumerate(stages):
             parent = None if stage.parent is None else plans[stage.parent]
@@ -121,7 +125,8 @@ class RunPlanner:
         after = _forecast(shares, before, last * train.batch, train.sequence)
         # Ledger after the whole stage, trunk and fork together; differs only if this node ends early.
         whole = after if last == steps else _forecast(shares, before, steps * train.batch, train.sequence)
-        parents = self.side.parents(self.side.base if parent is None else parent.node, sources)
+        read = [name for part in active for name in self._read(part, stage, steps)]
+        parents = self.side.parents(self.side.base if parent is None else parent.node, [*sources, *read])
         parents |= self.side.memories(active, stage, parent)
         parents |= self.side.selections(active, stage, parent)
         parents |= self.side.teachers(active, stage, parent, _spans(shares, before, whole))
@@ -143,6 +148,24 @@ class RunPlanner:
             ),
         )
         return StagePlan(stage, node, parent, before, after)
+
+    def _read(self, part: Part, stage: Stage, steps: int) -> tuple[str, ...]:
+        """General sets that a method reads to edit a stage's rows. Raises UserError if it cannot edit them."""
+        if not isinstance(part.method, EditsRows):
+            return ()
+        where, scenario = f"strategies.{self.strategy.label}: {part.name}", self.shared.scenario
+        for name in part.method.reads():
+            if name not in scenario.general:
+                raise UserError(unknown(f"{where}: general set of {scenario.name}", name, scenario.general))
+        sets = [*stage.tasks, *part.method.reads()]
+        if other := [name for name in sets if scenario.task(name.rpartition(":")[2]).kind != "text"]:
+            raise UserError(f"{where}: edits rows of text, and {other[0]} is of another kind; leave one of the two out")
+        train = self.side.of(stage)[0].train
+        try:
+            part.method.fits(steps * train.batch, train.sequence)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+        return part.method.reads()
 
     def _check(self, stage: Stage, active: list[Part]) -> None:
         """Raises UserError for methods that cannot train a stage together, on its sets, or on the devices."""
