@@ -8,41 +8,66 @@ from dataclasses import replace
 from cl.errors import UserError
 from cl.graph.code_version import entry_of
 from cl.graph.node import Node
-from cl.graph.roles import data
+from cl.graph.roles import Role, data
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.specs import EvaluateSpec, ProbeSpec
+from cl.methods.strategy import Strategy
 from cl.probes import probe
+from cl.probes.probe import History, Probe
 
 
-def probe_nodes(shared: SharedNodes, rows: Mapping[int, Node], order: Sequence[str]) -> dict[str, dict[int, Node]]:
-    """Plan the probe nodes of a run. A probe reads the run's tasks.
+def probe_nodes(
+    shared: SharedNodes,
+    rows: Mapping[int, Node],
+    order: Sequence[str],
+    strategies: Sequence[Strategy],
+    histories: Mapping[int, History],
+) -> dict[str, dict[int, Node]]:
+    """Plan the probe nodes of a run. A probe reads the run's tasks, and general sets if it asks for them.
 
     Args:
         shared: nodes and settings of the experiment.
         rows: evaluate nodes by row of R.
         order: names of the run's tasks.
+        strategies: the run's strategy, and that of each task with own settings.
+        histories: how the state of each row came about.
 
     Returns:
         Probe nodes by the probe's label and the row of R whose state the probe measures.
 
     Raises:
-        UserError: for an unknown probe, and for a probe that can measure none of the tasks.
+        UserError: for an unknown probe, and for a probe that can measure none of the tasks or not this strategy.
     """
     experiment, found = shared.experiment, dict[str, dict[int, Node]]()
     for label, settings in experiment.probes.items():
         named, asked = probe.build(label, settings)
+        for strategy in strategies:
+            _check(label, asked, strategy)
         tasks = [shared.scenario.tasks[name] for name in shared.scenario.tasks if name in order]
+        tasks += shared.scenario.general.values() if asked.reads_general else ()
         sets = tuple(task.name for task in tasks if task.kind in asked.kinds)
         if not sets:
             kinds = " or ".join(asked.kinds)
             raise UserError(f"probes.{label}: has no effect: no task is of kind {kinds}; remove it")
         evaluation = experiment.evaluation
         spec = ProbeSpec(named, sets, evaluation.batch, shared.packing, shared.evaluation, split=evaluation.split)
-        found[label] = {t: _node(label, spec, row, entry_of(type(asked))) for t, row in rows.items()}
+        general = {data(name): shared.set(name) for name in sets if name in shared.scenario.general}
+        specs = {t: replace(spec, history=histories[t]) if asked.reads_history else spec for t in rows}
+        entry = entry_of(type(asked))
+        found[label] = {t: _node(label, specs[t], row, general, entry) for t, row in rows.items()}
     return found
 
 
-def _node(label: str, spec: ProbeSpec, row: Node, entry: str) -> Node:
+def _check(label: str, asked: Probe, strategy: Strategy) -> None:
+    """Raises UserError if a probe cannot measure what a strategy does."""
+    apart = any(part.method.adapter == "per_task" for part in strategy.parts)
+    try:
+        asked.check([part.named() for part in strategy.parts], apart)
+    except UserError as error:
+        raise UserError(f"probes.{label}: strategies.{strategy.label}: {error}") from error
+
+
+def _node(label: str, spec: ProbeSpec, row: Node, general: Mapping[Role, Node], entry: str) -> Node:
     """The probe node of the state that a row of R evaluates, with the same adapters per set."""
     assert isinstance(row.spec, EvaluateSpec)
     wanted = {data(name) for name in spec.sets}
@@ -50,7 +75,7 @@ def _node(label: str, spec: ProbeSpec, row: Node, entry: str) -> Node:
     return Node(
         f"{label} at {row.name}",
         replace(spec, select=row.spec.select),
-        parents,
+        {**general, **parents},
         (entry,),
         cost=row.cost,
         local=row.local,

@@ -21,6 +21,7 @@ from cl.methods.contexts import Stage
 from cl.methods.lr_schedules import boundary
 from cl.methods.method import LEARN, EditsRows, PlansStages, Trains, overrides
 from cl.methods.strategy import Part, Strategy
+from cl.probes.probe import History, Stretch
 from cl.registry import members, unknown
 
 ANSWER_SCORES = "cl.tasks.answer_scores"
@@ -68,7 +69,10 @@ class RunPlanner:
                 state = self.side.evaluated(each, plans)
                 adapters = self.side.adapters(each) if state is each.node else None
                 rows[each.stage.row] = self._row(state, each.stage.row, adapters)
-        probes = probe_nodes(self.shared, rows, self.order)
+        strategies = [self.strategy, *(own for _, own in self.side.own.values())]
+        ends = {known: None} | {each.stage.row: each for each in plans if each.stage.row}
+        histories = {t: self._history(ends[t]) for t in rows}
+        probes = probe_nodes(self.shared, rows, self.order, strategies, histories)
         return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes)
 
     def _stages(self, known: int) -> list[Stage]:
@@ -211,6 +215,21 @@ class RunPlanner:
         tokens = {t: self.shared.budget.weight(t) for t in known}
         sequence = self.shared.packing.sequence
         return Ledger({t: Account(0, 0, trained=n // sequence, tokens=n, proxy=True) for t, n in tokens.items()})
+
+    def _history(self, plan: StagePlan | None) -> History:
+        """How the state after a stage came about. None: no stage."""
+        found: list[Stretch] = []
+        while plan is not None:
+            spec, scenario = plan.node.spec, self.shared.scenario
+            assert isinstance(spec, TrainSpec)
+            steps = spec.last - spec.first
+            packed = all(
+                scenario.task(Reading.parse(key).source.rpartition(":")[2]).kind == "text" for key in spec.shares
+            )
+            tokens = steps * spec.train.batch * spec.train.sequence if packed else None
+            found.insert(0, Stretch(spec.t, steps, tokens))
+            plan = plan.parent
+        return History(self.seed, tuple(found))
 
     def _row(self, state: Node, t: int, adapters: dict[str, str] | None) -> Node:
         """The evaluate node of row t of R."""

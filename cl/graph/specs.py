@@ -13,6 +13,7 @@ from cl.config.evaluation import Evaluation
 from cl.config.model import Model
 from cl.config.train import Optimization
 from cl.methods.contexts import Teaching
+from cl.probes.probe import History
 from cl.registry import Named
 
 
@@ -282,6 +283,7 @@ class ProbeSpec(Spec):
         compute: device and precision.
         select: per set, the adapter that is probed alone, as in the row of R. None: all adapters.
         split: split that is measured; a probe may fit on training data.
+        history: how the state came about, where the probe depends on it.
     """
 
     kind = "probe"
@@ -292,6 +294,7 @@ class ProbeSpec(Spec):
     compute: Compute
     select: dict[str, str] | None = None
     split: Literal["test", "validation"] = "test"
+    history: History | None = None
 
 
 @dataclass(frozen=True)

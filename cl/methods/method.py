@@ -261,8 +261,8 @@ class TakesRows(Trains):
 class EditsRows(Trains):
     """Trains on other rows in place of some of a stage of text, as many and as long.
 
-    The plan, the ledger, replay, memories and surveys know the plan's rows alone. So do stored predictions of a teacher,
-    which are refused beside such a method: see `cl.methods.checks`.
+    The plan, the ledger, replay, memories and surveys know the plan's rows alone. So do stored predictions of a
+    teacher, which are refused beside such a method: see `cl.methods.checks`.
     """
 
     def reads(self) -> tuple[str, ...]:

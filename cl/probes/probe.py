@@ -7,7 +7,7 @@ probe recomputes no other node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,12 +23,41 @@ if TYPE_CHECKING:
     from cl.models.forward import TokenLoss
     from cl.tasks.example import Example
 
-__all__ = ["PROBES", "Data", "Measure", "Probe", "State", "build"]
+__all__ = ["PROBES", "Data", "History", "Measure", "Probe", "State", "Stretch", "build"]
 
 PROBES = {
     "linear": "cl.probes.linear:Linear",
+    "memorisation": "cl.probes.memorisation:Memorisation",
 }
 """Name in an experiment -> "module:Class"; a module is imported when its probe is used."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stage that led to a state.
+
+    Args:
+        t: number of the stage.
+        steps: its optimizer steps.
+        tokens: its tokens; None where it is not of text, whose rows differ in length.
+    """
+
+    t: int
+    steps: int
+    tokens: int | None
+
+
+@dataclass(frozen=True)
+class History:
+    """How a state came about.
+
+    Args:
+        seed: seed of the run.
+        stages: the stages in order; none before any training.
+    """
+
+    seed: int
+    stages: tuple[Stretch, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,12 +69,14 @@ class State:
         tokenizer: folder of the tokenizer.
         device: device of the model.
         batch: rows per forward pass.
+        history: how the state came about, for a probe with `reads_history`.
     """
 
     loss: TokenLoss
     tokenizer: Path
     device: str
     batch: int
+    history: History | None = None
 
 
 @dataclass(frozen=True)
@@ -81,13 +112,30 @@ class Probe:
     Attributes:
         kinds: kinds of tasks that the probe reads.
         measures: figures that the probe measures.
+        reads_general: the probe also reads the general sets of the scenario of these kinds.
+        reads_history: the probe depends on the seed of the run and on the stages that led to the state.
     """
 
     kinds: ClassVar[tuple[str, ...]]
     measures: ClassVar[tuple[Measure, ...]]
+    reads_general: ClassVar[bool] = False
+    reads_history: ClassVar[bool] = False
+
+    def check(self, methods: Sequence[Named], apart: bool) -> None:
+        """Check the probe beside a strategy. Runs while planning.
+
+        Args:
+            methods: methods of the strategy with their settings.
+            apart: whether each task is answered with an adapter of its own.
+
+        Raises:
+            UserError: if the probe cannot measure what the strategy does.
+        """
 
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return the figures of each data set that can be measured: {data set: {key of a measure: value}}.
+
+        Parts of data sets may have names of their own; they cannot be told apart by adapters of single tasks.
 
         Args:
             state: the model.

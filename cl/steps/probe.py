@@ -27,8 +27,9 @@ def run(spec: ProbeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     found: dict[str, dict[str, float]] = {}
     for loss, own in opened(spec, inputs):
         context.watcher.progress(len(found), len(spec.sets))
-        state = State(loss, inputs[TOKENIZER], spec.compute.device, spec.batch)
+        state = State(loss, inputs[TOKENIZER], spec.compute.device, spec.batch, spec.history)
         with autocast(spec.compute.device, spec.compute.precision):
             measured = measuring.measure(state, data)
-        found |= {name: values for name, values in measured.items() if name in own}
-    return {"measures": {name: found[name] for name in spec.sets if name in found}}
+        found |= {name: values for name, values in measured.items() if spec.select is None or name in own}
+    sets = [name for name in spec.sets if name in found]
+    return {"measures": {name: found[name] for name in dict.fromkeys([*sets, *found])}}

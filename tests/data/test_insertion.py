@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,9 @@ def test_slots_are_distinct_free_and_inside_the_phase() -> None:
     assert all(copy.step in DESIGN.span(copy.phase, 20) and copy.slot != 2 for copy in copies)
     assert {copy.phase for copy in copies} == {3, 4}
     counts, assigned = Counter(copy.item for copy in copies), DESIGN.assigned(0)
-    assert counts == {item: level for (level, phase), items in assigned.items() for item in items if level and phase > 2}
+    assert counts == {
+        item: level for (level, phase), items in assigned.items() for item in items if level and phase > 2
+    }
     assert draw(DESIGN, 3, 0, free) == copies != draw(DESIGN, 3, 1, free)
     with pytest.raises(UserError, match="15 copies in phase 3, which has 9 rows"):
         draw(DESIGN, 3, 0, free[:6])
@@ -108,6 +111,6 @@ def test_items_are_the_beginnings_of_long_documents_each_once() -> None:
     ],
 )
 def test_what_can_insert_or_compare_nothing_is_told(change: dict[str, object], message: str) -> None:
-    given: dict[str, object] = {"of": "c", "levels": (1,), "phases": 1, "stages": (1,), "items": 1, "tokens": 4}
+    given: dict[str, Any] = {"of": "c", "levels": (1,), "phases": 1, "stages": (1,), "items": 1, "tokens": 4}
     with pytest.raises(UserError, match=message):
-        Design(**(given | change))  # type: ignore[arg-type]
+        Design(**(given | change))

@@ -15,7 +15,7 @@ from cl.metrics.records import ExperimentResult, StageResult
 from cl.metrics.run_metrics import score
 from cl.reporting.html.curves import Pick, curve_figure, forgetting_figure, window_loss
 from cl.reporting.html.groups import Group, groups, is_scored, loss_at, mean, score_at
-from cl.reporting.html.probes import probe_figure
+from cl.reporting.html.probes import drawn, probe_figure, probe_maps
 from cl.reporting.html.style import FAINT, INK, SCALE, SOURCES, empty
 
 
@@ -23,7 +23,7 @@ def figures(result: ExperimentResult) -> dict[str, go.Figure]:
     """All pictures by name; a picture for which the result has no data is left out.
 
     Names: `forgetting`, `form_and_content`, `curve/SET`, `matrix/GROUP`, `learning_rate`, `sources/GROUP`,
-    `probe/LABEL/MEASURE`, `terms/NAME`.
+    `probe/LABEL/MEASURE`, `probe/LABEL/MEASURE/AXIS/GROUP`, `terms/NAME`.
     """
     every = groups(result)
     if not every:
@@ -39,8 +39,9 @@ def figures(result: ExperimentResult) -> dict[str, go.Figure]:
     for group in every:
         made[f"sources/{group.label}"] = sources_figure(result, group)
     for label, measures in result.probes.items():
-        for measure in measures:
+        for measure in drawn(measures):
             made[f"probe/{label}/{measure.key}"] = probe_figure(every, label, measure)
+        made |= {f"probe/{name}": figure for name, figure in probe_maps(every, label, measures).items()}
     for name in sorted({name for run in result.runs for s in run.stages for p in s.points for name in p.terms}):
         made[f"terms/{name}"] = curve_figure(every, name, _term(name), "as logged")
     return {name: figure for name, figure in made.items() if any(len(trace.x or ()) for trace in figure.data)}

@@ -16,6 +16,7 @@ from cl.metrics.records import Cell, ExperimentResult, RunResult
 from cl.metrics.run_metrics import ADAPTATION, FORGETTING, adaptation, better, forgetting, peak, score
 from cl.reporting.formatting import abbreviated, duration
 from cl.reporting.html.groups import Group, final_row, groups, is_scored, mean
+from cl.reporting.html.probes import drawn
 
 Better = Literal["lower", "higher", "neither"]
 
@@ -138,7 +139,7 @@ def _by_probe(result: ExperimentResult) -> Measures:
         (Column(f"{label} {measure.key}", measure.unit, measure.direction, wide=True),
          partial(_probed, label=label, key=measure.key))
         for label, measures in result.probes.items()
-        for measure in measures
+        for measure in drawn(measures)
     ]  # fmt: skip
 
 
