@@ -8,7 +8,7 @@ from dataclasses import replace
 from cl.errors import UserError
 from cl.graph.code_version import entry_of
 from cl.graph.node import Node
-from cl.graph.roles import Role, data
+from cl.graph.roles import STATE, Role, data, reference
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.specs import EvaluateSpec, ProbeSpec
 from cl.methods.strategy import Strategy
@@ -51,10 +51,23 @@ def probe_nodes(
             raise UserError(f"probes.{label}: has no effect: no task is of kind {kinds}; remove it")
         evaluation = experiment.evaluation
         spec = ProbeSpec(named, sets, evaluation.batch, shared.packing, shared.evaluation, split=evaluation.split)
+        if lacking := [t for t in asked.references() if t not in rows]:
+            where = f"probes.{label}: strategies.{strategies[0].label}"
+            raise UserError(f"{where}: has no row {lacking[0]}, with which the probe compares; remove one of the two")
         general = {data(name): shared.set(name) for name in sets if name in shared.scenario.general}
         specs = {t: replace(spec, history=histories[t]) if asked.reads_history else spec for t in rows}
         entry = entry_of(type(asked))
-        found[label] = {t: _node(label, specs[t], row, general, entry) for t, row in rows.items()}
+        states = {t: rows[t].parents[STATE] for t in asked.references()}
+        found[label] = {
+            t: _node(
+                label,
+                specs[t],
+                row,
+                general | {reference(earlier): state for earlier, state in states.items() if earlier <= t},
+                entry,
+            )
+            for t, row in rows.items()
+        }
     return found
 
 
@@ -67,7 +80,7 @@ def _check(label: str, asked: Probe, strategy: Strategy) -> None:
         raise UserError(f"probes.{label}: strategies.{strategy.label}: {error}") from error
 
 
-def _node(label: str, spec: ProbeSpec, row: Node, general: Mapping[Role, Node], entry: str) -> Node:
+def _node(label: str, spec: ProbeSpec, row: Node, further: Mapping[Role, Node], entry: str) -> Node:
     """The probe node of the state that a row of R evaluates, with the same adapters per set."""
     assert isinstance(row.spec, EvaluateSpec)
     wanted = {data(name) for name in spec.sets}
@@ -75,7 +88,7 @@ def _node(label: str, spec: ProbeSpec, row: Node, general: Mapping[Role, Node], 
     return Node(
         f"{label} at {row.name}",
         replace(spec, select=row.spec.select),
-        {**general, **parents},
+        {**further, **parents},
         (entry,),
         cost=row.cost,
         local=row.local,

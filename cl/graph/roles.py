@@ -12,7 +12,7 @@ class Role:
     """The role of a node's parent.
 
     Args:
-        kind: `state`, `base`, `tokenizer`, `data`, `memory`, `teacher`, `trace`, `grid`, `truth`.
+        kind: `state`, `base`, `tokenizer`, `data`, `memory`, `teacher`, `trace`, `grid`, `truth`, `reference`.
         place: number of the parent among several: index of a method in the node's list, or position in an order.
         name: name of a data set.
     """
@@ -38,6 +38,11 @@ class Role:
 
 
 STATE, BASE, TOKENIZER, MEMORY, GRID = map(Role, ("state", "base", "tokenizer", "memory", "grid"))
+
+
+def reference(row: int) -> Role:
+    """The role of the state of an earlier row of R."""
+    return Role("reference", row)
 
 
 def data(name: str) -> Role:

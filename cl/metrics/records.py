@@ -26,6 +26,7 @@ class Measure:
         chance: value that says that nothing was found; None: it depends on the data.
         axes: pairs of axes over which the report draws heat maps. An axis is a word in the names of data sets with a
             number behind it, such as `copies` of `copies 16 phase 2`, or the key of another measure.
+        null: key of the measure that is the half-width of the 95 % interval around `chance`.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Measure:
     about: str
     chance: float | None = None
     axes: tuple[tuple[str, str], ...] = ()
+    null: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ probe recomputes no other node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cl import construction
@@ -27,6 +27,7 @@ __all__ = ["PROBES", "Data", "History", "Measure", "Probe", "State", "Stretch", 
 
 PROBES = {
     "linear": "cl.probes.linear:Linear",
+    "membership": "cl.probes.membership:Membership",
     "memorisation": "cl.probes.memorisation:Memorisation",
 }
 """Name in an experiment -> "module:Class"; a module is imported when its probe is used."""
@@ -70,6 +71,7 @@ class State:
         device: device of the model.
         batch: rows per forward pass.
         history: how the state came about, for a probe with `reads_history`.
+        references: opens the state of an earlier row of R, for each row that the probe asked for and that is no later.
     """
 
     loss: TokenLoss
@@ -77,6 +79,7 @@ class State:
     device: str
     batch: int
     history: History | None = None
+    references: Mapping[int, Callable[[], State]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,10 @@ class Probe:
         Raises:
             UserError: if the probe cannot measure what the strategy does.
         """
+
+    def references(self) -> tuple[int, ...]:
+        """Return the rows of R whose states the probe compares with."""
+        return ()
 
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return the figures of each data set that can be measured: {data set: {key of a measure: value}}.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from cl.graph.roles import TOKENIZER, Inputs
+from cl.graph.roles import STATE, TOKENIZER, Inputs, Role
 from cl.graph.specs import ProbeSpec
-from cl.models.forward import autocast
+from cl.models.forward import TokenLoss, autocast
 from cl.probes import probe
 from cl.probes.probe import Data, State
 from cl.steps.context import Context
@@ -27,9 +28,22 @@ def run(spec: ProbeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     found: dict[str, dict[str, float]] = {}
     for loss, own in opened(spec, inputs):
         context.watcher.progress(len(found), len(spec.sets))
-        state = State(loss, inputs[TOKENIZER], spec.compute.device, spec.batch, spec.history)
+        state = _state(spec, inputs, loss)
         with autocast(spec.compute.device, spec.compute.precision):
             measured = measuring.measure(state, data)
         found |= {name: values for name, values in measured.items() if spec.select is None or name in own}
     sets = [name for name in spec.sets if name in found]
     return {"measures": {name: found[name] for name in dict.fromkeys([*sets, *found])}}
+
+
+def _state(spec: ProbeSpec, inputs: Inputs, loss: TokenLoss) -> State:
+    """The state of a row of R, with the states of earlier rows that the probe may open."""
+
+    def earlier(role: Role) -> State:
+        reread, _ = next(opened(spec, Inputs({**inputs, STATE: inputs[role]})))
+        return State(reread, inputs[TOKENIZER], spec.compute.device, spec.batch)
+
+    found = {
+        role.place: partial(earlier, role) for role in inputs if role.kind == "reference" and role.place is not None
+    }
+    return State(loss, inputs[TOKENIZER], spec.compute.device, spec.batch, spec.history, found)

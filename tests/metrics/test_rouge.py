@@ -8,6 +8,8 @@ import pytest
 
 from cl.metrics.rouge import rouge_l
 
+KILLED = ["police", "killed", "the", "gunman"]
+
 
 @pytest.mark.parametrize(
     ("candidate", "reference", "expected"),
@@ -16,8 +18,8 @@ from cl.metrics.rouge import rouge_l
         ("abcd", "wxyz", 0.0),
         ("", "ab", 0.0),
         ("ab", "", 0.0),
-        ("police kill the gunman".split(), "police killed the gunman".split(), 0.75),  # of Lin's paper: 3 of 4 in order
-        ("the gunman kill police".split(), "police killed the gunman".split(), 0.5),  # of Lin's paper: 2 of 4 in order
+        (["police", "kill", "the", "gunman"], KILLED, 0.75),  # of Lin's paper: 3 of 4 words in order
+        (["the", "gunman", "kill", "police"], KILLED, 0.5),  # of Lin's paper: 2 of 4
         ([1, 2, 3], [1, 9, 2, 9, 3, 9], 2 * 3 / 9),
         ("aab", "ab", 0.8),
     ],

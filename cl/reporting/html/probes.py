@@ -10,15 +10,16 @@ import plotly.graph_objects as go
 from cl.metrics.records import Measure, RunResult
 from cl.reporting.formatting import abbreviated
 from cl.reporting.html.groups import Group, mean
-from cl.reporting.html.style import FAINT, TWO_SIDED, empty
+from cl.reporting.html.style import FAINT, GRID, TWO_SIDED, empty
 
 Place = tuple[float, float]
 
 
 def drawn(measures: Sequence[Measure]) -> list[Measure]:
-    """The measures that have a picture and a column of their own: those that are no axis of another."""
-    axes = {axis for measure in measures for pair in measure.axes for axis in pair}
-    return [measure for measure in measures if measure.key not in axes]
+    """The measures that have a picture and a column of their own: those that are no axis or interval of another."""
+    beside = {axis for measure in measures for pair in measure.axes for axis in pair}
+    beside |= {measure.null for measure in measures if measure.null is not None}
+    return [measure for measure in measures if measure.key not in beside]
 
 
 def probe_figure(every: Sequence[Group], label: str, measure: Measure) -> go.Figure:
@@ -43,8 +44,23 @@ def probe_figure(every: Sequence[Group], label: str, measure: Measure) -> go.Fig
         )
     if measure.chance is not None:
         figure.add_hline(y=measure.chance, line={"color": FAINT, "dash": "dot"}, annotation_text="chance")
+        if half := _widest(every, label, measure.null):
+            interval = {"y0": measure.chance - half, "y1": measure.chance + half}
+            figure.add_hrect(**interval, fillcolor=GRID, layer="below", line_width=0)
     figure.update_xaxes(type="category", ticks="")
     return figure.update_layout(showlegend=True)
+
+
+def _widest(every: Sequence[Group], label: str, key: str | None) -> float:
+    """The largest value of a measure; 0 if there is none."""
+    cells = [
+        cell
+        for group in every
+        for run in group.runs
+        for row in run.probes.get(label, {}).values()
+        for cell in row.values()
+    ]
+    return max((cell[key] for cell in cells if key in cell), default=0.0)
 
 
 def _at(group: Group, label: str, key: str, t: int) -> float | None:
