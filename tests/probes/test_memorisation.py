@@ -1,4 +1,4 @@
-"""Memorisation: ages by hand, a memory that was planted, controls, and settings that differ from the method's."""
+"""Memorisation: a memory that was planted, controls, and settings that differ from the method's."""
 
 from __future__ import annotations
 
@@ -24,24 +24,6 @@ from tests.support.training import VOCABULARY, execute, plan, tiny
 
 SETTINGS = {key: value for key, value in INSERTION.items() if key != "share"}
 DESIGN = Design("canaries", (1, 3), phases=2, stages=(1, 3), items=2, tokens=6)
-HISTORY = History(5, (Stretch(1, 10, 100), Stretch(2, 4, 40), Stretch(3, 5, 50)))
-
-
-@pytest.mark.parametrize(
-    ("history", "phase", "expected"),
-    [
-        (HISTORY, 1, 50 + 40 + 50),
-        (HISTORY, 2, 0 + 40 + 50),
-        (HISTORY, 3, 20),  # 3 of 5 steps are of the phase: ceil(2.5)
-        (HISTORY, 4, 0),
-        (History(5, HISTORY.stages[:2]), 3, None),  # has not come
-        (History(5), 1, None),
-        (History(5, (Stretch(1, 10, 100), Stretch(2, 4, None))), 1, None),  # rows of answers differ in length
-        (History(5, (Stretch(1, 10, 100), Stretch(1, 4, 40))), 2, 40),  # a stage that aligns has the same number
-    ],
-)
-def test_the_age_of_a_phase_by_hand(history: History, phase: int, expected: int | None) -> None:
-    assert inserted.age(history, DESIGN, phase) == expected
 
 
 def state_of(model: Any, seed: int = 0) -> State:
@@ -52,16 +34,6 @@ def items(count: int, tokens: int) -> Ints:
     """Items of which no two begin alike."""
     body = np.random.default_rng(0).integers(1, VOCABULARY, (count, tokens))
     return np.concatenate([np.zeros((count, 1), np.int64), body], 1)
-
-
-def test_log_probabilities_are_those_of_each_token() -> None:
-    model = tiny().eval()
-    rows = items(5, 6)
-    found = inserted.log_probabilities(state_of(model), rows)
-    with torch.no_grad():
-        logits = model(input_ids=torch.from_numpy(rows[:, :-1])).logits.log_softmax(-1)
-    expected = logits.gather(2, torch.from_numpy(rows[:, 1:, None]))[:, :, 0]
-    torch.testing.assert_close(found, expected)
 
 
 def test_a_planted_memory_is_found_in_its_cells_alone(monkeypatch: pytest.MonkeyPatch) -> None:
