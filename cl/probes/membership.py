@@ -7,7 +7,7 @@ a stream the second model that one attack needs is the checkpoint before the sta
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cl.construction import settings_of
 from cl.data.insertion import Design, read_items
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from cl.registry import Named
 
 
-def _measure(attack: str, about: str) -> Measure:
-    return Measure(attack, "higher", "AUC", f"Area under the ROC curve of {about}.", chance=0.5, null="null")
+def _measure(test: str, about: str, **more: Any) -> Measure:
+    return Measure(test, "higher", "AUC", f"Area under the ROC curve of {about}.", chance=0.5, null="null", **more)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Membership(Probe):
     reads_history: ClassVar[bool] = True
     measures: ClassVar[tuple[Measure, ...]] = (
         _measure("loss", "the likelihood"),
-        _measure("ratio", "the likelihood against that before the stage of the insertion"),
+        _measure("ratio", "the likelihood against that before the stage of the insertion", axes=(("copies", "stage"),)),
         _measure("min_k", "the mean log-likelihood of an item's least likely tokens"),
         Measure("null", "lower", "AUC", "Half-width of the 95 % interval of an area around 0.5 under chance."),
     )
