@@ -33,6 +33,7 @@ def generate(
     model: str,
     tokens: int = 25,
     each: int = 2,
+    lowest: int = 1,
     highest: int = 100,
     rounds: int = 50,
     seed: int = 0,
@@ -44,6 +45,7 @@ def generate(
         model: name or folder of a pretrained model, which the experiment should start from.
         tokens: tokens of a trap.
         each: traps for each whole perplexity.
+        lowest: smallest whole perplexity.
         highest: largest whole perplexity.
         rounds: rounds through the temperatures after which to give up.
         seed: seed of the sampling.
@@ -57,19 +59,19 @@ def generate(
     tokenizer = pretrained.load_tokenizer(chosen)
     separator = tokenizer.get_vocab()[separator_of(tokenizer)]
     loaded = pretrained.create(chosen, len(tokenizer), separator, None, tokens + 1).eval()
-    quota, texts = Quota(each, highest), list[str]()
+    quota, texts = Quota(each, lowest, highest), list[str]()
     for _ in range(rounds):
         for temperature in TEMPERATURES:
             for ids, perplexity in sampled(loaded, separator, tokens, temperature):
                 text = faithful(tokenizer, ids)
                 if text is not None and quota.offer(ids, perplexity):
                     texts.append(text)
-        print(f"{len(texts)} of {each * highest} traps", file=sys.stderr)
+        print(f"{len(texts)} of {each * (highest - lowest + 1)} traps", file=sys.stderr)
         if not quota.lacking:
             break
     else:
         few = f"perplexities {quota.lacking[:5]} lack traps after {rounds} rounds"
-        raise UserError(f"rounds: {few}; raise rounds, or lower each or highest")
+        raise UserError(f"rounds: {few}; raise rounds, or ask for fewer")
     random.Random(seed).shuffle(texts)
     Path(out).write_text("\n\n".join(texts) + "\n", encoding="utf-8")
 

@@ -25,26 +25,26 @@ class Quota:
 
     Args:
         each: sequences for each whole perplexity.
-        highest: largest whole perplexity; the smallest is 1.
+        lowest: smallest whole perplexity.
+        highest: largest whole perplexity.
         kept: ids of the sequences that are kept, by their perplexity rounded down.
     """
 
     each: int
+    lowest: int
     highest: int
     kept: dict[int, list[tuple[int, ...]]] = field(default_factory=dict)
 
     def offer(self, ids: Sequence[int], perplexity: float) -> bool:
         """Keep a sequence if its perplexity has room and it resembles none that is kept; whether it was kept."""
         level = int(min(perplexity, self.highest + 1))
-        found = self.kept.setdefault(level, []) if 1 <= level <= self.highest else None
-        if found is None or len(found) >= self.each:
+        others = (other for kept in self.kept.values() for other in kept)
+        if level not in self.lacking or any(jaccard(ids, other) > OVERLAP for other in others):
             return False
-        if any(jaccard(ids, other) > OVERLAP for others in self.kept.values() for other in others):
-            return False
-        found.append(tuple(ids))
+        self.kept.setdefault(level, []).append(tuple(ids))
         return True
 
     @property
     def lacking(self) -> list[int]:
         """Perplexities that have room."""
-        return [level for level in range(1, self.highest + 1) if len(self.kept.get(level, ())) < self.each]
+        return [level for level in range(self.lowest, self.highest + 1) if len(self.kept.get(level, ())) < self.each]
