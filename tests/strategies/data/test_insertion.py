@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cl.data.insertion import Design, read_items
+from cl.data.batches import Batch
+from cl.data.insertion import Design, Ints, read_items
+from cl.data.sampling import blend
 from cl.errors import UserError
 from cl.graph.roles import data
+from cl.training.learner import Learner
 from strategies.data.insertion import Insertion
 from tests.support.inserted import COPIES, INSERTION, write_inserted
 from tests.support.nodes import trained
-from tests.support.training import BATCH, STEPS, learn, plan, stage_results, trained_rows, write_strategy
+from tests.support.training import BATCH, STEPS, execute, learn, plan, write_strategy
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -24,39 +28,60 @@ pytestmark = [
 DESIGN = Design("canaries", (1, 3), phases=2, stages=(1,), items=2, tokens=12)
 
 
+@dataclass
+class Trained:
+    """A stream: folders and results of its train nodes, and the rows that they trained on."""
+
+    folders: list[Path]
+    results: list[dict[str, Any]]
+    rows: list[list[tuple[int, ...]]]
+
+    @property
+    def manifest(self) -> list[dict[str, int]]:
+        found: list[dict[str, int]] = json.loads((self.folders[0] / "replaced.json").read_text())
+        return found
+
+
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Folder, and the rows of both stages of the plain and of the perturbed stream."""
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Trained, Ints]:
+    """The plain and the perturbed stream, and the items."""
     folder = write_inserted(tmp_path_factory.mktemp("pair"), strategies={"plain": None, "perturbed": None})
-    with pytest.MonkeyPatch.context() as patch:
-        rows = trained_rows(patch, folder, "--evaluation.points=0")
-    return folder, rows[:2], rows[2:]
-
-
-def manifest(folder: Path) -> list[dict[str, int]]:
     graph, store = plan(folder)
-    (run,) = [run for run in graph.runs if run.strategy.label == "perturbed"]
-    found: list[dict[str, int]] = json.loads((store.path(run.stages[0].node) / "replaced.json").read_text())
-    return found
+    rows: list[tuple[int, ...]] = []
+    inner = Learner.training_step
+
+    def training_step(self: Learner, batch: Batch, index: int) -> None:
+        rows.extend(tuple(row) for row in batch.ids.tolist())
+        inner(self, batch, index)
+
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "training_step", training_step)
+        for run in graph.runs:
+            nodes, seen = [stage.node for stage in run.stages], []
+            for node in nodes:
+                rows.clear()
+                execute(folder, node, store)
+                seen.append([*rows])
+            found.append(Trained([store.path(node) for node in nodes], [store.result(node) for node in nodes], seen))
+    return found[0], found[1], read_items(store.path(graph.data["canaries"]), 0, DESIGN)
 
 
-def test_rows_without_a_copy_are_the_same_and_tokens_are_equal(pair: Any) -> None:
-    folder, (plain, plain_later), (perturbed, perturbed_later) = pair
-    chosen = {copy["step"] * BATCH + copy["slot"] for copy in manifest(folder)}
+def test_rows_without_a_copy_are_the_same_and_tokens_are_equal(pair: tuple[Trained, Trained, Ints]) -> None:
+    (plain, plain_later), (perturbed, perturbed_later) = (stream.rows for stream in pair[:2])
+    chosen = {copy["step"] * BATCH + copy["slot"] for copy in pair[1].manifest}
     assert len(chosen) == COPIES
     assert {at for at, rows in enumerate(zip(plain, perturbed, strict=True)) if rows[0] != rows[1]} == chosen
     assert perturbed_later == plain_later
     assert len({len(row) for row in perturbed}) == 1
     for name in ("tokens", "ledger", "seen"):
-        one, other = (stage_results(folder, label)[0][name] for label in ("plain", "perturbed"))
+        one, other = (stream.results[0][name] for stream in pair[:2])
         assert one == other
 
 
-def test_each_copy_is_whole_and_once_in_its_row_inside_its_phase(pair: Any) -> None:
-    folder, _, (perturbed, _) = pair
-    graph, store = plan(folder)
-    items = read_items(store.path(graph.data["canaries"]), 0, DESIGN).tolist()
-    copies, assigned = manifest(folder), DESIGN.assigned(0)
+def test_each_copy_is_whole_and_once_in_its_row_inside_its_phase(pair: tuple[Trained, Trained, Ints]) -> None:
+    perturbed, items = pair[1].rows[0], pair[2].tolist()
+    copies, assigned = pair[1].manifest, DESIGN.assigned(0)
     for copy in copies:
         row = list(perturbed[copy["step"] * BATCH + copy["slot"]])
         item = items[copy["item"]]
@@ -94,9 +119,9 @@ def test_no_levels_are_the_plain_nodes_and_the_cap_is_in_no_key(tmp_path: Path) 
     assert keys[0] == keys[1] != [s.node.key for s in one.stages]
 
 
-def test_a_killed_stage_goes_on_with_its_copies(pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cl.training.learner import Learner
-
+def test_a_killed_stage_goes_on_with_its_copies(
+    pair: tuple[Trained, Trained, Ints], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_inserted(tmp_path, checkpoints={"steps": 4})
     inner = Learner.training_step
 
@@ -109,12 +134,8 @@ def test_a_killed_stage_goes_on_with_its_copies(pair: Any, tmp_path: Path, monke
         patch.setattr(Learner, "training_step", dying)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             learn(folder)
-    states = learn(folder)
-    graph, store = plan(pair[0])
-    (run,) = [run for run in graph.runs if run.strategy.label == "perturbed"]
-    for state, stage in zip(states, run.stages, strict=True):
-        whole = store.path(stage.node) / "model.safetensors"
-        assert (state / "model.safetensors").read_bytes() == whole.read_bytes()
+    for state, whole in zip(learn(folder), pair[1].folders, strict=True):
+        assert (state / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_a_replayed_row_takes_up_nothing(tmp_path: Path) -> None:
@@ -124,8 +145,6 @@ def test_a_replayed_row_takes_up_nothing(tmp_path: Path) -> None:
     learn(folder)
     chosen = json.loads((store.path(graph.runs[0].stages[1].node) / "replaced.json").read_text())
     shares = list(trained(graph.runs[0].stages[1].node).shares)
-    from cl.data.sampling import blend
-
     stream = blend([0.5, 0.5], STEPS * BATCH)
     assert shares[0] == "german"
     assert {int(stream[copy["step"] * BATCH + copy["slot"]]) for copy in chosen} == {0}
