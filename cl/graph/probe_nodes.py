@@ -38,46 +38,44 @@ def probe_nodes(
     Raises:
         UserError: for an unknown probe, and for a probe that can measure none of the tasks or not this strategy.
     """
-    experiment, found = shared.experiment, dict[str, dict[int, Node]]()
-    for label, settings in experiment.probes.items():
+    found = dict[str, dict[int, Node]]()
+    for label, settings in shared.experiment.probes.items():
         named, asked = probe.build(label, settings)
         for strategy in strategies:
-            _check(label, asked, strategy)
-        tasks = [shared.scenario.tasks[name] for name in shared.scenario.tasks if name in order]
-        tasks += shared.scenario.general.values() if asked.reads_general else ()
-        sets = tuple(task.name for task in tasks if task.kind in asked.kinds)
-        if not sets:
-            kinds = " or ".join(asked.kinds)
-            raise UserError(f"probes.{label}: has no effect: no task is of kind {kinds}; remove it")
-        evaluation = experiment.evaluation
+            _check(label, asked, strategy, rows)
+        sets, evaluation = _sets(shared, label, asked, order), shared.experiment.evaluation
         spec = ProbeSpec(named, sets, evaluation.batch, shared.packing, shared.evaluation, split=evaluation.split)
-        if lacking := [t for t in asked.references() if t not in rows]:
-            where = f"probes.{label}: strategies.{strategies[0].label}"
-            raise UserError(f"{where}: has no row {lacking[0]}, with which the probe compares; remove one of the two")
         general = {data(name): shared.set(name) for name in sets if name in shared.scenario.general}
-        specs = {t: replace(spec, history=histories[t]) if asked.reads_history else spec for t in rows}
-        entry = entry_of(type(asked))
-        states = {t: rows[t].parents[STATE] for t in asked.references()}
-        found[label] = {
-            t: _node(
-                label,
-                specs[t],
-                row,
-                general | {reference(earlier): state for earlier, state in states.items() if earlier <= t},
-                entry,
-            )
-            for t, row in rows.items()
-        }
+        before = {t: rows[t].parents[STATE] for t in asked.references()}
+        found[label] = {}
+        for t, row in rows.items():
+            own = replace(spec, history=histories[t]) if asked.reads_history else spec
+            further = general | {reference(earlier): state for earlier, state in before.items() if earlier <= t}
+            found[label][t] = _node(label, own, row, further, entry_of(type(asked)))
     return found
 
 
-def _check(label: str, asked: Probe, strategy: Strategy) -> None:
-    """Raises UserError if a probe cannot measure what a strategy does."""
+def _sets(shared: SharedNodes, label: str, asked: Probe, order: Sequence[str]) -> tuple[str, ...]:
+    """Names of the sets that a probe reads. Raises UserError if there is none."""
+    tasks = [task for name, task in shared.scenario.tasks.items() if name in order]
+    tasks += shared.scenario.general.values() if asked.reads_general else ()
+    sets = tuple(task.name for task in tasks if task.kind in asked.kinds)
+    if not sets:
+        kinds = " or ".join(asked.kinds)
+        raise UserError(f"probes.{label}: has no effect: no task is of kind {kinds}; remove it")
+    return sets
+
+
+def _check(label: str, asked: Probe, strategy: Strategy, rows: Mapping[int, Node]) -> None:
+    """Raises UserError if a probe cannot measure what a strategy does, or a row that it compares with is absent."""
+    where = f"probes.{label}: strategies.{strategy.label}"
+    if lacking := [t for t in asked.references() if t not in rows]:
+        raise UserError(f"{where}: has no row {lacking[0]}, with which the probe compares; remove one of the two")
     apart = any(part.method.adapter == "per_task" for part in strategy.parts)
     try:
         asked.check([part.named() for part in strategy.parts], apart)
     except UserError as error:
-        raise UserError(f"probes.{label}: strategies.{strategy.label}: {error}") from error
+        raise UserError(f"{where}: {error}") from error
 
 
 def _node(label: str, spec: ProbeSpec, row: Node, further: Mapping[Role, Node], entry: str) -> Node:

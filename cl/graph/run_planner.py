@@ -223,9 +223,8 @@ class RunPlanner:
             spec, scenario = plan.node.spec, self.shared.scenario
             assert isinstance(spec, TrainSpec)
             steps = spec.last - spec.first
-            packed = all(
-                scenario.task(Reading.parse(key).source.rpartition(":")[2]).kind == "text" for key in spec.shares
-            )
+            sources = [Reading.parse(key).source for key in spec.shares]
+            packed = all(":" in name or scenario.task(name).kind == "text" for name in sources)  # views are text
             tokens = steps * spec.train.batch * spec.train.sequence if packed else None
             found.insert(0, Stretch(spec.t, steps, tokens))
             plan = plan.parent

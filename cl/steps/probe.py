@@ -17,7 +17,8 @@ from cl.training.validation import opened
 def run(spec: ProbeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Measure a state with a probe.
 
-    With `spec.select`, the probe measures once per adapter, and a set gets the measures of its own adapter.
+    With `spec.select`, the probe measures once per adapter, and a set gets the measures of its own adapter. Without,
+    measures of parts of sets are kept, under their own names.
 
     Returns:
         {"measures": {set: {key of a measure: value}}}.
@@ -31,7 +32,8 @@ def run(spec: ProbeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
         state = _state(spec, inputs, loss)
         with autocast(spec.compute.device, spec.compute.precision):
             measured = measuring.measure(state, data)
-        found |= {name: values for name, values in measured.items() if spec.select is None or name in own}
+        parts = measured.keys() - spec.sets if spec.select is None else set[str]()
+        found |= {name: values for name, values in measured.items() if name in own or name in parts}
     sets = [name for name in spec.sets if name in found]
     return {"measures": {name: found[name] for name in dict.fromkeys([*sets, *found])}}
 
