@@ -30,17 +30,13 @@ def check_settings(own: Mapping[str, Any], methods: Sequence[Named], apart: bool
         UserError: for a setting that differs, and for adapters of single tasks, none of which learned all items.
     """
     for named in methods:
-        if named.name.rpartition(":")[2].lower() != METHOD:
+        if named.name.rpartition(":")[2].lower() != METHOD or not own.keys() <= named.settings.keys():
             continue
         for key, value in own.items():
-            if named.settings[key] != value:
-                raise UserError(
-                    f"{key}: {value} differs from {named.name}.{key}: {named.settings[key]}; make them equal"
-                )
+            if (given := named.settings[key]) != value:
+                raise UserError(f"{key}: {value} differs from {named.name}.{key}: {given}; make them equal")
         if apart:
-            raise UserError(
-                "each task is answered with an adapter of its own, so no model has seen all items; remove it"
-            )
+            raise UserError("answers each task with an adapter of its own, so no model has seen all items; remove it")
 
 
 def history_of(state: State) -> History:

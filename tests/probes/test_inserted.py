@@ -49,10 +49,11 @@ def test_log_probabilities_are_those_of_each_token() -> None:
 
 def test_a_strategy_inserts_what_is_measured_or_nothing() -> None:
     own = {"items": 2, "levels": [1]}
+    inserted.check_settings(own, [Named("their_own:Insertion", {"depth": 3})], apart=True)  # another method
     inserted.check_settings(own, [Named("lora", {"items": 9})], apart=True)
     inserted.check_settings(own, [Named("insertion", own | {"share": 0.1})], apart=False)
     for name in ("insertion", "strategies.data.insertion:Insertion"):
         with pytest.raises(UserError, match=r"items: 2 differs from .*nsertion\.items: 3; make them equal"):
             inserted.check_settings(own, [Named(name, {"items": 3, "levels": [1]})], apart=False)
-    with pytest.raises(UserError, match="an adapter of its own"):
+    with pytest.raises(UserError, match="with an adapter of its own"):
         inserted.check_settings(own, [Named("insertion", own)], apart=True)

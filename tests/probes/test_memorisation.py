@@ -107,7 +107,7 @@ def test_a_run_measures_all_cells_and_the_twin_without_insertions_has_the_same(t
         (
             [{"lora": {"life": "alone"}}, {"insertion": {**INSERTION, "stages": [2]}}],
             {**SETTINGS, "stages": [2]},
-            "answered with an adapter of its own",
+            "answers each task with an adapter of its own",
         ),
     ],
 )
