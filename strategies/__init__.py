@@ -8,6 +8,7 @@ METHODS = {
     "wsd": "strategies.schedules.infinite:WSD",
     "replay": "strategies.rehearsal.replay:Replay",
     "knowledge_mixture": "strategies.data.knowledge_mixture:KnowledgeMixture",
+    "insertion": "strategies.data.insertion:Insertion",
     "sft": "strategies.alignment.sft:SFT",
     "dpo": "strategies.alignment.dpo:DPO",
     "joint": "strategies.references.joint:Joint",

@@ -1,4 +1,4 @@
-"""The probe nodes of a run: each probe of the experiment on the state of each row of R."""
+"""The probe nodes of a run: each probe of the experiment on the state of each row of R, and inside the stages."""
 
 from __future__ import annotations
 
@@ -8,43 +8,85 @@ from dataclasses import replace
 from cl.errors import UserError
 from cl.graph.code_version import entry_of
 from cl.graph.node import Node
-from cl.graph.roles import BASE, STATE, Role, data
+from cl.graph.roles import BASE, STATE, Role, data, reference
 from cl.graph.run_plan import StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.specs import EvaluateSpec, ProbeSpec
+from cl.methods.method import Gates
+from cl.methods.strategy import Strategy
 from cl.probes import probe
+from cl.probes.probe import Beside, History, Probe
 
 
-def probe_nodes(shared: SharedNodes, rows: Mapping[int, Node], order: Sequence[str]) -> dict[str, dict[int, Node]]:
+def probe_nodes(
+    shared: SharedNodes,
+    rows: Mapping[int, Node],
+    order: Sequence[str],
+    strategies: Sequence[Strategy],
+    histories: Mapping[int, History],
+) -> dict[str, dict[int, Node]]:
     """Plan the probe nodes of a run. A probe reads the run's tasks, and sets outside of the stream if it declares so.
 
     Args:
         shared: nodes and settings of the experiment.
         rows: evaluate nodes by row of R.
         order: names of the run's tasks.
+        strategies: the run's strategy, and that of each task with own settings.
+        histories: how the state of each row came about.
 
     Returns:
         Probe nodes by the probe's label and the row of R whose state the probe measures.
 
     Raises:
-        UserError: for an unknown probe, and for a probe that can measure none of the tasks or refuses them.
+        UserError: for an unknown probe, and for a probe that can measure none of the tasks or not this strategy.
     """
-    experiment, found = shared.experiment, dict[str, dict[int, Node]]()
-    for label, settings in experiment.probes.items():
+    found = dict[str, dict[int, Node]]()
+    for label, settings in shared.experiment.probes.items():
         named, asked = probe.build(label, settings)
-        names = [name for name in shared.scenario.tasks if name in order]
-        if asked.reads_outside and experiment.evaluation.split == "test":
-            names += shared.scenario.measured
-        sets = tuple(name for name in names if shared.scenario.task(name).kind in asked.kinds)
-        if not sets:
-            kinds = " or ".join(asked.kinds)
-            raise UserError(f"probes.{label}: has no effect: no task is of kind {kinds}; remove it")
-        asked.check(sets, experiment.model)
-        evaluation = experiment.evaluation
+        sets, evaluation = _sets(shared, label, asked, order), shared.experiment.evaluation
+        for strategy in strategies:
+            _check(shared, label, asked, strategy, sets, rows)
         spec = ProbeSpec(named, sets, evaluation.batch, shared.packing, shared.evaluation, split=evaluation.split)
-        more: dict[Role, Node] = {BASE: rows[min(rows)].parents[STATE]} if asked.needs_base else {}
-        found[label] = {t: _node(label, spec, row, more, entry_of(type(asked))) for t, row in rows.items()}
+        more = {data(name): shared.set(name) for name in sets if name in shared.scenario.general}
+        more |= {BASE: rows[min(rows)].parents[STATE]} if asked.needs_base else {}
+        before = {t: rows[t].parents[STATE] for t in asked.references()}
+        found[label] = {}
+        for t, row in rows.items():
+            own = replace(spec, history=histories[t]) if asked.reads_history else spec
+            further = more | {reference(earlier): state for earlier, state in before.items() if earlier <= t}
+            found[label][t] = _node(label, own, row, further, entry_of(type(asked)))
     return found
+
+
+def _sets(shared: SharedNodes, label: str, asked: Probe, order: Sequence[str]) -> tuple[str, ...]:
+    """Names of the sets that a probe reads. Raises UserError if there is none."""
+    scenario = shared.scenario
+    names = [name for name in scenario.tasks if name in order]
+    if asked.reads_outside and shared.experiment.evaluation.split == "test":
+        names += scenario.measured
+    if asked.reads_general:
+        names += [name for name in scenario.general if name not in names]
+    sets = tuple(name for name in names if scenario.task(name).kind in asked.kinds)
+    if not sets:
+        kinds = " or ".join(asked.kinds)
+        raise UserError(f"probes.{label}: has no effect: no task is of kind {kinds}; remove it")
+    return sets
+
+
+def _check(
+    shared: SharedNodes, label: str, asked: Probe, strategy: Strategy, sets: Sequence[str], rows: Mapping[int, Node]
+) -> None:
+    """Raises UserError if a probe cannot measure what a strategy does, or a row that it compares with is absent."""
+    where = f"probes.{label}: strategies.{strategy.label}"
+    if lacking := [t for t in asked.references() if t not in rows]:
+        raise UserError(f"{where}: has no row {lacking[0]}, with which the probe compares; remove one of the two")
+    if asked.reads_history and any(isinstance(part.method, Gates) for part in strategy.parts):
+        raise UserError(f"{where}: a gate decides which stages led to a state; remove one of the two")
+    apart = any(part.method.adapter == "per_task" for part in strategy.parts)
+    try:
+        asked.check(Beside(sets, shared.experiment.model, [part.named() for part in strategy.parts], apart))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def inside_nodes(
@@ -58,6 +100,9 @@ def inside_nodes(
 
     Returns:
         Probe nodes by label, row and step.
+
+    Raises:
+        UserError: for a probe that depends on whole stages.
     """
     found: dict[str, dict[tuple[int, int], Node]] = {label: {} for label in probes}
     for label, rows in probes.items():
@@ -65,22 +110,23 @@ def inside_nodes(
             for step in plan.node.local.snapshots if plan.node.local is not None else ():
                 row = rows[plan.stage.row or -1]
                 assert isinstance(row.spec, ProbeSpec)
-                name = f"{label} at step {step} of {plan.stage.name}"
+                if row.spec.history is not None:
+                    raise UserError(f"probe_steps: probes.{label} measures the ends of stages alone; leave one out")
                 parents = {**row.parents, STATE: plan.node}  # a gate may have put another state into the row
-                spec = replace(row.spec, step=step)
+                name, spec = f"{label} at step {step} of {plan.stage.name}", replace(row.spec, step=step)
                 found[label][plan.stage.row or -1, step] = replace(row, name=name, spec=spec, parents=parents)
     return found
 
 
-def _node(label: str, spec: ProbeSpec, row: Node, more: dict[Role, Node], entry: str) -> Node:
+def _node(label: str, spec: ProbeSpec, row: Node, further: Mapping[Role, Node], entry: str) -> Node:
     """The probe node of the state that a row of R evaluates, with the same adapters per set."""
     assert isinstance(row.spec, EvaluateSpec)
     wanted = {data(name) for name in spec.sets}
-    parents = {role: node for role, node in row.parents.items() if role.kind != "data" or role in wanted} | more
+    parents = {role: node for role, node in row.parents.items() if role.kind != "data" or role in wanted}
     return Node(
         f"{label} at {row.name}",
         replace(spec, select=row.spec.select),
-        parents,
+        {**further, **parents},
         (entry,),
         cost=row.cost,
         local=row.local,

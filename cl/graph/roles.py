@@ -45,6 +45,11 @@ CANDIDATE, INCUMBENT, GATE = map(Role, ("candidate", "incumbent", "gate"))
 """What a gate compares: a stage's end state and the last promoted state. Measurements have the name `items` as well."""
 
 
+def reference(row: int) -> Role:
+    """The role of the state of an earlier row of R."""
+    return Role("reference", row)
+
+
 def data(name: str) -> Role:
     """The role of a data set."""
     return Role("data", name=name)

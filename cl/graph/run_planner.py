@@ -17,11 +17,12 @@ from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.side_nodes import SideNodes
 from cl.graph.specs import EvaluateSpec, TrainSpec, snapshot
-from cl.methods.checks import check_devices, check_objectives, check_trained
+from cl.methods.checks import check_devices, check_edits, check_objectives, check_trained
 from cl.methods.contexts import Stage
 from cl.methods.lr_schedules import boundary
-from cl.methods.method import LEARN, Merges, PlansStages, Trains, overrides
+from cl.methods.method import LEARN, EditsRows, Merges, PlansStages, Trains, overrides
 from cl.methods.strategy import Part, Strategy
+from cl.probes.probe import History, Stretch
 from cl.registry import members, unknown
 
 ANSWER_SCORES = "cl.tasks.answer_scores"
@@ -57,6 +58,10 @@ class RunPlanner:
         stages = self._stages(known)
         gates = GateNodes(self.side, self.order, stages)
         needed = gates.keeping({stage.parent for stage in stages if stage.parent is not None and self._keeps(stage)})
+        try:
+            check_edits([part.method for part in self.strategy.parts], stages)
+        except UserError as error:
+            raise UserError(f"strategies.{self.strategy.label}: {error}") from error
         for index, stage in enumerate(stages):
             parent = None if stage.parent is None else plans[stage.parent]
             found = self._stage(stage, parent, keep=index in needed)
@@ -68,7 +73,10 @@ class RunPlanner:
                 state = self.side.evaluated(each, plans)
                 adapters = self.side.adapters(each) if state is each.state else None
                 rows[each.stage.row] = self._row(state, each.stage.row, adapters)
-        probes = probe_nodes(self.shared, rows, self.order)
+        strategies = [self.strategy, *(own for _, own in self.side.own.values())]
+        ends = {known: None} | {each.stage.row: each for each in plans if each.stage.row}
+        histories = {t: self._history(ends[t]) for t in rows}
+        probes = probe_nodes(self.shared, rows, self.order, strategies, histories)
         inside = inside_nodes(probes, plans)
         return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes, inside)
 
@@ -127,7 +135,8 @@ class RunPlanner:
         after = _forecast(shares, before, last * train.batch, train.sequence)
         # Ledger after the whole stage, trunk and fork together; differs only if this node ends early.
         whole = after if last == steps else _forecast(shares, before, steps * train.batch, train.sequence)
-        parents = self.side.parents(self.side.base if parent is None else parent.state, sources)
+        read = [name for part in active for name in self._read(part, stage, steps)]
+        parents = self.side.parents(self.side.base if parent is None else parent.state, [*sources, *read])
         parents |= self.side.memories(active, stage, parent)
         parents |= self.side.selections(active, stage, parent)
         parents |= self.side.teachers(active, stage, parent, _spans(shares, before, whole))
@@ -163,6 +172,24 @@ class RunPlanner:
                 f"probe_steps: {label} measures merged models, not states of a stage; leave one of them out"
             )
         return tuple(step for step in experiment.probe_steps if first < step < last)
+
+    def _read(self, part: Part, stage: Stage, steps: int) -> tuple[str, ...]:
+        """General sets that a method reads to edit a stage's rows. Raises UserError if it cannot edit them."""
+        if not isinstance(part.method, EditsRows):
+            return ()
+        where, scenario = f"strategies.{self.strategy.label}: {part.name}", self.shared.scenario
+        for name in part.method.reads():
+            if name not in scenario.general:
+                raise UserError(unknown(f"{where}: general set of {scenario.name}", name, scenario.general))
+        sets = [*stage.tasks, *part.method.reads()]
+        if other := [name for name in sets if scenario.task(name.rpartition(":")[2]).kind != "text"]:
+            raise UserError(f"{where}: edits rows of text, and {other[0]} is of another kind; leave one of the two out")
+        train = self.side.of(stage)[0].train
+        try:
+            part.method.fits(steps * train.batch, train.sequence)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+        return part.method.reads()
 
     def _check(self, stage: Stage, active: list[Part]) -> None:
         """Raises UserError for methods that cannot train a stage together, on its sets, or on the devices."""
@@ -208,6 +235,20 @@ class RunPlanner:
         tokens = {t: self.shared.budget.weight(t) for t in known}
         sequence = self.shared.packing.sequence
         return Ledger({t: Account(0, 0, trained=n // sequence, tokens=n, proxy=True) for t, n in tokens.items()})
+
+    def _history(self, plan: StagePlan | None) -> History:
+        """How the state after a stage came about. None: no stage."""
+        found: list[Stretch] = []
+        while plan is not None:
+            spec, scenario = plan.node.spec, self.shared.scenario
+            assert isinstance(spec, TrainSpec)
+            steps = spec.last - spec.first
+            sources = [Reading.parse(key).source for key in spec.shares]
+            packed = all(":" in name or scenario.task(name).kind == "text" for name in sources)  # views are text
+            tokens = steps * spec.train.batch * spec.train.sequence if packed else None
+            found.insert(0, Stretch(spec.t, steps, tokens))
+            plan = plan.parent
+        return History(self.seed, tuple(found))
 
     def _row(self, state: Node, t: int, adapters: dict[str, str] | None) -> Node:
         """The evaluate node of row t of R."""

@@ -13,6 +13,7 @@ from cl.config.evaluation import Evaluation
 from cl.config.model import Model
 from cl.config.train import Optimization
 from cl.methods.contexts import Teaching
+from cl.probes.probe import History
 from cl.registry import Named
 
 
@@ -294,6 +295,7 @@ class ProbeSpec(Spec):
         select: per set, the adapter that is probed alone, as in the row of R. None: all adapters.
         split: split that is measured; a probe may fit on training data.
         step: the state after this optimizer step of the stage. None: the state of the row of R.
+        history: how the state came about, where the probe depends on it.
     """
 
     kind = "probe"
@@ -305,6 +307,7 @@ class ProbeSpec(Spec):
     select: dict[str, str] | None = None
     split: Literal["test", "validation"] = "test"
     step: int | None = None
+    history: History | None = None
 
 
 @dataclass(frozen=True)

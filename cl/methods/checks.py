@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cl.errors import UserError
-from cl.methods.method import Method, Remembers, TakesRows, Trains, overrides
+from cl.methods.contexts import Stage
+from cl.methods.method import LEARN, EditsRows, Method, PlansStages, Remembers, TakesRows, Trains, overrides
 
 
 def check_objectives(methods: Sequence[Trains]) -> None:
@@ -35,6 +36,43 @@ def check_trained(methods: Sequence[Trains]) -> None:
     if len(found) > 1:
         names = " and ".join(found)
         raise UserError(f"strategy: {names} each decide what is trained, only one may; leave one of them out")
+
+
+def check_edits(methods: Sequence[Method], stages: Sequence[Stage]) -> None:
+    """Check that the stages whose rows a method edits are there, and that what they learn is passed on.
+
+    Raises:
+        UserError: for two methods that edit rows, a stage that is absent or trained in parts, a later stage that does
+            not start from it, and stored predictions of a teacher, which are of other rows.
+    """
+    editing = [method for method in methods if isinstance(method, EditsRows)]
+    if len(editing) > 1:
+        names = " and ".join(type(method).__name__ for method in editing)
+        raise UserError(f"{names} each edit rows, only one may; leave one of them out")
+    for method in editing:
+        for t in method.edits():
+            _check_edit(type(method).__name__, t, stages)
+            teachings = [other.teaching(t) for other in methods if isinstance(other, PlansStages) and other.active(t)]
+            if any(teaching is not None and teaching.cached for teaching in teachings):
+                raise UserError(
+                    f"{type(method).__name__} edits rows, and stored predictions of a teacher are of the rows before; "
+                    "use mode frozen_copy or adapter_off"
+                )
+
+
+def _check_edit(name: str, t: int, stages: Sequence[Stage]) -> None:
+    """Raises UserError unless stage t is trained as a whole, and later stages start from it."""
+    found = [place for place, stage in enumerate(stages) if stage.t == t and stage.phase == LEARN]
+    if not found:
+        raise UserError(f"{name} edits stage {t}, which this strategy does not train; name another stage")
+    if len(found) > 1 or (stages[found[0]].start, stages[found[0]].stop) != (0.0, 1.0):
+        raise UserError(f"{name} edits stage {t}, which this strategy trains in parts; use another schedule")
+    for stage in stages[found[0] + 1 :]:
+        parent = stage.parent
+        while parent is not None and parent != found[0]:
+            parent = stages[parent].parent
+        if parent is None:
+            raise UserError(f"{name} edits stage {t}, from which stage {stage.t} does not go on; use another strategy")
 
 
 def check_devices(methods: Iterable[Method], sharded: bool) -> None:

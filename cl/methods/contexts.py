@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
-    from cl.data.batches import Batch
+    from cl.data.batches import Batch, Row
     from cl.data.sampling import Reading
     from cl.models.distillation import Teacher
     from cl.models.losses import Outputs
@@ -84,6 +87,44 @@ class Progress:
     step: int
     total: int
     t: int
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Argument of `replaced_rows`: the rows of a stage of text before its first step.
+
+    Args:
+        t: 1-based stage.
+        seed: seed of the run.
+        own: whether a slot's row is of the stage's own task, neither replayed nor mixed in [steps, rows per batch].
+        row: the row of a step and a slot of its batch.
+        folders: folders of the data sets that the method reads, by name.
+        separator: id of the token that starts a document.
+    """
+
+    t: int
+    seed: int
+    own: npt.NDArray[np.bool_]
+    row: Callable[[int, int], Row]
+    folders: Mapping[str, Path]
+    separator: int
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A row that is trained on in place of the plan's.
+
+    Args:
+        step: 0-based optimizer step of the stage.
+        slot: number of the row in the batch of the step.
+        row: the row; as long as the one that it replaces.
+        note: JSON data about it, for the manifest.
+    """
+
+    step: int
+    slot: int
+    row: Row
+    note: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ settings. It derives from `Method`, and from each protocol whose hooks it overri
 |                  |                                  | `step_terms`, `after_backward`, `after_step`, `figures`,     |
 |                  |                                  | `state_dict`, `load_state_dict`                              |
 | `TakesRows`      | inside a train node              | `row_mask`                                                   |
+| `EditsRows`      | while planning, before a stage   | `reads`, `edits`, `fits`, `replaced_rows`                    |
 | `Remembers`      | between stages, in its own node  | `consolidate`, `remember`                                    |
 | `Selects`        | before a stage, in its own node  | `selection_size`, `select`                                   |
 | `Gates`          | after a stage, in its own node   | `decide`                                                     |
@@ -30,7 +31,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
-from cl.methods.contexts import Candidates, Learned, MicroBatch, Progress, Stage, Step, Teaching
+from cl.methods.contexts import Ahead, Candidates, Learned, MicroBatch, Progress, Replaced, Stage, Step, Teaching
 from cl.metrics.certificate import Change, Decision
 
 if TYPE_CHECKING:
@@ -45,9 +46,11 @@ if TYPE_CHECKING:
     from cl.tasks.example import Example
 
 __all__ = [
+    "Ahead",
     "Candidates",
     "Change",
     "Decision",
+    "EditsRows",
     "Gates",
     "InSomeTasks",
     "Learned",
@@ -57,6 +60,7 @@ __all__ = [
     "PlansStages",
     "Progress",
     "Remembers",
+    "Replaced",
     "Selects",
     "Stage",
     "Step",
@@ -257,6 +261,33 @@ class TakesRows(Trains):
             readings: the readings that the first column of `batch.origin` counts.
         """
         return None
+
+
+class EditsRows(Trains):
+    """Trains on other rows in place of some of a stage of text, as many and as long.
+
+    The plan, the ledger, replay, memories and surveys know the plan's rows alone. So do stored predictions of a
+    teacher, which are refused beside such a method: see `cl.methods.checks`.
+    """
+
+    def reads(self) -> tuple[str, ...]:
+        """Return the names of the general sets of text that `replaced_rows` reads."""
+        return ()
+
+    def edits(self) -> tuple[int, ...]:
+        """Return the numbers of the stages whose rows are edited; the run must have them, each trained as a whole."""
+        return ()
+
+    def fits(self, rows: int, sequence: int) -> None:
+        """Check an edited stage of so many rows of `sequence` tokens. Runs while planning.
+
+        Raises:
+            UserError: if the method cannot edit it.
+        """
+
+    def replaced_rows(self, ahead: Ahead) -> list[Replaced]:
+        """Return the rows to train on in place of the plan's. Runs before the first step, on resumption as well."""
+        return []
 
 
 class Remembers(Method):

@@ -58,6 +58,13 @@ def parts(measure: Measure) -> Sequence[str | None]:
     return tuple(PARTS) if measure.apart else (None,)
 
 
+def drawn(measures: Sequence[Measure]) -> list[Measure]:
+    """The measures that have a picture and a column of their own: those that are no axis or interval of another."""
+    beside = {axis for measure in measures for pair in measure.axes for axis in pair}
+    beside |= {measure.null for measure in measures if measure.null is not None}
+    return [measure for measure in measures if measure.key not in beside]
+
+
 def over_rows(
     runs: Sequence[RunResult], label: str, key: str, part: str | None = None, skip: int = 0
 ) -> dict[int, float]:

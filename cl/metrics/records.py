@@ -27,6 +27,9 @@ class Measure:
         about: one sentence for the report.
         chance: value that says that nothing was found; None: it depends on the data.
         apart: draw the task that was just learned and the sets outside of the stream apart, instead of one mean.
+        axes: pairs of axes over which the report draws heat maps. An axis is a word in the names of data sets with a
+            number behind it, such as `copies` of `copies 16 phase 2`, or the key of another measure.
+        null: key of the measure that is the half-width of the 95 % interval around `chance`.
     """
 
     key: str
@@ -35,6 +38,8 @@ class Measure:
     about: str
     chance: float | None = None
     apart: bool = False
+    axes: tuple[tuple[str, str], ...] = ()
+    null: str | None = None
 
 
 @dataclass(frozen=True)
@@ -287,10 +292,14 @@ class ExperimentResult:
     def load(path: Path) -> ExperimentResult:
         """Read a file that `save` wrote."""
         raw = json.loads(path.read_text(encoding="utf-8"))
-        probes = {label: [Measure(**each) for each in found] for label, found in raw.get("probes", {}).items()}
+        probes = {label: [_measure(each) for each in found] for label, found in raw.get("probes", {}).items()}
         data = {name: DataResult(**entry) for name, entry in raw["data"].items()}
         runs = [_run(run) for run in raw["runs"]]
         return ExperimentResult(**{**raw, "runs": runs, "probes": probes, "data": data})
+
+
+def _measure(raw: dict[str, Any]) -> Measure:
+    return Measure(**{**raw, "axes": tuple((one, other) for one, other in raw.get("axes", ()))})
 
 
 def _run(raw: dict[str, Any]) -> RunResult:

@@ -10,18 +10,16 @@ rises where function tokens are predicted for a changed style. This reading is o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from cl.errors import UserError
-from cl.probes.probe import Data, Measure, Probe, State
+from cl.probes.probe import Beside, Data, Measure, Probe, State
 from cl.registry import unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl.config.model import Model
     from cl.data.batches import Batch
     from cl.models.losses import Outputs
 
@@ -75,10 +73,10 @@ class FunctionTokens(Probe):
         if self.rows < 1:
             raise UserError(f"rows: {self.rows} must be at least 1")
 
-    def check(self, sets: Sequence[str], model: Model) -> None:
+    def check(self, beside: Beside) -> None:
         """Raise UserError if `of` is no text task of the stream."""
-        if self.of is not None and self.of not in sets:
-            raise UserError(unknown("probes.function_tokens: of", self.of, sets))
+        if self.of is not None and self.of not in beside.sets:
+            raise UserError(unknown("of", self.of, beside.sets))
 
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return loss and share of each group, by data set.

@@ -7,8 +7,8 @@ probe recomputes no other node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cl import construction
@@ -24,18 +24,48 @@ if TYPE_CHECKING:
     from cl.models.forward import TokenLoss
     from cl.tasks.example import Example
 
-__all__ = ["PROBES", "Data", "Measure", "Probe", "State", "build"]
+__all__ = ["PROBES", "Beside", "Data", "History", "Measure", "Probe", "State", "Stretch", "build"]
 
 PROBES = {
     "divergence": "cl.probes.divergence:Divergence",
     "function_tokens": "cl.probes.function_tokens:FunctionTokens",
     "linear": "cl.probes.linear:Linear",
+    "membership": "cl.probes.membership:Membership",
+    "memorisation": "cl.probes.memorisation:Memorisation",
     "recall": "cl.probes.recall:Recall",
     "recognition": "cl.probes.recognition:Recognition",
     "segment_order": "cl.probes.segment_order:SegmentOrder",
     "template_extraction": "cl.probes.template_extraction:TemplateExtraction",
 }
 """Name in an experiment -> "module:Class"; a module is imported when its probe is used."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stage that led to a state.
+
+    Args:
+        t: number of the stage.
+        steps: its optimizer steps.
+        tokens: its tokens; None where it is not of text, whose rows differ in length.
+    """
+
+    t: int
+    steps: int
+    tokens: int | None
+
+
+@dataclass(frozen=True)
+class History:
+    """How a state came about.
+
+    Args:
+        seed: seed of the run.
+        stages: the stages in order; none before any training.
+    """
+
+    seed: int
+    stages: tuple[Stretch, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +78,8 @@ class State:
         device: device of the model.
         batch: rows per forward pass.
         base: the base model of the run in evaluation mode, if the probe needs it (`Probe.needs_base`).
+        history: how the state came about, for a probe with `reads_history`.
+        references: opens the state of an earlier row of R, for each row that the probe asked for and that is no later.
     """
 
     loss: TokenLoss
@@ -55,6 +87,25 @@ class State:
     device: str
     batch: int
     base: TokenLoss | None = None
+    history: History | None = None
+    references: Mapping[int, Callable[[], State]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside a probe in an experiment.
+
+    Args:
+        sets: names of the data sets that the probe will read.
+        model: settings of the model.
+        methods: methods of the strategy with their settings.
+        apart: whether each task is answered with an adapter of its own.
+    """
+
+    sets: Sequence[str]
+    model: Model
+    methods: Sequence[Named]
+    apart: bool
 
 
 @dataclass(frozen=True)
@@ -94,23 +145,35 @@ class Probe:
         needs_base: whether the probe compares the state with the base model of the run, `state.base`.
         reads_outside: whether the probe also reads the sets outside of the stream: retain and general sets. It reads
             none of them where rows of R are measured on validation data, as such rows do.
+        reads_general: the probe also reads the general sets of the scenario of these kinds.
+        reads_history: the probe depends on the seed of the run and on the stages that led to the state.
     """
 
     kinds: ClassVar[tuple[str, ...]]
     measures: ClassVar[tuple[Measure, ...]]
     needs_base: ClassVar[bool] = False
     reads_outside: ClassVar[bool] = False
+    reads_general: ClassVar[bool] = False
+    reads_history: ClassVar[bool] = False
 
-    def check(self, sets: Sequence[str], model: Model) -> None:
-        """Raise UserError for settings that do not suit the data sets or the model; called while planning.
+    def check(self, beside: Beside) -> None:
+        """Check the settings beside the rest of the experiment. Called while planning, for each strategy.
 
         Args:
-            sets: names of the data sets that the probe will read.
-            model: settings of the model.
+            beside: what the probe will read and measure.
+
+        Raises:
+            UserError: for settings that do not suit it.
         """
+
+    def references(self) -> tuple[int, ...]:
+        """Return the rows of R whose states the probe compares with."""
+        return ()
 
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return the figures of each data set that can be measured: {data set: {key of a measure: value}}.
+
+        Parts of data sets may have names of their own; they cannot be told apart by adapters of single tasks.
 
         Args:
             state: the model.

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cl.errors import UserError
 from cl.metrics.rouge import rouge_l
-from cl.probes.probe import Data, Measure, Probe, State
+from cl.probes.probe import Beside, Data, Measure, Probe, State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl.config.model import Model
     from cl.tasks.example import Example
 
 NEAREST = 10  # items by cosine that are compared by ROUGE-L; ours
@@ -88,12 +87,13 @@ class TemplateExtraction(Probe):
         if not 0 < self.threshold <= 1:
             raise UserError(f"threshold: {self.threshold} must be above 0 and at most 1: it is a ROUGE-L")
 
-    def check(self, sets: Sequence[str], model: Model) -> None:
+    def check(self, beside: Beside) -> None:
         """Raise UserError for a tokenizer that is trained on the stream: it has no chat template."""
         from cl.models import pretrained
 
+        model = beside.model
         if model.tokenizer is None and pretrained.origin(model.name) == "fresh":
-            raise UserError(f"probes.template_extraction: {model.name} has {NO_TEMPLATE}")
+            raise UserError(f"{model.name} has {NO_TEMPLATE}")
 
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return the shares of each instruction task.

@@ -20,7 +20,7 @@ from torch.nn.utils import parameters_to_vector
 
 from cl.data.batches import Batch
 from cl.errors import UserError
-from cl.methods.method import PlansStages, TakesRows, Trains, overrides
+from cl.methods.method import EditsRows, PlansStages, TakesRows, Trains, overrides
 from cl.models import losses
 from cl.models.forward import evaluating
 from cl.training.learner import Learner
@@ -68,6 +68,7 @@ class Stream:
         for method in (method for learner, _ in legs for method in learner.methods):
             acts = [hook.__name__ for hook in PLAIN if overrides(method, hook)]
             acts += ["row_mask"] if isinstance(method, TakesRows) else []
+            acts += ["replaced_rows"] if isinstance(method, EditsRows) else []
             acts += ["teaching"] if overrides(method, PlansStages.teaching) else []
             if acts:
                 raise UserError(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs
+from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, Role
 from cl.graph.specs import ProbeSpec
 from cl.models.forward import TokenLoss, autocast
 from cl.probes import probe
@@ -17,7 +18,8 @@ from cl.training.validation import opened
 def run(spec: ProbeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Measure a state with a probe.
 
-    With `spec.select`, the probe measures once per adapter, and a set gets the measures of its own adapter.
+    With `spec.select`, the probe measures once per adapter, and a set gets the measures of its own adapter. Without,
+    measures of parts of sets are kept, under their own names.
 
     Returns:
         {"measures": {set: {key of a measure: value}}}.
@@ -29,14 +31,32 @@ def run(spec: ProbeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     found: dict[str, dict[str, float]] = {}
     for loss, own in opened(spec, inputs):
         context.watcher.progress(len(found), len(spec.sets))
-        state = State(loss, inputs[TOKENIZER], spec.compute.device, spec.batch, base)
+        state = _state(spec, inputs, loss, base)
         with autocast(spec.compute.device, spec.compute.precision):
             measured = measuring.measure(state, data)
-        found |= {name: values for name, values in measured.items() if name in own}
-    return {"measures": {name: found[name] for name in spec.sets if name in found}}
+        parts = measured.keys() - spec.sets if spec.select is None else set[str]()
+        found |= {name: values for name, values in measured.items() if name in own or name in parts}
+    sets = [name for name in spec.sets if name in found]
+    return {"measures": {name: found[name] for name in dict.fromkeys([*sets, *found])}}
 
 
 def _base(spec: ProbeSpec, inputs: Inputs) -> TokenLoss:
     """The base model of the run, opened as a state is, so that the base compared with itself gives the same bits."""
-    ((loss, _),) = opened(replace(spec, select=None), Inputs({**inputs, STATE: inputs[BASE]}))
+    asked = replace(spec, select=None, step=None)
+    ((loss, _),) = opened(asked, Inputs({**inputs, STATE: inputs[BASE]}))
     return loss
+
+
+def _state(spec: ProbeSpec, inputs: Inputs, loss: TokenLoss, base: TokenLoss | None) -> State:
+    """The state that is probed, with the states of earlier rows that the probe may open."""
+
+    def earlier(role: Role) -> State:
+        """Open the state of an earlier row of R."""
+        asked = replace(spec, step=None)
+        reread, _ = next(opened(asked, Inputs({**inputs, STATE: inputs[role]})))
+        return State(reread, inputs[TOKENIZER], spec.compute.device, spec.batch)
+
+    references = {
+        role.place: partial(earlier, role) for role in inputs if role.kind == "reference" and role.place is not None
+    }
+    return State(loss, inputs[TOKENIZER], spec.compute.device, spec.batch, base, spec.history, references)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ from cl.training.snapshots import Snapshots
 from cl.training.stage_rows import (
     MEMORY,
     Batches,
+    replaced_rows,
     stage_plan,
     stage_seed,
     starting_ledger,
@@ -45,6 +47,8 @@ from cl.training.validation import Validator
 
 # Lightning prints devices for every Trainer; `cl` prints the device once.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+MANIFEST = "replaced.json"
+"""Notes of the rows that were trained on in place of the plan's."""
 
 
 def run(spec: TrainSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
@@ -72,8 +76,10 @@ def _local(context: Context) -> Local:
 
 
 def _save(job: Job, out: Path, parent: Path, moments: dict[str, Tensor] | None) -> None:
-    """Store the model, the states of the methods, and the optimizer's state unless it is None."""
+    """Store the model, the states of the methods, the manifest of replaced rows, and the optimizer's state if given."""
     adapters.save(job.learner.model, out, parent)
+    if job.replaced:
+        (out / MANIFEST).write_text(json.dumps([dict(each.note) for each in job.replaced]), encoding="utf-8")
     if tensors := checkpoint.method_tensors(job.learner.methods):
         save_file(tensors, out / "methods.safetensors")
     if moments is not None:
@@ -86,6 +92,8 @@ def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
     sources = {name: rows(folder, name, "train", sequence) for name, folder in inputs.datasets().items()}
     plan = stage_plan(spec, starting_ledger(spec, inputs, sources), sources)
     learner = _learner(spec, inputs, local, plan.readings)
+    separator = learner.token_loss.separator
+    replaced = replaced_rows(spec, learner.methods, plan, sources, inputs.datasets(), separator)
     if not spec.continues:
         _survey(spec, inputs, learner, plan, sources)
     return Job(
@@ -104,6 +112,7 @@ def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
         checkpoints=local.checkpoints,
         watcher=context.watcher,
         snapshots=Snapshots(local.snapshots, context.work / "snapshots", inputs[STATE]),
+        replaced=replaced,
     )
 
 
@@ -193,7 +202,7 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
     first = int(resumed.name) if resumed else job.first
     if first < job.last:
         loader = DataLoader(
-            Batches(job.plan, job.sources, job.learner.token_loss.separator),
+            Batches(job.plan, job.sources, job.learner.token_loss.separator, job.replaced),
             batch_size=None,
             sampler=range(first, job.last),
         )

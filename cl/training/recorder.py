@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from cl.config.checkpoints import Checkpoints
 from cl.config.evaluation import Evaluation
 from cl.data.batches import Rows
 from cl.data.mixture import Plan
+from cl.methods.contexts import Replaced
 from cl.metrics.records import Point
 from cl.training import checkpoint, distributed, step_records
 from cl.training.learner import Learner
@@ -57,6 +58,7 @@ class Job:
         learner: model and methods.
         plan: rows of each step of the stage.
         sources: training rows by data set.
+        replaced: rows that are trained on in place of the plan's.
         first: step at which the node starts.
         last: step at which the node ends.
         validator: evaluates inside the stage.
@@ -89,6 +91,7 @@ class Job:
     checkpoints: Checkpoints
     watcher: Watcher
     snapshots: Snapshots
+    replaced: Sequence[Replaced] = ()
     points: list[Point] = field(default_factory=list)
     seconds: float = 0.0
     eval_seconds: float = 0.0

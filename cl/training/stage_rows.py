@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cl.data.batches import Batch, Rows, collate
+from cl.data.batches import Batch, Row, Rows, collate
 from cl.data.mixture import Ledger, Plan
 from cl.graph.roles import STATE, Inputs
 from cl.graph.specs import TrainSpec
 from cl.graph.stored import result_of
+from cl.methods.method import Ahead, EditsRows, Replaced, Trains
 from cl.training import distributed
 
 MEMORY = "memory.safetensors"
@@ -64,18 +67,59 @@ def starting_optimizer(spec: TrainSpec, inputs: Inputs) -> dict[str, Tensor] | N
 
 
 class Batches(Dataset[Batch]):
-    """The batch of each optimizer step of a plan; with several processes, this process's part of each batch."""
+    """The batch of each optimizer step of a plan; with several processes, this process's part of each batch.
 
-    def __init__(self, plan: Plan, sources: Mapping[str, Rows], separator: int) -> None:
+    Args:
+        plan: plan of the stage.
+        sources: training rows by data set.
+        separator: token id that starts a document.
+        replaced: rows in place of the plan's.
+    """
+
+    def __init__(
+        self, plan: Plan, sources: Mapping[str, Rows], separator: int, replaced: Sequence[Replaced] = ()
+    ) -> None:
         self.plan, self.sources, self.separator = plan, sources, separator
+        self.replaced = {(each.step, each.slot): each.row for each in replaced}
 
     def __getitem__(self, step: int) -> Batch:
-        part = distributed.rank(), distributed.world()
-        rows = (self.sources[source][row] for source, row in self.plan.batch(step, *part))
+        rank, world = part = distributed.rank(), distributed.world()
+        rows = (
+            self.replaced.get((step, rank + place * world)) or self.sources[source][row]
+            for place, (source, row) in enumerate(self.plan.batch(step, *part))
+        )
         return collate(rows, self.separator, torch.from_numpy(self.plan.origin(step, *part)))
 
     def __len__(self) -> int:
         return self.plan.steps
+
+
+def replaced_rows(
+    spec: TrainSpec,
+    methods: Sequence[Trains],
+    plan: Plan,
+    sources: Mapping[str, Rows],
+    folders: Mapping[str, Path],
+    separator: int,
+) -> list[Replaced]:
+    """Rows that a method trains on in place of the plan's.
+
+    Args:
+        spec: specification of the train node.
+        methods: methods of the stage.
+        plan: plan of the stage.
+        sources: training rows by data set.
+        folders: folders of the data sets by name.
+        separator: token id that starts a document.
+    """
+    own = np.array([not reading.beside for reading in plan.readings])[plan.stream]
+
+    def row(step: int, slot: int) -> Row:
+        at = step * plan.batch_rows + slot
+        return sources[plan.readings[plan.stream[at]].source][int(plan.row[at])]
+
+    ahead = Ahead(spec.t, spec.seed, own.reshape(plan.steps, plan.batch_rows), row, folders, separator)
+    return [each for method in methods if isinstance(method, EditsRows) for each in method.replaced_rows(ahead)]
 
 
 def trained(

@@ -35,9 +35,11 @@ from cl.graph.specs import (
     TrainSpec,
 )
 from cl.methods.contexts import Teaching
+from cl.probes.probe import History, Stretch
 from cl.registry import Named
 from cl.sample_order.specs import GridSpec, OrderSpec, TraceSpec
 
+HISTORY = History(3, (Stretch(1, 4, 128), Stretch(2, 5, None)))
 LORA, PACKING, COMPUTE = Named("lora", {"r": 4, "targets": ["q"]}), Packing(32, False), Compute("cuda", "bf16", True)
 TRAIN = TrainSpec(
     t=1, steps=8, first=0, last=7, shares={"a": 0.75, "replay:b": 0.25}, seed=0, train=Optimization(betas=(0.8, 0.9)),
@@ -55,7 +57,7 @@ FULL: list[Spec] = [
     SelectSpec("a", 0, LORA, PACKING, COMPUTE, "Be brief."),
     TeacherSpec("a", 0, Teaching("previous", "cache_top_k", 5, 2.0), PACKING, COMPUTE, (3, 9)),
     EvaluateSpec(("a", "b"), 64, 2, 5, PACKING, COMPUTE, {"a": "t1"}, "validation", ("strict",), 4, 2),
-    ProbeSpec(LORA, ("a",), 2, PACKING, COMPUTE, {"a": "t1"}, "validation", 3),
+    ProbeSpec(LORA, ("a",), 2, PACKING, COMPUTE, {"a": "t1"}, "validation", 3, HISTORY),
     ItemwiseSpec(("a", "b"), "strict", 64, 5, 2, PACKING, COMPUTE, "test"),
     GateSpec(2, "b", ("a",), ("kept",), LORA),
     PromoteSpec(),

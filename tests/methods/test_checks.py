@@ -1,7 +1,8 @@
-"""Objectives of a stage: the default by hand, and which methods disagree about it."""
+"""Objectives of a stage: the default by hand, and which methods disagree about it; which stages can be edited."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ import torch
 
 from cl.data.batches import Batch
 from cl.errors import UserError
-from cl.methods.checks import check_devices, check_objectives, check_trained
-from cl.methods.method import MicroBatch, Trains
+from cl.methods.checks import check_devices, check_edits, check_objectives, check_trained
+from cl.methods.method import EditsRows, MicroBatch, PlansStages, Stage, Teaching, Trains
 from cl.methods.objective import Objective, TokenCrossEntropy
 from cl.models.losses import Criterion, Outputs
 from strategies.adapters.lora import Lora
@@ -76,3 +77,44 @@ def test_two_methods_that_decide_what_is_trained_are_refused() -> None:
     with pytest.raises(UserError, match="strategy: Lora and Prompts each decide what is trained, only one may"):
         check_trained([Lora(), Prompts()])
     check_trained([Lora(), LwF()])
+
+
+@dataclass(eq=False)
+class Edits(EditsRows):
+    """Edits the rows of stage 1."""
+
+    def edits(self) -> tuple[int, ...]:
+        return (1,)
+
+
+@dataclass(eq=False)
+class Taught(PlansStages):
+    """Has stored predictions of a teacher, in some stages."""
+
+    stage: int = 1
+
+    def active(self, t: int) -> bool:
+        return t == self.stage
+
+    def teaching(self, t: int) -> Teaching:
+        return Teaching("base", "cache_hidden")
+
+
+def test_edited_stages_are_there_whole_and_passed_on() -> None:
+    first = Stage("a", {"a": 1.0}, 1, 100, None, None)
+    aligned = Stage("a sft", {"chat": 1.0}, 1, 10, 0, 1, phase="sft")
+    second = Stage("b", {"b": 1.0}, 2, 100, 0, 2)
+    check_edits([Edits()], [first, aligned, second])
+    check_edits([], [replace(second, parent=None)])
+    for stages, message in [
+        ([replace(second, parent=None)], "edits stage 1, which this strategy does not train"),
+        ([replace(first, stop=0.9), second], "edits stage 1, which this strategy trains in parts"),
+        ([first, replace(second, parent=None)], "edits stage 1, from which stage 2 does not go on"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            check_edits([Edits()], stages)
+    check_edits([Edits(), Taught(2)], [first, second])
+    with pytest.raises(UserError, match="stored predictions of a teacher are of the rows before"):
+        check_edits([Edits(), Taught(1)], [first, second])
+    with pytest.raises(UserError, match="Edits and Edits each edit rows, only one may"):
+        check_edits([Edits(), Edits()], [first])

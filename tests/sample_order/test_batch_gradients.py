@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from cl.methods.method import MicroBatch, PlansStages, Step, TakesRows, Teaching, Trains
+from cl.methods.method import EditsRows, MicroBatch, PlansStages, Step, TakesRows, Teaching, Trains
 from cl.models.losses import Criterion
 from cl.sample_order import trace_recorder
 from cl.sample_order.optimizer_replay import simulate
@@ -66,6 +66,7 @@ class Taught(Trains, PlansStages):
         (Steps(), "after_step"),
         (Names(Half()), "objective"),
         (TakesRows(), "row_mask"),
+        (EditsRows(), "replaced_rows"),
         (Taught(), "teaching"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -12,10 +12,11 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from cl.data.batches import collate, rows
-from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, data
+from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, data, reference
 from cl.graph.specs import Compute, Packing, ProbeSpec
 from cl.models import pretrained
 from cl.models.forward import TokenLoss
+from cl.probes.probe import History
 from cl.registry import Named
 from cl.steps import probe
 from cl.training import validation
@@ -112,3 +113,14 @@ def test_the_base_is_whole_where_each_set_has_an_adapter(
     wanted = replace(spec(), probe=Named("tests.support.probes:Moved", {}), select={"german": "t2"})
     probe.run(wanted, Inputs({**inputs, BASE: tmp_path / "base"}), context(tmp_path))
     assert asked == [(None, tmp_path / "base"), ({"german": "t2"}, inputs[STATE])]
+
+
+def test_a_probe_opens_the_state_that_it_compares_with_and_names_parts_of_sets(inputs: Inputs, tmp_path: Path) -> None:
+    pretrained.save(tiny(seed=7), tmp_path / "earlier")
+    asked = replace(spec(), probe=Named("tests.support.probes:Rise", {"factor": 2.0}), history=History(5))
+    found = probe.run(asked, Inputs({**inputs, reference(0): tmp_path / "earlier"}), context(tmp_path))["measures"]
+    now, before = loss(tiny()), loss(tiny(seed=7))
+    for name in SETS:
+        rise = first(now, inputs[data(name)], name) - first(before, inputs[data(name)], name)
+        assert found[f"rise of {name}"] == {"nll": pytest.approx(rise, abs=1e-3), "seed": 5}
+    assert list(found) == [f"rise of {name}" for name in SETS]

@@ -50,6 +50,23 @@ class Moved(Probe):
         return {name: {"rise": own[name]["nll"] - base[name]["nll"]} for name in own}
 
 
+class Rise(FirstRow):
+    """Difference of the loss from that of row 0, under a name that is no set's, and the seed of the run."""
+
+    reads_history: ClassVar[bool] = True
+
+    def references(self) -> tuple[int, ...]:
+        return (0,)
+
+    def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
+        assert state.history is not None
+        now, before = (super(Rise, self).measure(each, data) for each in (state, state.references[0]()))
+        return {
+            f"rise of {name}": {"nll": now[name]["nll"] - before[name]["nll"], "seed": state.history.seed}
+            for name in now
+        }
+
+
 @dataclass(frozen=True)
 class Unfinished(Probe):
     """A probe without `measures` and `measure`."""

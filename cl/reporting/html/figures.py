@@ -11,12 +11,14 @@ import plotly.graph_objects as go
 import plotly.io
 
 from cl.errors import UserError
+from cl.metrics.probed import drawn
 from cl.metrics.records import ExperimentResult, StageResult
 from cl.metrics.run_metrics import score
 from cl.metrics.transitions import answered
 from cl.reporting.html.curves import Pick, curve_figure, forgetting_figure, window_loss
 from cl.reporting.html.groups import Group, groups, is_scored, loss_at, mean, score_at
 from cl.reporting.html.inside import inside_figures
+from cl.reporting.html.probe_maps import probe_maps
 from cl.reporting.html.probes import probe_figures
 from cl.reporting.html.style import FAINT, INK, SCALE, SOURCES, empty
 from cl.reporting.html.transitions import transitions_figure
@@ -26,7 +28,8 @@ def figures(result: ExperimentResult) -> dict[str, go.Figure]:
     """All pictures by name; a picture for which the result has no data is left out.
 
     Names: `forgetting`, `form_and_content`, `curve/SET`, `matrix/GROUP`, `learning_rate`, `sources/GROUP`,
-    `transitions/SET`, `probe/LABEL/MEASURE`, `probe/LABEL/MEASURE/ROW`, `terms/NAME`.
+    `transitions/SET`, `probe/LABEL/MEASURE`, `probe/LABEL/MEASURE/ROW`, `probe/LABEL/MEASURE/AXIS/GROUP`,
+    `terms/NAME`.
     """
     every = groups(result)
     if not every:
@@ -44,8 +47,9 @@ def figures(result: ExperimentResult) -> dict[str, go.Figure]:
     for name in dict.fromkeys(name for run in result.runs for name in answered(run)):
         made[f"transitions/{name}"] = transitions_figure(every, name)
     for label, measures in result.probes.items():
-        for measure in measures:
+        for measure in drawn(measures):
             made |= probe_figures(every, label, measure) | inside_figures(every, label, measure)
+        made |= {f"probe/{name}": figure for name, figure in probe_maps(every, label, measures).items()}
     for name in sorted({name for run in result.runs for s in run.stages for p in s.points for name in p.terms}):
         made[f"terms/{name}"] = curve_figure(every, name, _term(name), "as logged")
     return {name: figure for name, figure in made.items() if any(len(trace.x or ()) for trace in figure.data)}

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from cl.metrics.probed import over_rows, parts
 from cl.metrics.records import Measure
 from cl.reporting.html.groups import Group
-from cl.reporting.html.style import FAINT, empty
+from cl.reporting.html.style import FAINT, GRID, empty
 
 
 def probe_figures(every: Sequence[Group], label: str, measure: Measure) -> dict[str, go.Figure]:
@@ -45,7 +45,16 @@ def probe_figure(every: Sequence[Group], label: str, measure: Measure, part: str
         )
     if measure.chance is not None:
         figure.add_hline(y=measure.chance, line={"color": FAINT, "dash": "dot"}, annotation_text="chance")
+        if half := _widest(every, label, measure.null):
+            interval = {"y0": measure.chance - half, "y1": measure.chance + half}
+            figure.add_hrect(**interval, fillcolor=GRID, layer="below", line_width=0)
     if part is not None:
         figure.update_yaxes(rangemode="tozero")
     figure.update_xaxes(type="category", ticks="")
     return figure.update_layout(showlegend=True)
+
+
+def _widest(every: Sequence[Group], label: str, key: str | None) -> float:
+    """The largest value of a measure; 0 if there is none."""
+    rows = [row for group in every for run in group.runs for row in run.probes.get(label, {}).values()]
+    return max((cell[key] for row in rows for cell in row.values() if key in cell), default=0.0)

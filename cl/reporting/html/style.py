@@ -14,6 +14,7 @@ SHARED = "#2F3A46"  # a stage that several strategies have in common
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 SCALE = [[0.0, "#F2F7FB"], [0.5, "#7FB0D3"], [1.0, "#0B3C5D"]]  # one hue; darker = higher loss
+TWO_SIDED = [[0.0, "#B35806"], [0.5, "#F7F7F7"], [1.0, "#2C6E9B"]]  # below zero, zero, above zero
 SOURCES = ("#0B3C5D", "#6FA8CF", "#C3DCEC", "#8A94A0", "#2F7F86", "#8CC5BF", "#D8DDE2")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 

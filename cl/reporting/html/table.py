@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from cl.metrics.formula import Metric
+from cl.metrics.probed import drawn
 from cl.metrics.records import Cell, ExperimentResult, RunResult
 from cl.metrics.run_metrics import ADAPTATION, FORGETTING, adaptation, better, forgetting, peak, score
 from cl.reporting.formatting import abbreviated, duration
@@ -138,7 +139,7 @@ def _by_probe(result: ExperimentResult) -> Measures:
         (Column(f"{label} {measure.key}", measure.unit, measure.direction, wide=True),
          partial(_probed, label=label, key=measure.key))
         for label, measures in result.probes.items()
-        for measure in measures
+        for measure in drawn(measures)
     ]  # fmt: skip
 
 
