@@ -12,7 +12,7 @@ class Role:
     """The role of a node's parent.
 
     Args:
-        kind: `state`, `base`, `tokenizer`, `data`, `memory`, `teacher`, `trace`, `grid`, `truth`.
+        kind: `state`, `base`, `tokenizer`, `data`, `memory`, `vectors`, `queries`, `teacher`, `trace`, `grid`, `truth`.
         place: number of the parent among several: index of a method in the node's list, or position in an order.
         name: name of a data set.
     """
@@ -38,6 +38,7 @@ class Role:
 
 
 STATE, BASE, TOKENIZER, MEMORY, GRID = map(Role, ("state", "base", "tokenizer", "memory", "grid"))
+QUERIES = Role("queries")
 
 
 def data(name: str) -> Role:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from cl.data.mixture import Account, Ledger
 from cl.data.sampling import Reading, blend
 from cl.errors import UserError
+from cl.graph import memory_nodes
 from cl.graph.code_version import entries_of
 from cl.graph.node import Node
 from cl.graph.probe_nodes import probe_nodes
@@ -48,6 +49,7 @@ class RunPlanner:
         self.shared, self.strategy, self.seed = shared, strategy, seed
         self.order = order[: shared.experiment.upto]
         self.side = SideNodes(shared, strategy, own, seed)
+        self.memory = memory_nodes.retrieving(self.side, self.order)
 
     def plan(self) -> RunPlan:
         """Plan the run."""
@@ -64,7 +66,9 @@ class RunPlanner:
                 state = self.side.evaluated(each, plans)
                 adapters = self.side.adapters(each) if state is each.node else None
                 rows[each.stage.row] = self._row(state, each.stage.row, adapters)
-        probes = probe_nodes(self.shared, rows, self.order)
+        if not plans:  # nothing is trained, and what is beside the model may grow
+            rows |= {t: self._row(self.side.base, t, None) for t in range(known + 1, len(self.order) + 1)}
+        probes = probe_nodes(self.shared, rows, self.side.sets, self.order)
         return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes)
 
     def _stages(self, known: int) -> list[Stage]:
@@ -210,6 +214,9 @@ class RunPlanner:
         code = tuple(f"{ANSWER_SCORES}.{name}:score" for name in scores)
         cost = evaluation.tokens * len(sets)
         parents = self.side.parents(state, sets)
+        if self.memory is not None:
+            learned = self.order[len(self.shared.experiment.model.knows) : t]
+            parents |= memory_nodes.retrieved(self.side, self.memory, learned, sets)
         return Node(f"row {t} after {state.name}", spec, parents, code, cost=cost, local=self.shared.local)
 
 
