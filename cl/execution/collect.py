@@ -87,6 +87,10 @@ def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
         probes={
             label: {t: store.result(node)["measures"] for t, node in rows.items()} for label, rows in run.probes.items()
         },
+        memory={
+            t: {name: store.result(node)["memory"] for name, node in shown.items() if store.has(node)}
+            for t, shown in run.memory.items()
+        },
     )
 
 
@@ -228,13 +232,15 @@ def check_writable(folder: Path) -> None:
 
 
 def save(result: ExperimentResult, folder: Path) -> None:
-    """Write results.json, probes.csv if there are probes, and R of each run as CSV; replaces files of earlier calls."""
+    """Write results.json, R of each run as CSV, probes.csv and memory.csv if there are any; replaces earlier files."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("R-*.csv"):
         old.unlink()
     result.save(folder / "results.json")
     if result.probes:
         (folder / "probes.csv").write_text(probes_csv(result), encoding="utf-8")
+    if any(run.memory for run in result.runs):
+        (folder / "memory.csv").write_text(memory_csv(result), encoding="utf-8")
     for run in result.runs:
         (folder / f"R-{run_name(run)}.csv").write_text(matrix_csv(run), encoding="utf-8")
 
@@ -247,6 +253,16 @@ def probes_csv(result: ExperimentResult) -> str:
             for t, sets in rows.items():
                 found = [(name, key, value) for name, values in sets.items() for key, value in values.items()]
                 lines += [f"{run_name(run)},{t},{name},{label},{key},{value!r}" for name, key, value in found]
+    return "\n".join(lines) + "\n"
+
+
+def memory_csv(result: ExperimentResult) -> str:
+    """Figures of all memories as CSV: one line per run, row of R, data set and figure."""
+    lines = ["run,row,set,figure,value"]
+    for run in result.runs:
+        for t, sets in run.memory.items():
+            found = [(name, key, value) for name, values in sets.items() for key, value in values.items()]
+            lines += [f"{run_name(run)},{t},{name},{key},{value!r}" for name, key, value in found]
     return "\n".join(lines) + "\n"
 
 

@@ -32,7 +32,7 @@ def retrieving(side: SideNodes, order: Sequence[str]) -> Part | None:
     if len(found) > 1:
         raise UserError(f"{where}: {found[0].name} and {found[1].name} both show stored examples; keep one")
     if found and not _with_questions(side, order):
-        raise UserError(f"{where}: {found[0].name} has no effect: no task has questions (kind instruction); leave it out")
+        raise UserError(f"{where}: {found[0].name} has no effect: no task is of kind instruction; leave it out")
     return found[0] if found else None
 
 
@@ -75,7 +75,8 @@ def _retrieve(side: SideNodes, part: Part, method: Retrieves, tasks: Sequence[st
     parents = {data(name): side.set(name), TOKENIZER: side.shared.tokenizer}
     parents |= {Role("memory", place, task): side.set(task) for place, task in enumerate(tasks)}
     if method.encodes:
-        parents |= {Role("vectors", place, task): _embed(side, method, task, "train") for place, task in enumerate(tasks)}
+        vectors = [_embed(side, method, task, "train") for task in tasks]
+        parents |= {Role("vectors", place, task): vectors[place] for place, task in enumerate(tasks)}
         parents[QUERIES] = _embed(side, method, name, evaluation.split)
     title = f"{part.name} of {' + '.join(tasks)} for {name}"
     return Node(title, spec, parents, (entry_of(type(method)),), local=side.shared.local)

@@ -67,9 +67,8 @@ class Graph:
     @property
     def compute(self) -> Compute:
         """Device, precision and compilation of the train nodes; of the rows of R if nothing is trained."""
-        rows = (row.spec for run in self.runs for row in run.rows.values())
-        specs = [*self.train_specs, *(spec for spec in rows if isinstance(spec, EvaluateSpec))]
-        return specs[0].compute
+        rows = [row.spec for run in self.runs for row in run.rows.values()]
+        return next(spec.compute for spec in (*self.train_specs, *rows) if isinstance(spec, TrainSpec | EvaluateSpec))
 
     @cached_property
     def train_specs(self) -> list[TrainSpec]:

@@ -49,7 +49,7 @@ def probe_nodes(
 def _node(label: str, spec: ProbeSpec, row: Node, read: Mapping[Role, Node], entry: str) -> Node:
     """The probe node of the state that a row of R evaluates, with the same adapters per set."""
     assert isinstance(row.spec, EvaluateSpec)
-    parents = {role: node for role, node in row.parents.items() if role.kind != "data"} | read
+    parents = {**{role: node for role, node in row.parents.items() if role.kind != "data"}, **read}
     return Node(
         f"{label} at {row.name}",
         replace(spec, select=row.spec.select),

@@ -58,9 +58,17 @@ class RunPlan:
 
     @property
     def wanted(self) -> list[Node]:
-        """The nodes whose results are reported: train nodes, rows of R, probes."""
+        """The nodes whose results are reported: train nodes, rows of R and what they show of a memory, probes."""
         probed = [node for rows in self.probes.values() for node in rows.values()]
-        return [*(stage.node for stage in self.stages), *self.rows.values(), *probed]
+        shown = [node for shown in self.memory.values() for node in shown.values()]
+        return [*(stage.node for stage in self.stages), *shown, *self.rows.values(), *probed]
+
+    @property
+    def memory(self) -> dict[int, dict[str, Node]]:
+        """Retrieve nodes by row of R and set; rows without a memory have none."""
+        parents = {t: row.parents.items() for t, row in self.rows.items()}
+        found = {t: {str(r.name): n for r, n in pairs if n.kind == "retrieve"} for t, pairs in parents.items()}
+        return {t: shown for t, shown in found.items() if shown}
 
     @property
     def merged(self) -> bool:

@@ -52,8 +52,8 @@ class Retrieves(Method):
     Args:
         k: examples shown per question, at most.
         index: `growing`: the memory gets the examples of each task that is learned; `frozen`: of the first task alone.
-        order: `rank`: the best example first; `edges`: ranks 1, 3, 5, … first and …, 6, 4, 2 last, so that the best ones
-            are at both ends (arXiv 2410.05983; the permutation is recalled, not read in the paper).
+        order: `rank`: the best example first; `edges`: ranks 1, 3, 5, … first and …, 6, 4, 2 last, so that the best are
+            at both ends (arXiv 2410.05983; the permutation is recalled, not read in the paper).
         budget: stored examples per task, evenly spaced over its training split. None: all.
         context: tokens of a row, with its examples, its question and its answer. None: `train.sequence`. What does not
             fit is dropped, the lowest rank first, and counted.

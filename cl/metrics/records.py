@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cl.metrics import memories
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -151,6 +153,7 @@ class RunResult:
         merged: whether rows are of merged models. `stages` are of the training, which does not use merged models.
         made: of each data set that methods transformed, examples and answer tokens by split and style, and notes.
         probes: `probes[label][t][name]` holds the figures of a probe on the state of row t, by the key of a measure.
+        memory: `memory[t][name]` holds the figures of the memory that row t shows to a set (`cl.metrics.memories`).
     """
 
     strategy: str
@@ -167,6 +170,14 @@ class RunResult:
     merged: bool = False
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
     probes: dict[str, dict[int, dict[str, dict[str, float]]]] = field(default_factory=dict)
+    memory: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about the data of the stages and about the memory beside the weights, each once."""
+        told = [text for stage in self.stages for text in stage.warnings]
+        measured = list(dict.fromkeys(name for row in self.matrix.values() for name in row))
+        return list(dict.fromkeys([*told, *memories.warnings(self.strategy, self.memory, measured)]))
 
 
 @dataclass(frozen=True)
@@ -263,4 +274,6 @@ def _run(raw: dict[str, Any]) -> RunResult:
     matrix = {int(t): {name: Cell(**cell) for name, cell in row.items()} for t, row in raw["matrix"].items()}
     keys = {int(t): key for t, key in raw["matrix_keys"].items()}
     probes = {label: {int(t): found for t, found in rows.items()} for label, rows in raw.get("probes", {}).items()}
-    return RunResult(**{**raw, "stages": stages, "matrix": matrix, "matrix_keys": keys, "probes": probes})
+    memory = {int(t): found for t, found in raw.get("memory", {}).items()}
+    own = {"stages": stages, "matrix": matrix, "matrix_keys": keys, "probes": probes, "memory": memory}
+    return RunResult(**{**raw, **own})

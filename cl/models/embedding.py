@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,17 +59,19 @@ def open_encoder(folder: str) -> tuple[Any, Any]:
     """The model and the tokenizer of a folder, in fp32 and evaluation mode; nothing in it is executed.
 
     Raises:
-        UserError: if they cannot be loaded, or are stated to pool in another way than by the mean.
+        UserError: if they cannot be loaded, if weights are missing, which transformers would draw at random, and for
+            a model with a decoder beside its encoder.
     """
     from transformers import AutoModel, AutoTokenizer
 
-    pooling = Path(folder) / "1_Pooling" / "config.json"  # as sentence-transformers writes it
-    if pooling.is_file():
-        stated = json.loads(pooling.read_text(encoding="utf-8"))
-        wrong = [key for key, value in stated.items() if key.startswith("pooling_mode_") and value is True]
-        if wrong not in ([], ["pooling_mode_mean_tokens"]) or stated.get("pooling_mode", "mean") != "mean":
-            raise UserError(f"dense.model: {folder!r} pools by {wrong or stated['pooling_mode']}, not by the mean; name another")
     try:
-        return AutoModel.from_pretrained(folder, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(folder)
+        load: Any = AutoModel.from_pretrained
+        model, about = load(folder, dtype=torch.float32, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
     except UNLOADABLE as error:
-        raise UserError(f"dense.model: cannot load {folder!r}: {' '.join(str(error).split())}") from error
+        raise UserError(f"model: cannot load {folder!r}: {' '.join(str(error).split())}") from error
+    if missing := sorted(name for name in about["missing_keys"] if not name.startswith("pooler.")):  # which is not read
+        raise UserError(f"model: {folder!r}: its files have no weights for {missing[0]}; save the whole model")
+    if model.config.is_encoder_decoder:
+        raise UserError(f"model: {folder!r} has a decoder beside its encoder; name a model with one of the two")
+    return model.eval(), tokenizer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +40,8 @@ def run(spec: RetrieveSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Store the measured rows of a split, each with what is shown before its question.
 
     Returns:
-        Result of the data node; `window`: number of rows whose loss is measured, and the largest number of their tokens;
-        `memory`: what `_figures` tells. `shown.jsonl` names what stands before each question, in the order of reading.
+        Result of the data node; `window`: number of rows whose loss is measured, and largest number of their tokens;
+        `memory`: figures of `cl.metrics.memories`. `shown.jsonl` names what stands before each question, as it is read.
     """
     method = strategy.build_method(spec.method, f"retrieval for {spec.set}")
     assert isinstance(method, Retrieves)
@@ -52,14 +52,14 @@ def run(spec: RetrieveSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     began = time.perf_counter()
     best = _best(method, spec, inputs, memory, asked)
     seconds = time.perf_counter() - began
-    writer = _Writer(spec, method, inputs[TOKENIZER])
-    alone = [writer.encode(example, ()) for example in asked]
+    encode = _encoder(spec, method.order, inputs[TOKENIZER])
+    alone = [encode(example, ()) for example in asked]
     room = spec.context - max(len(answer) for _, answer in alone) - ANSWER_MARGIN  # so the longest answer fits
     rows: list[Tokens] = []
     shown: list[list[Stored]] = []
     for place, (example, names) in enumerate(zip(asked, best, strict=True)):
         context.watcher.progress(place, len(asked))
-        row, kept = fitted(example, [memory[name] for name in names], writer.encode, room)
+        row, kept = fitted(example, [memory[name] for name in names], encode, room)
         rows.append(row)
         shown.append(names[:kept])
     save_file(_arrays(split, rows), context.out / "tokens.safetensors")
@@ -77,24 +77,16 @@ def run(spec: RetrieveSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     return result_of(folder) | {"window": {"rows": count, "longest": spec.context}, "memory": figures}
 
 
-class _Writer:
-    """Writes questions with what is shown before them.
+def _encoder(spec: RetrieveSpec, order: str, folder: Path) -> Callable[[Example, Sequence[Example]], Tokens]:
+    """The function that returns the token ids of an example behind others, given best first."""
+    tokenizer, separator = pretrained.stored_tokenizer(folder), result_of(folder)["separator_id"]
+    chat = tokenization.chat_of(tokenizer, spec.system, spec.template)
 
-    Args:
-        spec: specification of the node.
-        method: method that arranges what is shown.
-        folder: folder of the tokenizer node.
-    """
+    def encode(asked: Example, best: Sequence[Example]) -> Tokens:
+        whole = behind(asked, arranged(best, order), chat is not None)
+        return tokenization.dialogue(whole, tokenizer, separator, chat)
 
-    def __init__(self, spec: RetrieveSpec, method: Retrieves, folder: Path) -> None:
-        self.context, self.order = spec.context, method.order
-        self.tokenizer, self.separator = pretrained.stored_tokenizer(folder), result_of(folder)["separator_id"]
-        self.chat = tokenization.chat_of(self.tokenizer, spec.system, spec.template)
-
-    def encode(self, asked: Example, best: Sequence[Example]) -> Tokens:
-        """Token ids of an example behind others, given best first."""
-        whole = behind(asked, arranged(best, self.order), self.chat is not None)
-        return tokenization.dialogue(whole, self.tokenizer, self.separator, self.chat)
+    return encode
 
 
 def _memory(inputs: Inputs, method: Retrieves) -> dict[Stored, Example]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cl.errors import UserError
 from cl.methods.retrieves import Recall, Retrieves
+from cl.models import model_folder
 
 if TYPE_CHECKING:
     from cl.methods.retrieves import Floats
@@ -33,8 +34,12 @@ class Dense(Retrieves):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.model is not None and not (Path(self.model) / "config.json").is_file():
-            raise UserError(f"model: {self.model!r} is no folder with a config.json; name one that save_pretrained wrote")
+        if self.model is None:
+            return
+        if not (Path(self.model) / "config.json").is_file():
+            raise UserError(f"model: {self.model!r} is no folder with a config.json; name a saved model")
+        if (pools := model_folder.pooling(Path(self.model))) != "mean":
+            raise UserError(f"model: {self.model!r} pools by {pools}, not by the mean; name another")
 
     def encoder(self) -> str | None:
         """The folder of the model."""
