@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from cl.errors import UserError
 from cl.methods.retrieves import Recall, Retrieves
 from cl.models import model_folder
+from cl.plain_values import require_path
 
 if TYPE_CHECKING:
     from cl.methods.retrieves import Floats
@@ -36,6 +37,7 @@ class Dense(Retrieves):
         super().__post_init__()
         if self.model is None:
             return
+        require_path(self.model, "model")
         if not (Path(self.model) / "config.json").is_file():
             raise UserError(f"model: {self.model!r} is no folder with a config.json; name a saved model")
         if (pools := model_folder.pooling(Path(self.model))) != "mean":
