@@ -216,7 +216,9 @@ class RunPlanner:
         parents = self.side.parents(state, sets)
         if self.memory is not None:
             learned = self.order[len(self.shared.experiment.model.knows) : t]
-            parents |= memory_nodes.retrieved(self.side, self.memory, learned, sets)
+            shown = memory_nodes.retrieved(self.side, self.memory, learned, sets)
+            parents |= shown
+            cost *= 1 + (self.memory.settings["k"] if shown else 0)  # an example is about as long as a question
         return Node(f"row {t} after {state.name}", spec, parents, code, cost=cost, local=self.shared.local)
 
 

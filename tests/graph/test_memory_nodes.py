@@ -50,6 +50,7 @@ def test_the_memory_grows_with_the_rows_and_a_frozen_one_does_not(tmp_path: Path
     assert not any(parent.kind == "retrieve" for parent in run.rows[0].parents.values())
     assert [stored(run, row) for row in (1, 2)] == [["copy"], ["copy", "which"]]
     assert {row.parents[STATE].key for row in run.rows.values()} == {graph.base.key}
+    assert run.rows[2].cost == (1 + 4) * run.rows[0].cost  # four examples before each question
     assert not [node for node in graph.nodes if node.kind in ("train", "embed")]
     (frozen,) = graph_of(tmp_path, "--strategy.bm25.index=frozen").runs
     assert [stored(frozen, row) for row in (1, 2)] == [["copy"], ["copy"]]

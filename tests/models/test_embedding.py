@@ -30,10 +30,11 @@ def test_a_vector_depends_on_no_batch() -> None:
 
 def encoder(folder: Path) -> Path:
     """A BERT of random weights with its tokenizer, as `save_pretrained` leaves them."""
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from transformers import BertConfig, BertModel, BertTokenizer
 
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "copy", "a", "b"]))
-    BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=16).save_pretrained(folder)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "copy", "a", "b"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    BertTokenizer(vocab=vocabulary, model_max_length=16).save_pretrained(folder)
     shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     BertModel(BertConfig(vocab_size=8, max_position_embeddings=32, **shape)).save_pretrained(folder)
     return folder
