@@ -13,6 +13,7 @@ METHODS = {
     "dpo": "strategies.alignment.dpo:DPO",
     "joint": "strategies.references.joint:Joint",
     "scratch": "strategies.references.scratch:Scratch",
+    "untrained": "strategies.references.untrained:Untrained",
     "optimizer_state": "strategies.schedules.optimizer_state:OptimizerState",
     "answer_styles": "strategies.data.answer_styles:AnswerStyles",
     "lora": "strategies.adapters.lora:Lora",
@@ -36,5 +37,10 @@ METHODS = {
     "magmax": "strategies.merging.magmax:MagMax",
     "ema": "strategies.merging.ema:EMA",
     "promotion": "strategies.gating.promotion:Promotion",
+    "bm25": "strategies.retrieval.bm25:BM25",
+    "dense": "strategies.retrieval.dense:Dense",
+    "pagerank": "strategies.retrieval.pagerank:PageRank",
+    "in_context": "strategies.retrieval.in_context:InContext",
+    "random_examples": "strategies.retrieval.random_examples:RandomExamples",
 }
 """Name in a strategy's list -> "module:Class"; nothing is imported before it is used."""

@@ -157,7 +157,7 @@ def _show_outcome(result: ExperimentResult, folder: Path, tracker: Tracker | Non
     console.print(terminal_table(result, console.width))
     if (decided := gates.terminal_table(result)) is not None:
         console.print(decided)
-    for text in dict.fromkeys(text for r in result.runs for stage in r.stages for text in stage.warnings):
+    for text in dict.fromkeys(text for run in result.runs for text in run.warnings):
         console.print(f"[yellow]warning[/] {escape(text)}")
     distinct = len({stage.key for r in result.runs for stage in r.stages})
     console.print(

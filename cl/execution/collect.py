@@ -97,6 +97,10 @@ def run_result(run: RunPlan, store: Store, executed: set[str]) -> RunResult:
             for (t, step), node in found.items()
         ],
         gates={t: _certificate(node, store) for t, node in run.gates.items()},
+        memory={
+            t: {name: store.result(node)["memory"] for name, node in shown.items() if store.has(node)}
+            for t, shown in run.memory.items()
+        },
     )
 
 
@@ -216,19 +220,21 @@ def check_writable(folder: Path) -> None:
 
 
 def save(result: ExperimentResult, folder: Path) -> None:
-    """Write results.json, R of each run as CSV, and what there is of transitions, probes and certificates of gates.
+    """Write results.json, R of each run as CSV, and what there is of transitions, probes, memories and gates.
 
     Files of earlier calls are replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
     listed = (*folder.glob("R-*.csv"), *folder.glob("gate-*.json"))
-    for old in (*listed, folder / "transitions.csv", folder / "probes.csv"):
+    for old in (*listed, folder / "transitions.csv", folder / "probes.csv", folder / "memory.csv"):
         old.unlink(missing_ok=True)
     result.save(folder / "results.json")
     if any(run.answers for run in result.runs):
         (folder / "transitions.csv").write_text(transitions_csv(result), encoding="utf-8")
     if result.probes:
         (folder / "probes.csv").write_text(probes_csv(result), encoding="utf-8")
+    if any(run.memory for run in result.runs):
+        (folder / "memory.csv").write_text(memory_csv(result), encoding="utf-8")
     for run in result.runs:
         (folder / f"R-{run_name(run)}.csv").write_text(matrix_csv(run), encoding="utf-8")
         for t, certificate in run.gates.items():
@@ -266,6 +272,16 @@ def _counts(found: Transitions) -> str:
     known = found.options is not None
     numbers = (found.questions, found.before, found.after, found.forgotten, found.gained)
     return ",".join([*map(str, numbers), f"{found.options:.6g}" if known else "", repr(found.chance) if known else ""])
+
+
+def memory_csv(result: ExperimentResult) -> str:
+    """Figures of all memories as CSV: one line per run, row of R, data set and figure."""
+    lines = ["run,row,set,figure,value"]
+    for run in result.runs:
+        for t, sets in run.memory.items():
+            found = [(name, key, value) for name, values in sets.items() for key, value in values.items()]
+            lines += [f"{run_name(run)},{t},{name},{key},{value!r}" for name, key, value in found]
+    return "\n".join(lines) + "\n"
 
 
 def run_name(run: RunResult) -> str:

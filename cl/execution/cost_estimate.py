@@ -54,8 +54,8 @@ def estimate(graph: Graph, nodes: Iterable[Node], store: Store) -> Estimate:
     nodes = list(nodes)
     if not nodes:
         return Estimate({}, 0.0, 0.0, False)
-    example = graph.runs[0].stages[0].node
-    known = _measured(example, store)
+    example = next((plan.node for run in graph.runs for plan in run.stages), None)
+    known = None if example is None else _measured(example, store)
     rate = known or _calibrated(graph)
     seconds = {}
     for node in nodes:

@@ -66,6 +66,8 @@ KINDS = {
     "consolidate": Kind("cl.steps.consolidate", f"{GRAPH}:ConsolidateSpec", TORCH, 1.0, light=True, version=2),
     "merge": Kind("cl.steps.merge", f"{GRAPH}:MergeSpec", TORCH, 2.0, light=True),
     "select": Kind("cl.steps.select", f"{GRAPH}:SelectSpec", (*TORCH, "tokenizers"), 5.0, version=2),
+    "embed": Kind("cl.steps.embed", f"{GRAPH}:EmbedSpec", (*TORCH, "tokenizers"), 1.0, speed=3.0),
+    "retrieve": Kind("cl.steps.retrieve", f"{GRAPH}:RetrieveSpec", ("scipy", "tokenizers", "transformers"), 2.0),
     "teacher": Kind("cl.steps.teacher", f"{GRAPH}:TeacherSpec", TORCH, 1.0, speed=3.0, version=2),
     "evaluate": Kind("cl.steps.evaluate", f"{GRAPH}:EvaluateSpec", TORCH, 0.5, speed=3.0, version=2),
     "probe": Kind("cl.steps.probe", f"{GRAPH}:ProbeSpec", TORCH, 2.0, speed=3.0, version=2),

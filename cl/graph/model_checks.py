@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from cl.config.experiment import Experiment
 from cl.errors import UserError
 from cl.methods.method import Trains
+from cl.methods.retrieves import Retrieves
 from cl.methods.strategy import Strategy
 from cl.models.pretrained import Outline, check_installed
+
+FRESH_CONTEXT = 512  # tokens that a fresh model reads at least: see `cl.models.pretrained.create`
 
 
 def check_model(experiment: Experiment, strategies: Iterable[Strategy]) -> None:
@@ -25,11 +28,13 @@ def check_model(experiment: Experiment, strategies: Iterable[Strategy]) -> None:
         return
     for chosen in strategies:
         for part in chosen.parts:
-            if isinstance(part.method, Trains):
-                try:
+            try:
+                if isinstance(part.method, Trains):
                     part.method.suits(outline)
-                except UserError as error:
-                    raise UserError(f"strategies.{chosen.label}: {part.name}: {error}") from error
+                if isinstance(part.method, Retrieves):
+                    _check_context(part.method.context, experiment.train.sequence, outline)
+            except UserError as error:
+                raise UserError(f"strategies.{chosen.label}: {part.name}: {error}") from error
     if experiment.train.devices > 1 and experiment.train.distributed == "fsdp" and experiment.train.boundaries:
         from cl.models import backbone
 
@@ -37,3 +42,16 @@ def check_model(experiment: Experiment, strategies: Iterable[Strategy]) -> None:
             family = outline.model.config.model_type
             reason = f"{family} reads the documents of a row in groups, not as many in each process"
             raise UserError(f"train.distributed: fsdp: {reason}; use ddp")
+
+
+def _check_context(context: int | None, sequence: int, outline: Outline) -> None:
+    """Raises UserError for rows with stored examples that are too long for the model, or shorter than `sequence`."""
+    if context is None:  # rows of `sequence` tokens, which the base node checks
+        return
+    if context < sequence:
+        raise UserError(f"context: {context} is less than train.sequence, {sequence}; raise it, or leave it out")
+    from cl.models import backbone
+
+    limit = max(sequence, FRESH_CONTEXT) if outline.origin == "fresh" else backbone.of(outline.model).context
+    if limit is not None and context > limit:
+        raise UserError(f"context: {context} is more than the {limit} tokens that the model reads; lower it")

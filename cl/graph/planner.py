@@ -20,7 +20,7 @@ from cl.graph.node import Node, ancestors
 from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.run_planner import RunPlanner
 from cl.graph.shared_nodes import SharedNodes
-from cl.graph.specs import Compute, TrainSpec
+from cl.graph.specs import Compute, EvaluateSpec, TrainSpec
 from cl.methods import strategy
 from cl.methods.strategy import Strategy
 from cl.tasks import scenario
@@ -67,8 +67,9 @@ class Graph:
 
     @property
     def compute(self) -> Compute:
-        """Device, precision and compilation of the train nodes."""
-        return self.train_specs[0].compute
+        """Device, precision and compilation of the train nodes; of the rows of R if nothing is trained."""
+        rows = [row.spec for run in self.runs for row in run.rows.values()]
+        return next(spec.compute for spec in (*self.train_specs, *rows) if isinstance(spec, TrainSpec | EvaluateSpec))
 
     @cached_property
     def train_specs(self) -> list[TrainSpec]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from cl.errors import UserError
@@ -21,6 +21,7 @@ from cl.probes.probe import Beside, History, Probe
 def probe_nodes(
     shared: SharedNodes,
     rows: Mapping[int, Node],
+    sets: Callable[[str], Node],
     order: Sequence[str],
     strategies: Sequence[Strategy],
     histories: Mapping[int, History],
@@ -30,6 +31,7 @@ def probe_nodes(
     Args:
         shared: nodes and settings of the experiment.
         rows: evaluate nodes by row of R.
+        sets: the data node of a set, without what a memory shows before its questions.
         order: names of the run's tasks.
         strategies: the run's strategy, and that of each task with own settings.
         histories: how the state of each row came about.
@@ -43,11 +45,11 @@ def probe_nodes(
     found = dict[str, dict[int, Node]]()
     for label, settings in shared.experiment.probes.items():
         named, asked = probe.build(label, settings)
-        sets, evaluation = _sets(shared, label, asked, order), shared.experiment.evaluation
+        names, evaluation = _names(shared, label, asked, order), shared.experiment.evaluation
         for strategy in strategies:
-            _check(shared, label, asked, strategy, sets, rows)
-        spec = ProbeSpec(named, sets, evaluation.batch, shared.packing, shared.evaluation, split=evaluation.split)
-        more = {data(name): shared.set(name) for name in sets if name in shared.scenario.general}
+            _check(shared, label, asked, strategy, names, rows)
+        spec = ProbeSpec(named, names, evaluation.batch, shared.packing, shared.evaluation, split=evaluation.split)
+        more = {data(name): sets(name) for name in names}
         more |= {BASE: rows[min(rows)].parents[STATE]} if asked.needs_base else {}
         before = {t: rows[t].parents[STATE] for t in asked.references()}
         found[label] = {}
@@ -58,7 +60,7 @@ def probe_nodes(
     return found
 
 
-def _sets(shared: SharedNodes, label: str, asked: Probe, order: Sequence[str]) -> tuple[str, ...]:
+def _names(shared: SharedNodes, label: str, asked: Probe, order: Sequence[str]) -> tuple[str, ...]:
     """Names of the sets that a probe reads. Raises UserError if there is none."""
     scenario = shared.scenario
     names = [name for name in scenario.tasks if name in order]
@@ -66,11 +68,11 @@ def _sets(shared: SharedNodes, label: str, asked: Probe, order: Sequence[str]) -
         names += scenario.measured
     if asked.reads_general:
         names += [name for name in scenario.general if name not in names]
-    sets = tuple(name for name in names if scenario.task(name).kind in asked.kinds)
-    if not sets:
+    found = tuple(name for name in names if scenario.task(name).kind in asked.kinds)
+    if not found:
         kinds = " or ".join(asked.kinds)
         raise UserError(f"probes.{label}: has no effect: no task is of kind {kinds}; remove it")
-    return sets
+    return found
 
 
 def _check(
@@ -121,12 +123,11 @@ def inside_nodes(
 def _node(label: str, spec: ProbeSpec, row: Node, further: Mapping[Role, Node], entry: str) -> Node:
     """The probe node of the state that a row of R evaluates, with the same adapters per set."""
     assert isinstance(row.spec, EvaluateSpec)
-    wanted = {data(name) for name in spec.sets}
-    parents = {role: node for role, node in row.parents.items() if role.kind != "data" or role in wanted}
+    parents = {role: node for role, node in row.parents.items() if role.kind != "data"}
     return Node(
         f"{label} at {row.name}",
         replace(spec, select=row.spec.select),
-        {**further, **parents},
+        {**parents, **further},
         (entry,),
         cost=row.cost,
         local=row.local,

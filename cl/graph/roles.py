@@ -12,8 +12,8 @@ class Role:
     """The role of a node's parent.
 
     Args:
-        kind: `state`, `base`, `tokenizer`, `data`, `memory`, `teacher`, `candidate`, `incumbent`, `gate`, `trace`,
-            `grid`, `truth`.
+        kind: `state`, `base`, `tokenizer`, `data`, `memory`, `vectors`, `queries`, `teacher`, `candidate`,
+            `incumbent`, `gate`, `reference`, `trace`, `grid`, `truth`.
         place: number of the parent among several: index of a method in the node's list, or position in an order.
         name: name of a data set.
     """
@@ -39,6 +39,7 @@ class Role:
 
 
 STATE, BASE, TOKENIZER, MEMORY, GRID = map(Role, ("state", "base", "tokenizer", "memory", "grid"))
+QUERIES = Role("queries")
 
 
 CANDIDATE, INCUMBENT, GATE = map(Role, ("candidate", "incumbent", "gate"))

@@ -69,15 +69,23 @@ class RunPlan:
 
     @property
     def wanted(self) -> list[Node]:
-        """The nodes whose results are reported: train nodes, gates, rows of R, probes."""
+        """The nodes whose results are reported: train nodes, gates, memories, rows of R, probes."""
         probed = [node for found in self.probes.values() for node in found.values()]
         probed += [node for found in self.inside.values() for node in found.values()]
-        return [*(stage.node for stage in self.stages), *self.gates.values(), *self.rows.values(), *probed]
+        shown = [node for found in self.memory.values() for node in found.values()]
+        return [*(stage.node for stage in self.stages), *self.gates.values(), *shown, *self.rows.values(), *probed]
 
     @property
     def gates(self) -> dict[int, Node]:
         """Gate nodes by stage."""
         return {plan.stage.t: plan.gate for plan in self.stages if plan.gate is not None}
+
+    @property
+    def memory(self) -> dict[int, dict[str, Node]]:
+        """Retrieve nodes by row of R and set; rows without a memory have none."""
+        parents = {t: row.parents.items() for t, row in self.rows.items()}
+        found = {t: {str(r.name): n for r, n in pairs if n.kind == "retrieve"} for t, pairs in parents.items()}
+        return {t: shown for t, shown in found.items() if shown}
 
     @property
     def merged(self) -> bool:

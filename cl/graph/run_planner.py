@@ -9,6 +9,7 @@ from functools import lru_cache
 from cl.data.mixture import Account, Ledger
 from cl.data.sampling import Reading, blend
 from cl.errors import UserError
+from cl.graph import memory_nodes
 from cl.graph.code_version import entries_of
 from cl.graph.gate_nodes import GateNodes
 from cl.graph.node import Node
@@ -50,6 +51,7 @@ class RunPlanner:
         self.shared, self.strategy, self.seed = shared, strategy, seed
         self.order = order[: shared.experiment.upto]
         self.side = SideNodes(shared, strategy, own, seed)
+        self.memory = memory_nodes.retrieving(self.side, self.order)
 
     def plan(self) -> RunPlan:
         """Plan the run."""
@@ -73,10 +75,12 @@ class RunPlanner:
                 state = self.side.evaluated(each, plans)
                 adapters = self.side.adapters(each) if state is each.state else None
                 rows[each.stage.row] = self._row(state, each.stage.row, adapters)
+        if not plans:  # nothing is trained, and what is beside the model may grow
+            rows |= {t: self._row(self.side.base, t, None) for t in range(known + 1, len(self.order) + 1)}
         strategies = [self.strategy, *(own for _, own in self.side.own.values())]
         ends = {known: None} | {each.stage.row: each for each in plans if each.stage.row}
-        histories = {t: self._history(ends[t]) for t in rows}
-        probes = probe_nodes(self.shared, rows, self.order, strategies, histories)
+        histories = {t: self._history(ends.get(t)) for t in rows}
+        probes = probe_nodes(self.shared, rows, self.side.set, self.order, strategies, histories)
         inside = inside_nodes(probes, plans)
         return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes, inside)
 
@@ -275,6 +279,11 @@ class RunPlanner:
         code = tuple(f"{ANSWER_SCORES}.{name}:score" for name in scores)
         cost = evaluation.tokens * len(sets)
         parents = self.side.parents(state, sets)
+        if self.memory is not None:
+            learned = self.order[len(self.shared.experiment.model.knows) : t]
+            shown = memory_nodes.retrieved(self.side, self.memory, learned, sets)
+            parents |= shown
+            cost *= 1 + (self.memory.settings["k"] if shown else 0)  # an example is about as long as a question
         return Node(f"row {t} after {state.name}", spec, parents, code, cost=cost, local=self.shared.local)
 
 

@@ -229,6 +229,58 @@ class SelectSpec(Spec):
 
 
 @dataclass(frozen=True)
+class EmbedSpec(Spec):
+    """Of an embed node: vectors of the texts of a set's split.
+
+    Args:
+        set: name of the set.
+        split: `train`: questions with answers, as a memory stores them; another split: questions alone.
+        batch: texts per forward pass.
+        compute: device and precision.
+        budget: number of examples that are embedded, evenly spaced. None: all.
+        encoder: hash of the folder of a model of its own. None: the state that is a parent.
+    """
+
+    kind = "embed"
+    set: str
+    split: str
+    batch: int
+    compute: Compute
+    budget: int | None = None
+    encoder: str | None = None
+
+
+@dataclass(frozen=True)
+class RetrieveSpec(Spec):
+    """Of a retrieve node: the questions of a set, each behind stored examples.
+
+    Args:
+        set: name of the set.
+        method: the method that scores stored examples, with the settings that change what is shown.
+        tokens: largest number of tokens of the set, counted without what is shown, as in a row of R without a memory.
+        items: questions that are answered.
+        packing: how tokens become rows without a memory.
+        context: largest number of tokens of a row, with what is shown and its answer.
+        seed: of the run, if the method draws.
+        split: split whose questions are asked.
+        system: text of the system turn.
+        template: further arguments of the chat template.
+    """
+
+    kind = "retrieve"
+    set: str
+    method: Named
+    tokens: int
+    items: int
+    packing: Packing
+    context: int
+    seed: int | None = None
+    split: Literal["test", "validation"] = "test"
+    system: str | None = None
+    template: dict[str, str | bool | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TeacherSpec(Spec):
     """Of a teacher node: a teacher's predictions on the rows of one set.
 

@@ -8,6 +8,7 @@ from cl.errors import UserError
 from cl.graph.shared_nodes import SharedNodes
 from cl.methods import strategy
 from cl.methods.method import Gates, Merges, Method, PlansStages, Selects, TransformsData, overrides
+from cl.methods.retrieves import Retrieves
 from cl.methods.strategy import Strategy
 from cl.registry import unknown
 
@@ -47,5 +48,5 @@ def own(shared: SharedNodes, chosen: Strategy, task: str) -> tuple[SharedNodes, 
 
 def _of_all_tasks(method: Method) -> bool:
     """Whether a method has an effect beyond the stages of one task."""
-    beyond = isinstance(method, TransformsData | Selects | Gates | Merges) or method.adapter is not None
+    beyond = isinstance(method, TransformsData | Selects | Gates | Merges | Retrieves) or method.adapter is not None
     return beyond or overrides(method, PlansStages.stages)

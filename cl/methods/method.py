@@ -17,6 +17,7 @@ settings. It derives from `Method`, and from each protocol whose hooks it overri
 | `Selects`        | before a stage, in its own node  | `selection_size`, `select`                                   |
 | `Gates`          | after a stage, in its own node   | `decide`                                                     |
 | `Merges`         | before a row of R, in its node   | `merges`, `merge`                                            |
+| `Retrieves`      | before a row of R, in its node   | `scores`, `encoder`; see `cl.methods.retrieves`              |
 
 Every hook has a neutral default: a method that overrides none is plain fine-tuning, bit for bit. A method that derives
 from `Trains` is in the key of each stage in which it is active; the effect of planning hooks is in the key instead of

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cl.metrics import memories
 from cl.metrics.certificate import Certificate
 
 
@@ -187,6 +188,7 @@ class RunResult:
         options: number of answers among which a guess chooses, by set (`cl.metrics.transitions.options`); a set of
             free answers is absent.
         gates: by stage t, the certificate of its gate, if it is gated; row t is of the state that was promoted.
+        memory: `memory[t][name]` holds the figures of the memory that row t shows to a set (`cl.metrics.memories`).
     """
 
     strategy: str
@@ -207,6 +209,14 @@ class RunResult:
     answers: dict[int, dict[str, dict[str, str]]] = field(default_factory=dict)
     options: dict[str, float] = field(default_factory=dict)
     gates: dict[int, Certificate] = field(default_factory=dict)
+    memory: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about the data of the stages and about the memory beside the weights, each once."""
+        told = [text for stage in self.stages for text in stage.warnings]
+        measured = list(dict.fromkeys(name for row in self.matrix.values() for name in row))
+        return list(dict.fromkeys([*told, *memories.warnings(self.strategy, self.memory, measured)]))
 
 
 @dataclass(frozen=True)
@@ -310,5 +320,6 @@ def _run(raw: dict[str, Any]) -> RunResult:
     probes = {label: {int(t): found for t, found in rows.items()} for label, rows in raw.get("probes", {}).items()}
     inside = [Inside(**each) for each in raw.get("inside", [])]
     gates = {int(t): Certificate.of_json(found) for t, found in raw.get("gates", {}).items()}
+    memory = {int(t): found for t, found in raw.get("memory", {}).items()}
     by_row = {"matrix": matrix, "matrix_keys": keys, "probes": probes, "answers": answers, "gates": gates}
-    return RunResult(**{**raw, "stages": stages, "inside": inside, **by_row})
+    return RunResult(**{**raw, "stages": stages, "inside": inside, "memory": memory, **by_row})

@@ -126,3 +126,21 @@ def _stated_size(path: Path) -> int | None:
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
     return 8 + length + max(ends, default=0)
+
+
+def pooling(folder: Path) -> str:
+    """How a folder of sentence-transformers says that states become a vector; `mean` where it says nothing.
+
+    Raises:
+        UserError: if the file that says it is damaged.
+    """
+    file = folder / "1_Pooling" / "config.json"
+    if not file.is_file():
+        return "mean"
+    try:
+        stated = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"model: {str(file)!r} is no JSON object: {error}; restore it") from error
+    modes = [key for key, value in stated.items() if key.startswith("pooling_mode_") and value is True]
+    named = stated.get("pooling_mode") or " and ".join(modes)
+    return "mean" if named in ("mean", "pooling_mode_mean_tokens") else str(named)

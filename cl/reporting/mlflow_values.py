@@ -46,8 +46,10 @@ def point_metrics(point: Point) -> dict[str, float]:
 
 
 def final_metrics(run: RunResult, retain: list[str]) -> list[tuple[str, float, int]]:
-    """R and the metrics of a run as (name, value, tokens of the stream)."""
-    ends = {stage.row: stage.offset + stage.tokens for stage in run.stages if stage.row is not None}
+    """R and the metrics of a run as (name, value, tokens of the stream; without training, number of tasks)."""
+    ends: dict[int, int] = {stage.row: stage.offset + stage.tokens for stage in run.stages if stage.row is not None}
+    if not run.stages:  # nothing is trained: rows are told apart by the number of tasks
+        ends = {t: t for t in run.matrix}
     found = []
     for t, row in run.matrix.items():
         for name, cell in row.items():
@@ -58,6 +60,9 @@ def final_metrics(run: RunResult, retain: list[str]) -> list[tuple[str, float, i
         for t, sets in rows.items():
             for name, values in sets.items():
                 found += [(f"probe/{label}/{name}/{key}", value, ends.get(t, 0)) for key, value in values.items()]
+    for t, shown in run.memory.items():
+        figures = [(f"memory/{name}/{key}", value) for name, values in shown.items() for key, value in values.items()]
+        found += [(name, value, ends.get(t, 0)) for name, value in figures]
     last = max(ends.values(), default=0)
     return [*found, *((key, value, last) for key, value in metrics_of(run, retain).items())]
 

@@ -128,6 +128,10 @@ def _stages(runs: Iterable[RunPlan], waiting: set[str], listed: set[str], cost: 
             reads = _reads(plan.node)
             table.add_row(label, plan.stage.name, key[:8], abbreviated(plan.node.cost), reads, state)
             label = ""
+        if not run.stages:
+            last = run.rows[max(run.rows)]
+            state = "[green]stored[/]" if last.key not in waiting else "nothing"
+            table.add_row(label, "none: rows of R alone", last.key[:8], "0", "", state)
     return table
 
 

@@ -48,6 +48,8 @@ class Ordering:
                 raise UserError(
                     f"{where}: {part.name} keeps something between tasks; orders are estimated for plain training"
                 )
+        if not self.run.stages:
+            raise UserError(f"{where}: trains nothing, so no batches can be reordered; leave it out")
         for before, plan in zip([None, *self.run.stages], self.run.stages, strict=False):
             plain = plan.stage.phase == LEARN and plan.parent is before and not plan.stage.continues
             if not plain or plan.stage.t == 0:

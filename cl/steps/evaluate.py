@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from cl import registry
-from cl.data.batches import DialogueRows
+from cl.data.batches import DialogueRows, Rows, rows
 from cl.data.tokenization import chat_of, dialogue, examples, passages
 from cl.errors import UserError
 from cl.graph.roles import TOKENIZER, Inputs, data
@@ -67,7 +67,7 @@ def _cell(loss: TokenLoss, spec: EvaluateSpec, inputs: Inputs, name: str, out: P
     """The scores of one data set."""
     split, folder = spec.split, inputs[data(name)]
     device, precision = spec.compute.device, spec.compute.precision
-    windows, count = window(folder, name, split, spec.packing.sequence, spec.tokens)
+    windows, count = _window(loss, spec, folder, name)
     nll, tokens = score(loss, windows, count, spec.batch, device, precision)
     cell: dict[str, Any] = {"nll": nll, "tokens": tokens, "bytes": bytes_of(folder, count, tokens, split)}
     if isinstance(windows, DialogueRows) and spec.items and result_of(folder)["kind"] == "instruction":
@@ -80,6 +80,22 @@ def _cell(loss: TokenLoss, spec: EvaluateSpec, inputs: Inputs, name: str, out: P
         cell |= {"repeated": spec.repeat_context} if spec.repeat_context else {}
         _write(items, out / "items" / f"{name}.jsonl")
     return cell
+
+
+def _window(loss: TokenLoss, spec: EvaluateSpec, folder: Path, name: str) -> tuple[Rows, int]:
+    """All rows of a split, and the number of those that are measured.
+
+    Behind stored examples, rows are longer than `packing.sequence`, and as many are measured as without examples.
+
+    Raises:
+        UserError: for rows that are longer than the model's context.
+    """
+    behind, limit = result_of(folder).get("window"), loss.backbone.context
+    if behind is None:
+        return window(folder, name, spec.split, spec.packing.sequence, spec.tokens)
+    if limit is not None and behind["longest"] > limit:
+        raise UserError(f"context: {behind['longest']} is more than the {limit} tokens that the model reads; lower it")
+    return rows(folder, name, spec.split, behind["longest"]), behind["rows"]
 
 
 def bytes_of(folder: Path, count: int, tokens: int, split: str = "test") -> float:
@@ -164,14 +180,14 @@ def answer(
         `orders` with each question, reference and answer.
     """
     found = pretrained.stored_tokenizer(tokenizer)
-    rows = range(len(asked))
+    places = range(len(asked))
     questions = [prompt for several in asked for _, prompt in several]
     head = classifier_head.of(loss.model)
     if head is not None:
         device = str(loss.model.device)
         produced = head.answers(classifier_head.of_questions(loss.outputs, questions, loss.separator, batch, device))
     else:
-        limit = int(max(windows.lengths[row] + 1 - windows.answers[row] for row in rows)) + ANSWER_MARGIN
+        limit = int(max(windows.lengths[row] + 1 - windows.answers[row] for row in places)) + ANSWER_MARGIN
         with torch.no_grad():
             prompt = adapters.prompt(loss.model)
         reader = adapters.reader(loss.model)

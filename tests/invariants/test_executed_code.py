@@ -63,6 +63,13 @@ def instructions(folder: Path) -> Path:
     return write_stream(folder, strategies=strategies, probes={"linear": {"items": 6}})
 
 
+def memories(folder: Path) -> Path:
+    """Stored examples beside the base model and beside a trained one."""
+    write_stream(folder, strategies={"retrieval_dense": None, "retrieval_pagerank": None, "beside": None})
+    write_strategy(folder, "beside", ["rewarm_cosine", "lora", "bm25"])
+    return folder
+
+
 def alignment(folder: Path) -> Path:
     """A mixture, selection, instructions and preferences."""
     return aligned(folder, MIXTURE, SFT, DPO)
@@ -99,6 +106,7 @@ def gated(folder: Path) -> Path:
 STREAMS: dict[str, Callable[[Path], Path]] = {
     "text": text,
     "instructions": instructions,
+    "memories": memories,
     "alignment": alignment,
     "teachers": teachers,
     "probes": probes,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from cl.metrics.records import Point
 from cl.reporting.mlflow_values import final_metrics, numbered, point_metrics
-from tests.support.results import experiment, probed
+from tests.support.results import experiment, one_run, probed
 
 
 @pytest.mark.parametrize(
@@ -59,3 +61,13 @@ def test_figures_of_probes_stand_where_their_row_ends_in_the_stream() -> None:
     found = [each for each in final_metrics(run, []) if each[0] == "probe/linear/german/accuracy"]
     assert [value for _, value, _ in found] == [0.25, 0.5, 0.75]
     assert [tokens for *_, tokens in found] == [0, *(stage.offset + stage.tokens for stage in run.stages)]
+
+
+def test_rows_of_a_run_that_trained_nothing_are_told_apart_by_their_tasks() -> None:
+    rows = {t: {"english": 3.0 + t, "german": 3.0 - t} for t in (0, 1, 2)}
+    memory = {t: {"german": {"bytes": 100.0 * t}} for t in (1, 2)}
+    run = dataclasses.replace(one_run(rows), memory=memory)
+    found = final_metrics(run, [])
+    assert [each[1:] for each in found if each[0] == "R/english/loss"] == [(3.0, 0), (4.0, 1), (5.0, 2)]
+    assert [each[1:] for each in found if each[0] == "memory/german/bytes"] == [(100.0, 1), (200.0, 2)]
+    assert len({(name, step) for name, _, step in found}) == len(found)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from cl import cli
 from cl.commands import shared
+from tests.support.instruction import write_stream
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +45,15 @@ def test_plan_has_a_table_per_order_and_seed(toy: Path, capsys: pytest.CaptureFi
     found = shown(capsys, "plan", "toy.yaml", "--seeds=[0,1]", "--orders=[[english, german], [german, english]]")
     titles = [line for line in found.splitlines() if "seed" in line]
     assert titles == [f"{order}, seed {seed}" for order in ("english > german", "german > english") for seed in (0, 1)]
+
+
+def test_plan_lists_a_run_that_trains_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(write_stream(tmp_path, strategies={"retrieval_bm25": None}))
+    found = shown(capsys, "plan", "toyexp.yaml")
+    (line,) = [line for line in found.splitlines() if line.startswith("retrieval_bm25")]
+    assert "none: rows of R alone" in line
+    assert line.split()[-2:] == ["0", "nothing"]
+    assert "1 runs ask for 0 train nodes, of which 0 are distinct." in found
+    assert "To execute: 0 train nodes of 0 tokens" in found

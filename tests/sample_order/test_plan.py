@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cl.config import loading
+from cl.errors import UserError
 from cl.execution.store import Store
 from cl.graph import planner
 from cl.sample_order import plan
@@ -45,3 +46,11 @@ def test_adapters_are_reordered_too(tmp_path: Path) -> None:
     folder = toy(tmp_path, "lora", ["rewarm_cosine", {"lora": {"r": 2}}], train={"lr": 1e-3})
     answer = run(folder, "validate", "--order.held_out=3")
     assert answer["agreement"][0]["path"] < 0.8
+
+
+def test_what_trains_nothing_has_no_batches_to_reorder(tmp_path: Path) -> None:
+    folder = toy(tmp_path, "still", ["untrained"])
+    with contextlib.chdir(folder):
+        graph = planner.build(loading.load("toyexp.yaml"))
+    with pytest.raises(UserError, match="still: trains nothing, so no batches can be reordered; leave it out"):
+        plan.build(graph)

@@ -142,3 +142,17 @@ def test_both_change_a_prompt_together(answering: Answering) -> None:
     for text in answering.asked:
         first, second = text.rstrip().split("\n")
         assert first == second
+
+
+def test_behind_stored_examples_as_many_rows_are_measured_as_without(tmp_path: Path) -> None:
+    pretrained.save(tiny(), tmp_path / "state")
+    stored(tmp_path / "tokenizer", {"separator_id": SEPARATOR})
+    for name, rows in (("english", 7), ("german", 4)):
+        data_folder(tmp_path / name, rows=10)
+        record = json.loads((tmp_path / name / "node.json").read_text(encoding="utf-8"))
+        stored(tmp_path / name, record["result"] | {"window": {"rows": rows, "longest": SEQUENCE}})
+    cells = evaluated(tmp_path, batch=4, tokens=5 * SEQUENCE)["cells"]
+    assert [cell["tokens"] for cell in cells.values()] == [7 * SEQUENCE, 4 * SEQUENCE]
+    stored(tmp_path / "german", record["result"] | {"window": {"rows": 1, "longest": 513}})
+    with pytest.raises(UserError, match="context: 513 is more than the 512 tokens that the model reads; lower it"):
+        evaluated(tmp_path, batch=4, tokens=5 * SEQUENCE)

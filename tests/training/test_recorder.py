@@ -13,6 +13,7 @@ from cl import cli
 from cl.config.checkpoints import Checkpoints
 from cl.config.evaluation import Evaluation
 from cl.training.recorder import Recorder, next_evaluation
+from cl.training.snapshots import Snapshots
 from tests.support.training import (
     dropout_model,
     eventful,
@@ -63,7 +64,7 @@ def recorded(share: float, seconds: float, tokens: int, monkeypatch: Any, steps:
         learner=learner, plan=counts, first=0, last=steps, validator=Validation(), device="cpu", precision="fp32",
         work=Path(), evaluation=Evaluation(share=share), checkpoints=Checkpoints(seconds=1e9), watcher=SimpleNamespace(
             progress=lambda done, total: None, point=lambda point: None
-        ), points=[], seconds=0.0, eval_seconds=0.0, seen=lambda step: {"english": step * 100},
+        ), points=[], seconds=0.0, eval_seconds=0.0, snapshots=Snapshots((), Path(), Path()), seen=lambda step: {"english": step * 100},
     )  # fmt: skip
     callback = Recorder(job, None)
     monkeypatch.setattr(callback, "_restore", lambda learner, optimizer: None)

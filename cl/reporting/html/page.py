@@ -20,6 +20,7 @@ from cl.reporting.formatting import abbreviated, duration, plain, significant, t
 from cl.reporting.html import gates
 from cl.reporting.html.groups import Group, any_shared, groups
 from cl.reporting.html.headline import headline
+from cl.reporting.html.memories import COLUMNS, memory_rows
 from cl.reporting.html.style import SHARED
 from cl.reporting.html.table import strategies
 from cl.reporting.html.transitions import rows, shown
@@ -56,7 +57,9 @@ def write(result: ExperimentResult, made: Mapping[str, go.Figure], path: Path) -
         gates=gates.lines(result),
         gate_columns=gates.COLUMNS,
         seeds=sorted({run.seed for run in result.runs}),
-        warnings=list(dict.fromkeys(text for run in result.runs for stage in run.stages for text in stage.warnings)),
+        warnings=list(dict.fromkeys(text for run in result.runs for text in run.warnings)),
+        memory_columns=COLUMNS,
+        memory_rows=memory_rows(every),
         splits=data_rows(result.data),
         config=json.dumps(result.config, indent=2),
         plotly=Markup(plotly.offline.get_plotlyjs()),

@@ -17,6 +17,7 @@ from cl.metrics.records import Cell, ExperimentResult, RunResult
 from cl.metrics.run_metrics import ADAPTATION, FORGETTING, adaptation, better, forgetting, peak, score
 from cl.reporting.formatting import abbreviated, duration
 from cl.reporting.html.groups import Group, final_row, groups, is_scored, mean
+from cl.reporting.html.memories import figures_at
 
 Better = Literal["lower", "higher", "neither"]
 
@@ -93,6 +94,7 @@ def strategies(result: ExperimentResult) -> Strategies:
     """
     measures = _by_score(result) if is_scored(result) else _by_loss(result)
     measures += _by_probe(result)
+    measures += _by_memory(result)
     measures += [
         (Column("tokens", "trained", "neither", wide=True), partial(_cost, measure=_tokens, show=abbreviated)),
         (Column("time", "training", "neither"), partial(_cost, measure=_seconds, show=duration)),
@@ -131,6 +133,16 @@ def _by_score(result: ExperimentResult) -> Measures:
     for title, key in SCORE_METRICS.items():
         found.append((Column(title, key, better(key)), partial(_metric, formula=partial(score, key=key))))
     return found
+
+
+def _by_memory(result: ExperimentResult) -> Measures:
+    """Columns for memories beside the weights: what is stored at the end, and what is read before an answer."""
+    if not any(run.memory for run in result.runs):
+        return []
+    return [
+        (Column("memory", "bytes", "neither", wide=True), _stored),
+        (Column("read", "tokens", "neither", wide=True), _read),
+    ]
 
 
 def _by_probe(result: ExperimentResult) -> Measures:
@@ -201,6 +213,21 @@ def _probed(group: Group, label: str, key: str) -> Value:
     if not all(found):
         return _undefined("not measured after the last task")
     return _value([mean(values) for values in found], "")
+
+
+def _stored(group: Group) -> Value:
+    """Bytes that the memory of the last row stores; below it the number of examples."""
+    if not (found := figures_at(group, final_row(group.runs[0]))):
+        return _undefined("nothing is retrieved")
+    return Value(found["bytes"], abbreviated(found["bytes"]), (f"{abbreviated(found['stored'])} examples",))
+
+
+def _read(group: Group) -> Value:
+    """Tokens before an answer in the last row; below it the time to find what is shown."""
+    if not (found := figures_at(group, final_row(group.runs[0]))):
+        return _undefined("nothing is retrieved")
+    detail = (f"{found['shown']:.1f} shown", f"{1000 * found['seconds']:.2g} ms")
+    return Value(found["read"], abbreviated(found["read"]), detail)
 
 
 def _forgetting(group: Group) -> Value:

@@ -1,0 +1,60 @@
+"""Questions behind examples that are shown: as earlier turns of a dialogue, or as text before the question.
+
+With a chat template each shown example is a user turn with its question and an assistant turn with its answer, behind
+the system turn and before the turns of the dialogue that is asked. Without one they are text:
+
+    question 1 ⏎ answer 1 ⏎⏎ question 2 ⏎ answer 2 ⏎⏎ question asked ⏎
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from cl.tasks.example import Example
+
+Tokens = tuple[list[int], list[int]]
+"""Token ids of a question with all that is before it, and of its answer with the end of turn."""
+
+
+def behind(asked: Example, shown: Sequence[Example], chat: bool) -> Example:
+    """An example with others before its question.
+
+    Args:
+        asked: the example.
+        shown: the others, in the order in which they are read.
+        chat: there is a chat template; system turns of the shown examples are left out, for a template takes one.
+    """
+    if not shown:
+        return asked
+    if not chat:
+        text = "".join(f"{each.text}\n{each.answer}\n\n" for each in shown)
+        return replace(asked, question=text + asked.question)
+    system = [turn for turn in asked.history if turn[0] == "system"]
+    turns = [turn for each in shown for turn in (*each.history, ("user", each.question), ("assistant", each.answer))]
+    others = [turn for turn in (*turns, *asked.history) if turn[0] != "system"]
+    return replace(asked, history=(*system, *others))
+
+
+def fitted(
+    asked: Example,
+    best: Sequence[Example],
+    encode: Callable[[Example, Sequence[Example]], Tokens],
+    most: int,
+) -> tuple[Tokens, int]:
+    """Token ids of a question behind as many of the best examples as fit; the lowest rank is dropped first.
+
+    Args:
+        asked: the example that is asked.
+        best: examples to show, best first.
+        encode: token ids of an example behind others, given best first.
+        most: largest number of tokens of the question with all that is before it.
+
+    Returns:
+        Token ids, and the number of examples that are shown; with none, the question may exceed `most`.
+    """
+    for count in range(len(best), 0, -1):
+        found = encode(asked, best[:count])
+        if len(found[0]) <= most:
+            return found, count
+    return encode(asked, ()), 0

@@ -1,0 +1,104 @@
+"""Plan what stands before a row of R that shows stored examples: retrieve nodes, and the vectors that they read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cl.errors import UserError
+from cl.graph.code_version import entry_of
+from cl.graph.node import Node
+from cl.graph.roles import QUERIES, STATE, TOKENIZER, Role, data
+from cl.graph.side_nodes import SideNodes
+from cl.graph.specs import EmbedSpec, RetrieveSpec
+from cl.methods.retrieves import Retrieves
+from cl.methods.strategy import Part
+from cl.models import model_folder
+
+
+def retrieving(side: SideNodes, order: Sequence[str]) -> Part | None:
+    """The method of a strategy that shows stored examples. None: there is none.
+
+    Args:
+        side: nodes of the run.
+        order: names of the run's tasks.
+
+    Raises:
+        UserError: for two such methods, and where no task has questions.
+    """
+    found = [part for part in side.strategy.parts if isinstance(part.method, Retrieves)]
+    where = f"strategies.{side.strategy.label}"
+    if len(found) > 1:
+        raise UserError(f"{where}: {found[0].name} and {found[1].name} both show stored examples; keep one")
+    if found and side.shared.experiment.evaluation.prompting:
+        raise UserError(f"evaluation: choice_orders and repeat_context do not fit {found[0].name}; leave one out")
+    if found and not _with_questions(side, order):
+        raise UserError(f"{where}: {found[0].name} has no effect: no task is of kind instruction; leave it out")
+    return found[0] if found else None
+
+
+def retrieved(side: SideNodes, part: Part, learned: Sequence[str], sets: Sequence[str]) -> dict[Role, Node]:
+    """Retrieve nodes that replace the data nodes of sets with questions in a row of R.
+
+    Args:
+        side: nodes of the run.
+        part: the method that shows stored examples.
+        learned: names of the tasks that the run has learned before the row.
+        sets: names of the sets of the row.
+    """
+    method = part.method
+    assert isinstance(method, Retrieves)
+    tasks = _with_questions(side, learned[:1] if method.index == "frozen" else learned)
+    return {data(name): _retrieve(side, part, method, tasks, name) for name in _with_questions(side, sets) if tasks}
+
+
+def _with_questions(side: SideNodes, names: Sequence[str]) -> list[str]:
+    """The sets whose examples are questions with answers."""
+    return [name for name in names if side.shared.scenario.task(name).kind == "instruction"]
+
+
+def _retrieve(side: SideNodes, part: Part, method: Retrieves, tasks: Sequence[str], name: str) -> Node:
+    """Retrieve node of one set: its questions with examples of `tasks` before them."""
+    experiment, packing = side.shared.experiment, side.shared.packing
+    evaluation, model = experiment.evaluation, experiment.model
+    spec = RetrieveSpec(
+        name,
+        part.of_settings(key for key in part.settings if key not in method.encoding_settings),
+        evaluation.tokens,
+        evaluation.items,
+        packing,
+        method.context or packing.sequence,
+        side.seed if method.draws else None,
+        evaluation.split,
+        model.system,
+        model.template,
+    )
+    parents = {data(name): side.set(name), TOKENIZER: side.shared.tokenizer}
+    parents |= {Role("memory", place, task): side.set(task) for place, task in enumerate(tasks)}
+    if method.encodes:
+        vectors = [_embed(side, method, task, "train") for task in tasks]
+        parents |= {Role("vectors", place, task): vectors[place] for place, task in enumerate(tasks)}
+        parents[QUERIES] = _embed(side, method, name, evaluation.split)
+    title = f"{part.name} of {' + '.join(tasks)} for {name}"
+    return Node(title, spec, parents, (entry_of(type(method)),), local=side.shared.local)
+
+
+def _embed(side: SideNodes, method: Retrieves, name: str, split: str) -> Node:
+    """Embed node of a set: vectors of what is stored of its training split, or of another split's questions."""
+    shared, folder = side.shared, method.encoder()
+    spec = EmbedSpec(
+        name,
+        split,
+        shared.experiment.evaluation.batch,
+        shared.evaluation,
+        method.budget if split == "train" else None,
+        None if folder is None else model_folder.content(str(Path(folder).resolve())),
+    )
+    parents = {data(name): side.set(name)}
+    local = shared.local
+    if folder is None:
+        parents |= {STATE: side.base, TOKENIZER: shared.tokenizer}
+    else:
+        local = replace(local, model=replace(local.model, name=folder, tokenizer=None))
+    return Node(f"{name} ({split})", spec, parents, local=local)

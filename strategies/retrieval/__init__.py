@@ -1,0 +1,1 @@
+"""Memories beside the weights: methods that show stored examples before each question."""
