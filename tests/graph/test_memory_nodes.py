@@ -43,6 +43,12 @@ def stored(run: RunPlan, row: int) -> list[str]:
     return found[0]
 
 
+def test_prompts_that_are_written_anew_would_lose_the_examples(tmp_path: Path) -> None:
+    folder = write_stream(tmp_path, strategies={"retrieval_bm25": None})
+    with pytest.raises(UserError, match="evaluation: choice_orders and repeat_context do not fit bm25; leave one out"):
+        graph_of(folder, "--evaluation.repeat_context=2")
+
+
 def test_the_memory_grows_with_the_rows_and_a_frozen_one_does_not(tmp_path: Path) -> None:
     graph = graph_of(write_stream(tmp_path, strategies={"retrieval_bm25": None}))
     (run,) = graph.runs

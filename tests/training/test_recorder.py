@@ -58,13 +58,14 @@ def recorded(share: float, seconds: float, tokens: int, monkeypatch: Any, steps:
             clock.now += seconds
             return {"english": 1.0}
 
-    learner = SimpleNamespace(step=0, last={}, token_loss=SimpleNamespace(root=None), methods=[])
+    learner = SimpleNamespace(step=0, model=None, last={}, token_loss=SimpleNamespace(root=None), methods=[])
     counts = SimpleNamespace(batch_rows=10, row_tokens=10)
     job = SimpleNamespace(
         learner=learner, plan=counts, first=0, last=steps, validator=Validation(), device="cpu", precision="fp32",
         work=Path(), evaluation=Evaluation(share=share), checkpoints=Checkpoints(seconds=1e9), watcher=SimpleNamespace(
             progress=lambda done, total: None, point=lambda point: None
-        ), points=[], seconds=0.0, eval_seconds=0.0, snapshots=Snapshots((), Path(), Path()), seen=lambda step: {"english": step * 100},
+        ), points=[], seconds=0.0, eval_seconds=0.0,
+        snapshots=Snapshots((), Path(), Path()), seen=lambda step: {"english": step * 100},
     )  # fmt: skip
     callback = Recorder(job, None)
     monkeypatch.setattr(callback, "_restore", lambda learner, optimizer: None)
