@@ -36,7 +36,8 @@ def answers(
 ) -> list[list[int]]:
     """Return the token ids of the answer to each question, without its end of turn, in the order of the questions.
 
-    Every token is the most likely token, whatever the model's generation settings say about sampling.
+    Every token is the most likely token, whatever the model's generation settings say: no sampling, no penalty for
+    repetition, no suppressed tokens.
 
     Args:
         model: transformers model without its prompt.
@@ -98,7 +99,7 @@ def samples(
             f"samples: {longest} tokens of an opening and {limit} of a sample exceed {context}; ask for less"
         )
     found: list[list[int]] = []
-    with torch.random.fork_rng(), _unset(model):
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
         while len(found) < count:
             openings = [opening] * min(batch, count - len(found))
@@ -167,7 +168,7 @@ def _produced(
         pad_token_id=padding,
         use_cache=caches,
     )
-    with torch.no_grad():
+    with torch.no_grad(), _unset(model):
         if prompt is None:
             out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, width:]
         else:  # from embeddings, `generate` returns the new tokens only

@@ -72,11 +72,13 @@ def test_an_answer_ends_before_the_end_of_turn_or_at_the_limit() -> None:
     assert not any(stop in each for each in found)
 
 
-def test_sampling_settings_of_the_model_are_ignored() -> None:
+def test_generation_settings_of_the_model_are_ignored() -> None:
     model, asked = sharp("llama-tiny"), questions()
     expected = answers(model, asked, LIMIT, 4, [END], PAD)
-    model.generation_config.do_sample, model.generation_config.temperature = True, 5.0
+    kept = model.generation_config
+    kept.do_sample, kept.temperature, kept.repetition_penalty, kept.suppress_tokens = True, 5.0, 9.0, expected[0][:1]
     assert answers(model, asked, LIMIT, 4, [END], PAD) == expected
+    assert model.generation_config is kept
 
 
 def test_no_room_for_an_answer_is_an_error() -> None:
