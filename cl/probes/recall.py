@@ -34,7 +34,7 @@ class Recall(Probe):
         Measure("rouge_1", "higher", "ROUGE-1", "The same by single words, in any order."),
         Measure("with_cue", "higher", "ROUGE-L", "Agreement of the whole text, cue included, as in the paper."),
         Measure("exact", "higher", "share of passages", "Share of passages that are continued without an error."),
-        Measure("twin", "higher", "ROUGE-L", "Agreement of the continuation with the second half of the twin."),
+        Measure("twin", "neither", "ROUGE-L", "Agreement of the continuation with the second half of the twin."),
     )
 
     def __post_init__(self) -> None:

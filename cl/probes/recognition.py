@@ -28,7 +28,7 @@ class Recognition(Probe):
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("recognised", "higher", "share of passages", "Share of studied passages with less loss than the twin."),
         Measure("studied", "lower", "nats per token", "Mean loss of the studied passages."),
-        Measure("twins", "lower", "nats per token", "Mean loss of their twins, which were never studied."),
+        Measure("twins", "neither", "nats per token", "Mean loss of their twins, which were never studied."),
     )
 
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
