@@ -48,7 +48,7 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
     Raises:
         IncompleteError: if nodes diverged, after the report of the runs that are complete.
     """
-    from cl.execution import collect
+    from cl.execution import result_files
     from cl.reporting.terminal import ProgressListener
 
     graph, started = planned.graph, time.monotonic()
@@ -64,7 +64,7 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
         planned, gaps = _complete(planned, incomplete)
         result = _collected(planned, listener, time.monotonic() - started, typed)
         result = dataclasses.replace(result, config=without_secrets(result.config), notes=[*gaps, *result.notes])
-        folder = collect.results_folder(graph)
+        folder = result_files.results_folder(graph)
         _write(result, folder)
         if tracker is not None:
             with quiet():
@@ -117,11 +117,11 @@ def _complete(planned: Planned, incomplete: IncompleteError | None) -> tuple[Pla
 
 def _write(result: ExperimentResult, folder: Path) -> None:
     """Write tables, report and figures."""
-    from cl.execution import collect
+    from cl.execution import result_files
     from cl.reporting.html import page
     from cl.reporting.html.figures import figures
 
-    collect.save(result, folder)
+    result_files.save(result, folder)
     made = figures(result)
     page.write(result, made, folder / "report.html")
     page.write_figures(made, folder / "plots")

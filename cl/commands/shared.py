@@ -66,7 +66,7 @@ def compare_with_store(graph: Graph, protect: bool, all_lines: bool = False) -> 
         protect: protect the graph's nodes from `cl store gc` before the store is read.
         all_lines: print a line for each train node.
     """
-    from cl.execution import collect, cost_estimate, runner
+    from cl.execution import cost_estimate, result_files, runner
     from cl.execution.launchers import launcher
     from cl.reporting.terminal import show_plan
 
@@ -74,7 +74,7 @@ def compare_with_store(graph: Graph, protect: bool, all_lines: bool = False) -> 
         store = Store(graph.experiment.store)
         if protect:
             store.open_for_writing()
-            collect.check_writable(collect.results_folder(graph))
+            result_files.check_writable(result_files.results_folder(graph))
             store.needed.add(graph.experiment.name, [node.key for node in graph.nodes])
         todo = runner.pending(graph.wanted, store)
         cost = cost_estimate.estimate(graph, todo, store)

@@ -16,13 +16,15 @@ from dataclasses import replace
 from cl.data.sampling import Reading
 from cl.errors import UserError
 from cl.graph.code_version import entry_of
+from cl.graph.measurement_specs import GateSpec, ItemwiseSpec, PromoteSpec
 from cl.graph.node import Node
 from cl.graph.roles import CANDIDATE, GATE, INCUMBENT, Role
 from cl.graph.run_plan import StagePlan
 from cl.graph.side_nodes import SideNodes
-from cl.graph.specs import GateSpec, ItemwiseSpec, PromoteSpec, TrainSpec
+from cl.graph.specs import TrainSpec
 from cl.methods.contexts import Stage
-from cl.methods.method import LEARN, Gates, Merges, PlansStages, overrides
+from cl.methods.gates import Gates
+from cl.methods.method import LEARN, Merges, PlansStages, overrides
 from cl.methods.strategy import Part
 from cl.metrics.certificate import FEWEST
 from cl.registry import members, unknown

@@ -48,7 +48,7 @@ class Kind:
 
 
 TORCH = ("peft", "torch", "transformers")
-GRAPH, ORDER = "cl.graph.specs", "cl.sample_order.specs"
+GRAPH, MEASURED, ORDER = "cl.graph.specs", "cl.graph.measurement_specs", "cl.sample_order.specs"
 
 KINDS = {
     "tokenizer": Kind(
@@ -66,14 +66,14 @@ KINDS = {
     "consolidate": Kind("cl.steps.consolidate", f"{GRAPH}:ConsolidateSpec", TORCH, 1.0, light=True, version=2),
     "merge": Kind("cl.steps.merge", f"{GRAPH}:MergeSpec", TORCH, 2.0, light=True),
     "select": Kind("cl.steps.select", f"{GRAPH}:SelectSpec", (*TORCH, "tokenizers"), 5.0, version=2),
-    "embed": Kind("cl.steps.embed", f"{GRAPH}:EmbedSpec", (*TORCH, "tokenizers"), 1.0, speed=3.0),
-    "retrieve": Kind("cl.steps.retrieve", f"{GRAPH}:RetrieveSpec", ("scipy", "tokenizers", "transformers"), 2.0),
+    "embed": Kind("cl.steps.embed", f"{MEASURED}:EmbedSpec", (*TORCH, "tokenizers"), 1.0, speed=3.0),
+    "retrieve": Kind("cl.steps.retrieve", f"{MEASURED}:RetrieveSpec", ("scipy", "tokenizers", "transformers"), 2.0),
     "teacher": Kind("cl.steps.teacher", f"{GRAPH}:TeacherSpec", TORCH, 1.0, speed=3.0, version=2),
-    "evaluate": Kind("cl.steps.evaluate", f"{GRAPH}:EvaluateSpec", TORCH, 0.5, speed=3.0, version=2),
-    "probe": Kind("cl.steps.probe", f"{GRAPH}:ProbeSpec", TORCH, 2.0, speed=3.0, version=2),
-    "itemwise": Kind("cl.steps.itemwise", f"{GRAPH}:ItemwiseSpec", TORCH, 0.5, speed=3.0),
-    "gate": Kind("cl.steps.gate", f"{GRAPH}:GateSpec", ("numpy", "scipy"), 0.5, light=True),
-    "promote": Kind("cl.steps.promote", f"{GRAPH}:PromoteSpec", (), 0.5, light=True),
+    "evaluate": Kind("cl.steps.evaluate", f"{MEASURED}:EvaluateSpec", TORCH, 0.5, speed=3.0, version=2),
+    "probe": Kind("cl.steps.probe", f"{MEASURED}:ProbeSpec", TORCH, 2.0, speed=3.0, version=2),
+    "itemwise": Kind("cl.steps.itemwise", f"{MEASURED}:ItemwiseSpec", TORCH, 0.5, speed=3.0),
+    "gate": Kind("cl.steps.gate", f"{MEASURED}:GateSpec", ("numpy", "scipy"), 0.5, light=True),
+    "promote": Kind("cl.steps.promote", f"{MEASURED}:PromoteSpec", (), 0.5, light=True),
     "trace": Kind("cl.sample_order.trace", f"{ORDER}:TraceSpec", (*TORCH, "pytorch-lightning"), 1.0, version=2),
     "grid": Kind("cl.sample_order.grid_node", f"{ORDER}:GridSpec", TORCH, 2.0, version=2),
     "order": Kind("cl.sample_order.order_node", f"{ORDER}:OrderSpec", (*TORCH, "optuna", "scipy"), 10.0),

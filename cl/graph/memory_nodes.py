@@ -8,10 +8,10 @@ from pathlib import Path
 
 from cl.errors import UserError
 from cl.graph.code_version import entry_of
+from cl.graph.measurement_specs import EmbedSpec, RetrieveSpec
 from cl.graph.node import Node
 from cl.graph.roles import QUERIES, STATE, TOKENIZER, Role, data
 from cl.graph.side_nodes import SideNodes
-from cl.graph.specs import EmbedSpec, RetrieveSpec
 from cl.methods.retrieves import Retrieves
 from cl.methods.strategy import Part
 from cl.models import model_folder

@@ -15,12 +15,13 @@ from cl.config.loading import replaced
 from cl.config.nested import flat
 from cl.errors import UserError
 from cl.graph import budget, task_overrides
+from cl.graph.measurement_specs import EvaluateSpec
 from cl.graph.model_checks import check_model
 from cl.graph.node import Node, ancestors
 from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.run_planner import RunPlanner
 from cl.graph.shared_nodes import SharedNodes
-from cl.graph.specs import Compute, EvaluateSpec, TrainSpec
+from cl.graph.specs import Compute, TrainSpec
 from cl.methods import strategy
 from cl.methods.strategy import Strategy
 from cl.tasks import scenario

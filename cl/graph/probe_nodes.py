@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from cl.errors import UserError
 from cl.graph.code_version import entry_of
+from cl.graph.measurement_specs import EvaluateSpec, ProbeSpec
 from cl.graph.node import Node
 from cl.graph.roles import BASE, STATE, Role, data, reference
 from cl.graph.run_plan import StagePlan
 from cl.graph.shared_nodes import SharedNodes
-from cl.graph.specs import EvaluateSpec, ProbeSpec
-from cl.methods.method import Gates
+from cl.methods.gates import Gates
 from cl.methods.strategy import Strategy
 from cl.probes import probe
 from cl.probes.probe import Beside, History, Probe

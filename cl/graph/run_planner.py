@@ -12,16 +12,18 @@ from cl.errors import UserError
 from cl.graph import memory_nodes
 from cl.graph.code_version import entries_of
 from cl.graph.gate_nodes import GateNodes
+from cl.graph.measurement_specs import EvaluateSpec
 from cl.graph.node import Node
 from cl.graph.probe_nodes import inside_nodes, probe_nodes
 from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.side_nodes import SideNodes
-from cl.graph.specs import EvaluateSpec, TrainSpec, snapshot
+from cl.graph.specs import TrainSpec, snapshot
 from cl.methods.checks import check_devices, check_edits, check_objectives, check_trained
 from cl.methods.contexts import Stage
+from cl.methods.edits_rows import EditsRows
 from cl.methods.lr_schedules import boundary
-from cl.methods.method import LEARN, EditsRows, Merges, PlansStages, Trains, overrides
+from cl.methods.method import LEARN, Merges, PlansStages, Trains, overrides
 from cl.methods.strategy import Part, Strategy
 from cl.probes.probe import History, Stretch
 from cl.registry import members, unknown

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from cl.errors import UserError
 from cl.graph.code_version import entry_of
+from cl.graph.measurement_specs import PromoteSpec
 from cl.graph.node import Node
 from cl.graph.roles import BASE, CANDIDATE, GATE, INCUMBENT, MEMORY, STATE, TOKENIZER, Role, data
 from cl.graph.run_plan import StagePlan
 from cl.graph.shared_nodes import SharedNodes
-from cl.graph.specs import ConsolidateSpec, MergeSpec, PromoteSpec, SelectSpec, TeacherSpec
+from cl.graph.specs import ConsolidateSpec, MergeSpec, SelectSpec, TeacherSpec
 from cl.methods.contexts import Stage, Teaching
 from cl.methods.method import LEARN, Merges, PlansStages, Remembers, Selects
 from cl.methods.strategy import Part, Strategy

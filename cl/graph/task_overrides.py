@@ -7,7 +7,8 @@ from cl.config.nested import flat
 from cl.errors import UserError
 from cl.graph.shared_nodes import SharedNodes
 from cl.methods import strategy
-from cl.methods.method import Gates, Merges, Method, PlansStages, Selects, TransformsData, overrides
+from cl.methods.gates import Gates
+from cl.methods.method import Merges, Method, PlansStages, Selects, TransformsData, overrides
 from cl.methods.retrieves import Retrieves
 from cl.methods.strategy import Strategy
 from cl.registry import unknown

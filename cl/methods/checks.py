@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from cl.errors import UserError
 from cl.methods.contexts import Stage
-from cl.methods.method import LEARN, EditsRows, Method, PlansStages, Remembers, TakesRows, Trains, overrides
+from cl.methods.edits_rows import EditsRows
+from cl.methods.method import LEARN, Method, PlansStages, Remembers, TakesRows, Trains, overrides
 
 
 def check_objectives(methods: Sequence[Trains]) -> None:

@@ -12,12 +12,14 @@ settings. It derives from `Method`, and from each protocol whose hooks it overri
 |                  |                                  | `step_terms`, `after_backward`, `after_step`, `figures`,     |
 |                  |                                  | `state_dict`, `load_state_dict`                              |
 | `TakesRows`      | inside a train node              | `row_mask`                                                   |
-| `EditsRows`      | while planning, before a stage   | `reads`, `edits`, `fits`, `replaced_rows`                    |
+| `EditsRows`*     | while planning, before a stage   | `reads`, `edits`, `fits`, `replaced_rows`                    |
 | `Remembers`      | between stages, in its own node  | `consolidate`, `remember`                                    |
 | `Selects`        | before a stage, in its own node  | `selection_size`, `select`                                   |
-| `Gates`          | after a stage, in its own node   | `decide`                                                     |
+| `Gates`*         | after a stage, in its own node   | `decide`                                                     |
 | `Merges`         | before a row of R, in its node   | `merges`, `merge`                                            |
-| `Retrieves`      | before a row of R, in its node   | `scores`, `encoder`; see `cl.methods.retrieves`              |
+| `Retrieves`*     | before a row of R, in its node   | `scores`, `encoder`                                          |
+
+Those with a star stand in files of their own beside this one.
 
 Every hook has a neutral default: a method that overrides none is plain fine-tuning, bit for bit. A method that derives
 from `Trains` is in the key of each stage in which it is active; the effect of planning hooks is in the key instead of
@@ -32,8 +34,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
-from cl.methods.contexts import Ahead, Candidates, Learned, MicroBatch, Progress, Replaced, Stage, Step, Teaching
-from cl.metrics.certificate import Change, Decision
+from cl.methods.contexts import Candidates, Learned, MicroBatch, Progress, Stage, Step, Teaching
 
 if TYPE_CHECKING:
     import torch
@@ -47,12 +48,7 @@ if TYPE_CHECKING:
     from cl.tasks.example import Example
 
 __all__ = [
-    "Ahead",
     "Candidates",
-    "Change",
-    "Decision",
-    "EditsRows",
-    "Gates",
     "InSomeTasks",
     "Learned",
     "Merges",
@@ -61,7 +57,6 @@ __all__ = [
     "PlansStages",
     "Progress",
     "Remembers",
-    "Replaced",
     "Selects",
     "Stage",
     "Step",
@@ -264,33 +259,6 @@ class TakesRows(Trains):
         return None
 
 
-class EditsRows(Trains):
-    """Trains on other rows in place of some of a stage of text, as many and as long.
-
-    The plan, the ledger, replay, memories and surveys know the plan's rows alone. So do stored predictions of a
-    teacher, which are refused beside such a method: see `cl.methods.checks`.
-    """
-
-    def reads(self) -> tuple[str, ...]:
-        """Return the names of the general sets of text that `replaced_rows` reads."""
-        return ()
-
-    def edits(self) -> tuple[int, ...]:
-        """Return the numbers of the stages whose rows are edited; the run must have them, each trained as a whole."""
-        return ()
-
-    def fits(self, rows: int, sequence: int) -> None:
-        """Check an edited stage of so many rows of `sequence` tokens. Runs while planning.
-
-        Raises:
-            UserError: if the method cannot edit it.
-        """
-
-    def replaced_rows(self, ahead: Ahead) -> list[Replaced]:
-        """Return the rows to train on in place of the plan's. Runs before the first step, on resumption as well."""
-        return []
-
-
 class Remembers(Method):
     """Keeps a memory between stages, made in a consolidate node after each stage.
 
@@ -326,29 +294,6 @@ class Selects(Method):
     def select(self, of: Candidates) -> Sequence[int]:
         """Return the numbers of the selected rows, `selection_size()` of them. By default the first ones."""
         return range(self.selection_size() or 0)
-
-
-class Gates(Method):
-    """Decides after a stage whether its end state is promoted, in a gate node; if not, the state before it stays.
-
-    Attributes:
-        metric: what is compared by item on validation data: `loss`, or a score of answers.
-        retain: sets that are compared beside the tasks learned so far.
-        interval: level of the intervals.
-    """
-
-    metric: str = "loss"
-    retain: Sequence[str] = ()
-    interval: float = 0.95
-
-    def decide(self, gain: Change, regression: Mapping[str, Change]) -> Decision:
-        """Return the decision about the end state, from its changes since the state before.
-
-        Args:
-            gain: change of the stage's own task.
-            regression: change of each retained set.
-        """
-        return "accept"
 
 
 class Merges(Method):

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cl.execution import collect
+from cl.execution import collect, result_files
 from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.run_plan import RunPlan, StagePlan
@@ -184,8 +184,8 @@ class Tracker:
         for stage, stored in zip(plan.stages, run.stages, strict=True):
             self._send_stage(found, plan, stage, stored.points)
         self.server.describe(found, run_params(run, result), run_tags(run, result))
-        self.server.client.log_text(found.run_id, collect.matrix_csv(run), "R.csv")
-        self.server.client.log_text(found.run_id, collect.matrix_json(run), "R.json")
+        self.server.client.log_text(found.run_id, result_files.matrix_csv(run), "R.csv")
+        self.server.client.log_text(found.run_id, result_files.matrix_json(run), "R.json")
         self._send_datasets(found, result)
         self.server.send_metrics(found, final_metrics(run, result.retain))
         self.server.complete(found)

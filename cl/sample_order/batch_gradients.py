@@ -20,7 +20,8 @@ from torch.nn.utils import parameters_to_vector
 
 from cl.data.batches import Batch
 from cl.errors import UserError
-from cl.methods.method import EditsRows, PlansStages, TakesRows, Trains, overrides
+from cl.methods.edits_rows import EditsRows
+from cl.methods.method import PlansStages, TakesRows, Trains, overrides
 from cl.models import losses
 from cl.models.forward import evaluating
 from cl.training.learner import Learner

@@ -17,7 +17,8 @@ from cl.graph.planner import Graph
 from cl.graph.roles import GRID, Role, data
 from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.specs import TrainSpec
-from cl.methods.method import LEARN, Gates, Merges, Remembers
+from cl.methods.gates import Gates
+from cl.methods.method import LEARN, Merges, Remembers
 from cl.registry import unknown
 from cl.sample_order import references
 from cl.sample_order.specs import GridSpec, OrderSpec, StreamSpec, TraceSpec

@@ -13,7 +13,7 @@ from cl.models import adapters, embedding, pretrained
 from cl.models.forward import autocast
 
 if TYPE_CHECKING:
-    from cl.graph.specs import EmbedSpec
+    from cl.graph.measurement_specs import EmbedSpec
     from cl.steps.context import Context
 
 

@@ -20,8 +20,8 @@ from cl import registry
 from cl.data.batches import DialogueRows, Rows, rows
 from cl.data.tokenization import chat_of, dialogue, examples, passages
 from cl.errors import UserError
+from cl.graph.measurement_specs import EvaluateSpec
 from cl.graph.roles import TOKENIZER, Inputs, data
-from cl.graph.specs import EvaluateSpec
 from cl.graph.stored import identity_of, result_of
 from cl.models import adapters, classifier_head, decoding, pretrained
 from cl.models.forward import TokenLoss, autocast

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from cl.errors import UserError
+from cl.graph.measurement_specs import GateSpec
 from cl.graph.roles import CANDIDATE, INCUMBENT, Inputs, Role
-from cl.graph.specs import GateSpec
 from cl.graph.stored import identity_of, result_of
 from cl.hashing import digest
 from cl.methods import strategy
-from cl.methods.method import Gates
+from cl.methods.gates import Gates
 from cl.metrics import statistics
 from cl.metrics.certificate import FEWEST, Certificate, Change
 from cl.steps.context import Context

@@ -12,8 +12,8 @@ import torch
 
 from cl.data.batches import DialogueRows, Rows, collate
 from cl.data.tokenization import examples
+from cl.graph.measurement_specs import ItemwiseSpec
 from cl.graph.roles import TOKENIZER, Inputs, data
-from cl.graph.specs import ItemwiseSpec
 from cl.graph.stored import result_of
 from cl.models import decoding, losses
 from cl.models.forward import TokenLoss, autocast

@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from cl.graph.measurement_specs import ProbeSpec
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, Role
-from cl.graph.specs import ProbeSpec
 from cl.models.forward import TokenLoss, autocast
 from cl.probes import probe
 from cl.probes.probe import Data, State

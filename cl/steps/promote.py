@@ -12,8 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from cl.graph.measurement_specs import PromoteSpec
 from cl.graph.roles import CANDIDATE, GATE, INCUMBENT, Inputs
-from cl.graph.specs import PromoteSpec
 from cl.graph.stored import result_of
 from cl.steps.context import Context
 from cl.steps.gate import promoted_key

@@ -29,7 +29,7 @@ from cl.tasks.splitting import normal
 from cl.training.validation import window
 
 if TYPE_CHECKING:
-    from cl.graph.specs import RetrieveSpec
+    from cl.graph.measurement_specs import RetrieveSpec
     from cl.steps.context import Context
 
 Stored = tuple[str, int]

@@ -16,7 +16,8 @@ from cl.data.mixture import Ledger, Plan
 from cl.graph.roles import STATE, Inputs
 from cl.graph.specs import TrainSpec
 from cl.graph.stored import result_of
-from cl.methods.method import Ahead, EditsRows, Replaced, Trains
+from cl.methods.edits_rows import Ahead, EditsRows, Replaced
+from cl.methods.method import Trains
 from cl.training import distributed
 
 MEMORY = "memory.safetensors"

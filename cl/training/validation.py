@@ -11,8 +11,9 @@ import torch
 
 from cl.data.batches import Rows, collate, rows
 from cl.errors import UserError
+from cl.graph.measurement_specs import EvaluateSpec, ItemwiseSpec, ProbeSpec
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs
-from cl.graph.specs import EvaluateSpec, ItemwiseSpec, ProbeSpec, snapshot
+from cl.graph.specs import snapshot
 from cl.graph.stored import result_of
 from cl.models import adapters
 from cl.models.forward import TokenLoss, autocast

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from cl.data import insertion
 from cl.data.insertion import Design
 from cl.errors import UserError
-from cl.methods.method import Ahead, EditsRows, Method, Replaced
+from cl.methods.edits_rows import Ahead, EditsRows, Replaced
+from cl.methods.method import Method
 
 
 @dataclass(eq=False)

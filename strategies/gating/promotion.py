@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cl.errors import UserError
-from cl.methods.method import Change, Decision, Gates, InSomeTasks, Method
+from cl.methods.gates import Change, Decision, Gates
+from cl.methods.method import InSomeTasks, Method
 
 DEFAULT_MARGIN = 0.01
 """Own default: 1 point of a score, or 0.01 nats/token."""

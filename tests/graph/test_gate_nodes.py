@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from cl.errors import UserError
+from cl.graph.measurement_specs import GateSpec, ItemwiseSpec
 from cl.graph.node import Node
 from cl.graph.roles import CANDIDATE, INCUMBENT, STATE, Role
 from cl.graph.run_plan import RunPlan
-from cl.graph.specs import GateSpec, ItemwiseSpec
 from tests.support.graph import RETAIN, by_label, keys, of_pretrained, planned, write_pretrained
 from tests.support.mixture import write_mixture
 from tests.support.nodes import evaluated, spec_of

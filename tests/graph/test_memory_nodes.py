@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cl.errors import UserError
+from cl.graph.measurement_specs import EmbedSpec, RetrieveSpec
 from cl.graph.node import Node
 from cl.graph.planner import Graph, RunPlan
 from cl.graph.roles import QUERIES, STATE, data
-from cl.graph.specs import EmbedSpec, RetrieveSpec
 from tests.support.graph import by_label
 from tests.support.instruction import write_stream
 from tests.support.nodes import spec_of

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cl.errors import UserError
+from cl.graph.measurement_specs import ProbeSpec
 from cl.graph.roles import BASE, STATE, data
-from cl.graph.specs import ProbeSpec
 from cl.registry import Named
 from tests.support.graph import RETAIN, planned
 from tests.support.instruction import write_stream

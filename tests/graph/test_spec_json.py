@@ -14,22 +14,24 @@ from cl.config.evaluation import Evaluation
 from cl.config.model import Model
 from cl.config.train import Optimization
 from cl.graph.kinds import KINDS
+from cl.graph.measurement_specs import (
+    EmbedSpec,
+    EvaluateSpec,
+    GateSpec,
+    ItemwiseSpec,
+    ProbeSpec,
+    PromoteSpec,
+    RetrieveSpec,
+)
 from cl.graph.spec_json import from_json, to_json
 from cl.graph.specs import (
     BaseSpec,
     Compute,
     ConsolidateSpec,
     DataSpec,
-    EmbedSpec,
-    EvaluateSpec,
-    GateSpec,
-    ItemwiseSpec,
     Local,
     MergeSpec,
     Packing,
-    ProbeSpec,
-    PromoteSpec,
-    RetrieveSpec,
     SelectSpec,
     Spec,
     TeacherSpec,

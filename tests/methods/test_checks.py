@@ -11,7 +11,8 @@ import torch
 from cl.data.batches import Batch
 from cl.errors import UserError
 from cl.methods.checks import check_devices, check_edits, check_objectives, check_trained
-from cl.methods.method import EditsRows, MicroBatch, PlansStages, Stage, Teaching, Trains
+from cl.methods.edits_rows import EditsRows
+from cl.methods.method import MicroBatch, PlansStages, Stage, Teaching, Trains
 from cl.methods.objective import Objective, TokenCrossEntropy
 from cl.models.losses import Criterion, Outputs
 from strategies.adapters.lora import Lora

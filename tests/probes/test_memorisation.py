@@ -12,8 +12,8 @@ import torch
 from cl.data.batches import Batch
 from cl.data.insertion import Design, Ints
 from cl.errors import UserError
+from cl.graph.measurement_specs import ProbeSpec
 from cl.graph.roles import data
-from cl.graph.specs import ProbeSpec
 from cl.models.forward import TokenLoss
 from cl.probes import inserted, memorisation
 from cl.probes.memorisation import Memorisation

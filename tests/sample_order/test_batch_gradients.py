@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from cl.methods.method import EditsRows, MicroBatch, PlansStages, Step, TakesRows, Teaching, Trains
+from cl.methods.edits_rows import EditsRows
+from cl.methods.method import MicroBatch, PlansStages, Step, TakesRows, Teaching, Trains
 from cl.models.losses import Criterion
 from cl.sample_order import trace_recorder
 from cl.sample_order.optimizer_replay import simulate

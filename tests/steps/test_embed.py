@@ -10,8 +10,9 @@ from safetensors.numpy import load_file
 
 from cl.config.model import Model
 from cl.data import tokenization
+from cl.graph.measurement_specs import EmbedSpec
 from cl.graph.roles import STATE, TOKENIZER, Inputs, data
-from cl.graph.specs import Compute, EmbedSpec, Local
+from cl.graph.specs import Compute, Local
 from cl.models import embedding, pretrained
 from cl.steps.embed import run
 from tests.models.test_embedding import encoder

@@ -16,8 +16,9 @@ from safetensors.numpy import save_file
 from cl.data.tokenization import SEPARATOR as SEPARATOR_TOKEN
 from cl.data.tokenization import arrays_of
 from cl.errors import UserError
+from cl.graph.measurement_specs import EvaluateSpec
 from cl.graph.roles import STATE, TOKENIZER, Inputs, data
-from cl.graph.specs import Compute, EvaluateSpec, Packing
+from cl.graph.specs import Compute, Packing
 from cl.models import decoding, pretrained
 from cl.steps import tokenizer as tokenizer_
 from cl.steps.evaluate import run

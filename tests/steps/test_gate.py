@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cl.errors import UserError
+from cl.graph.measurement_specs import GateSpec
 from cl.graph.roles import CANDIDATE, INCUMBENT, Inputs, Role
-from cl.graph.specs import GateSpec
 from cl.hashing import digest
 from cl.metrics.certificate import Certificate, Change
 from cl.registry import Named

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from cl.execution import runner
+from cl.graph.measurement_specs import EvaluateSpec, ItemwiseSpec
 from cl.graph.roles import STATE, TOKENIZER, Inputs, data
-from cl.graph.specs import Compute, EvaluateSpec, ItemwiseSpec, Packing
+from cl.graph.specs import Compute, Packing
 from cl.models import pretrained
 from cl.steps import evaluate, itemwise
 from tests.support.data_node import SEQUENCE, data_folder

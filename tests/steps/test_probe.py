@@ -12,8 +12,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from cl.data.batches import collate, rows
+from cl.graph.measurement_specs import ProbeSpec
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, data, reference
-from cl.graph.specs import Compute, Packing, ProbeSpec
+from cl.graph.specs import Compute, Packing
 from cl.models import pretrained
 from cl.models.forward import TokenLoss
 from cl.probes.probe import History

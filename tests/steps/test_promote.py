@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from cl.graph.measurement_specs import PromoteSpec
 from cl.graph.roles import CANDIDATE, GATE, INCUMBENT, Inputs
-from cl.graph.specs import PromoteSpec
 from cl.graph.stored import identity_of
 from cl.hashing import digest
 from cl.steps import promote

@@ -15,9 +15,10 @@ from safetensors.numpy import load_file
 from cl.data import tokenization
 from cl.errors import UserError
 from cl.execution.store import Store
+from cl.graph.measurement_specs import RetrieveSpec
 from cl.graph.node import Node
 from cl.graph.roles import STATE, TOKENIZER, Inputs, Role, data
-from cl.graph.specs import Packing, RetrieveSpec
+from cl.graph.specs import Packing
 from cl.methods.retrieves import Recall, Retrieves
 from cl.models import pretrained
 from cl.registry import Named

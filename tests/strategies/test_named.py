@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 import strategies
+from cl.methods.edits_rows import EditsRows
+from cl.methods.gates import Gates
 from cl.methods.method import (
-    EditsRows,
-    Gates,
     Merges,
     Method,
     PlansStages,

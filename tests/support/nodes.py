@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from cl.graph import kinds
+from cl.graph.measurement_specs import EvaluateSpec
 from cl.graph.node import Node
 from cl.graph.roles import Role
-from cl.graph.specs import EvaluateSpec, Local, Spec, TeacherSpec, TrainSpec
+from cl.graph.specs import Local, Spec, TeacherSpec, TrainSpec
 
 S = TypeVar("S", bound=Spec)
 

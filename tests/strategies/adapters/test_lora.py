@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from cl.errors import UserError
-from cl.graph.specs import EvaluateSpec
+from cl.graph.measurement_specs import EvaluateSpec
 from tests.support.instruction import write_stream
 from tests.support.nodes import spec_of
 from tests.support.training import learn, plan, run
