@@ -16,6 +16,7 @@ def wild(folder: Path, *others: str) -> Path:
     return write_toy(folder, strategies=dict.fromkeys([*others, "wild"]))
 
 
+@pytest.mark.slow
 def test_the_other_strategies_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

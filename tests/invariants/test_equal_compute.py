@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from cl.data.mixture import Ledger, Plan
 from tests.support.mixture import mixed
 from tests.support.training import run
 
 
+@pytest.mark.slow
 def test_shares_are_exact_in_every_prefix_and_nothing_is_added(tmp_path: Path) -> None:
     found = run(mixed(tmp_path))
     for stage in found["runs"][0]["stages"]:

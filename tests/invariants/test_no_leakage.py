@@ -23,6 +23,7 @@ from tests.support.training import (
 from tests.support.tuning import said, toy
 
 
+@pytest.mark.slow
 def test_replay_reads_what_was_trained_on_and_nothing_reads_what_is_held_out(tmp_path: Path, monkeypatch: Any) -> None:
     folder = write_toy(tmp_path, tokens=BATCH * SEQUENCE * 12, strategies={"rewarm_replay_25": None})
     first, second = trained_rows(monkeypatch, folder)

@@ -37,6 +37,7 @@ def test_the_best_or_the_nearest_to_the_ideal_corner_is_chosen() -> None:
         optuna_study.choose(optuna.create_study())
 
 
+@pytest.mark.slow
 def test_what_is_no_mean_loss_is_not_pruned(tmp_path: Path) -> None:
     for objectives, pruned in {
         ("op_final_nll",): True,
@@ -49,6 +50,7 @@ def test_what_is_no_mean_loss_is_not_pruned(tmp_path: Path) -> None:
         assert optuna_study.prunes(plan) == pruned
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with Study.optimize")
 def test_samplers_of_processes_that_share_a_study_draw_other_numbers(tmp_path: Path) -> None:
     toy(tmp_path, {"protocol": "oracle", "sampler": "random"})

@@ -127,6 +127,7 @@ def test_a_range_without_effect_on_what_is_looked_at_is_refused(tmp_path: Path) 
     assert len(planned(tmp_path, {"protocol": "first_k", "first": 2}, **changes)) == 1
 
 
+@pytest.mark.slow
 def test_another_question_is_another_study(tmp_path: Path) -> None:
     def name(tune: dict[str, Any], **changes: Any) -> str:
         return planned(tmp_path, {"protocol": "oracle"} | tune, **changes)[0].name

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 import optuna
+import pytest
 
 from cl.config import loading
 from cl.reporting.html import tuning as report
@@ -13,6 +14,7 @@ from cl.tuning import optuna_study, studies
 from tests.support.tuning import toy
 
 
+@pytest.mark.slow
 def test_every_picture_of_one_and_of_two_objectives_can_be_drawn(tmp_path: Path) -> None:
     share = {"replay": {"share": {"value": 0.1, "choices": [0.1, 0.5]}}}
     for objectives in (["op_final_nll"], ["mft_nll", "bwt_nll"]):

@@ -205,6 +205,7 @@ def styled(folder: Path, **settings: Any) -> tuple[Node, Any, Any]:
     return planned.runs[0].data["copy"], planned, store
 
 
+@pytest.mark.slow
 def test_the_key_holds_the_generator_and_its_prompts_and_no_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from tests.support.training import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "updates"), [("rewarm", STEPS), ("rewarm_keep", 2 * STEPS)])
 def test_optimizer_state_is_kept_or_reset(strategy: str, updates: int, tmp_path: Path) -> None:
     folder = write_toy(tmp_path, strategies={strategy: None})
