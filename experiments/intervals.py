@@ -26,9 +26,9 @@ class Interval:
 
     @property
     def half(self) -> float:
-        """Half-width of the 95 % interval from Student's t with n - 1 degrees of freedom; NaN with one run."""
+        """Half-width of the 95 % interval from Student's t with n - 1 degrees of freedom; NaN with one run or a NaN."""
         n = len(self.values)
-        if n < 2:
+        if n < 2 or math.isnan(self.mean):
             return math.nan
         return float(stats.t.ppf(0.975, n - 1) * statistics.stdev(self.values) / math.sqrt(n))
 
