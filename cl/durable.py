@@ -7,10 +7,14 @@ are written under another name, forced to the disk (fsync) and then renamed, and
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+CHECKSUMS = "checksums.json"
 
 
 def write(path: Path, content: bytes) -> None:
@@ -80,3 +84,26 @@ def differing(folder: Path, expected: Mapping[str, str], ignored: frozenset[str]
     ]
     extra = {name for name in files(folder) if not Path(name).name.startswith(".")} - expected.keys() - ignored
     return found + [f"{name} does not belong to it" for name in sorted(extra)]
+
+
+def seal(folder: Path) -> None:
+    """Write the checksums of all files of a folder into it."""
+    sums = {name: checksum(folder / name) for name in files(folder)}
+    (folder / CHECKSUMS).write_text(json.dumps(sums), encoding="utf-8")
+
+
+def broken(folder: Path) -> list[str]:
+    """What is wrong with a sealed folder: files that are missing, changed or not its own; or the seal itself."""
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_bytes())
+        return differing(folder, {str(name): str(sha256) for name, sha256 in sums.items()}, frozenset({CHECKSUMS}))
+    except (OSError, ValueError, AttributeError):
+        return [f"{CHECKSUMS} is missing or damaged"]
+
+
+def link(source: str, target: str) -> None:
+    """Make a hard link, or a copy if the file system has no links. For files that never change."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

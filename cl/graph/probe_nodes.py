@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from cl.config.experiment import Experiment
+from cl.data.sampling import Reading
 from cl.errors import UserError
 from cl.graph.code_version import entry_of
 from cl.graph.measurement_specs import EvaluateSpec, ProbeSpec
@@ -12,10 +14,14 @@ from cl.graph.node import Node
 from cl.graph.roles import BASE, STATE, Role, data, reference
 from cl.graph.run_plan import StagePlan
 from cl.graph.shared_nodes import SharedNodes
+from cl.graph.specs import TrainSpec
+from cl.methods.contexts import Stage
 from cl.methods.gates import Gates
+from cl.methods.method import Merges
 from cl.methods.strategy import Strategy
 from cl.probes import probe
-from cl.probes.probe import Beside, History, Probe
+from cl.probes.probe import Beside, History, Probe, Stretch
+from cl.tasks.scenario import Scenario
 
 
 def probe_nodes(
@@ -118,6 +124,46 @@ def inside_nodes(
                 name, spec = f"{label} at step {step} of {plan.stage.name}", replace(row.spec, step=step)
                 found[label][plan.stage.row or -1, step] = replace(row, name=name, spec=spec, parents=parents)
     return found
+
+
+def history(plan: StagePlan | None, seed: int, scenario: Scenario) -> History:
+    """How the state after a stage came about.
+
+    Args:
+        plan: plan of the stage. None: no stage, the state is the base model.
+        seed: seed of the run.
+        scenario: the scenario.
+    """
+    found: list[Stretch] = []
+    while plan is not None:
+        spec = plan.node.spec
+        assert isinstance(spec, TrainSpec)
+        steps = spec.last - spec.first
+        sources = [Reading.parse(key).source for key in spec.shares]
+        packed = all(":" in name or scenario.task(name).kind == "text" for name in sources)  # views are text
+        tokens = steps * spec.train.batch * spec.train.sequence if packed else None
+        found.insert(0, Stretch(spec.t, steps, tokens))
+        plan = plan.parent
+    return History(seed, tuple(found))
+
+
+def kept_steps(experiment: Experiment, strategy: Strategy, stage: Stage, inside: range) -> tuple[int, ...]:
+    """Steps of a stage whose states are kept for probes. Raises UserError where rows are not of the stages' states.
+
+    Args:
+        experiment: the experiment.
+        strategy: the strategy.
+        stage: the stage.
+        inside: steps between the first and the last of the node.
+    """
+    if not experiment.probe_steps or not stage.row:
+        return ()
+    if experiment.train.devices > 1:
+        raise UserError("probe_steps: a stage keeps states inside it on one device only; set train.devices to 1")
+    if any(isinstance(part.method, Merges) for part in strategy.parts):
+        what = f"{strategy.label} measures merged models, not states of a stage"
+        raise UserError(f"probe_steps: {what}; leave one of them out")
+    return tuple(step for step in experiment.probe_steps if step in inside)
 
 
 def _node(label: str, spec: ProbeSpec, row: Node, further: Mapping[Role, Node], entry: str) -> Node:

@@ -14,7 +14,7 @@ from cl.graph.code_version import entries_of
 from cl.graph.gate_nodes import GateNodes
 from cl.graph.measurement_specs import EvaluateSpec
 from cl.graph.node import Node
-from cl.graph.probe_nodes import inside_nodes, probe_nodes
+from cl.graph.probe_nodes import history, inside_nodes, kept_steps, probe_nodes
 from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.side_nodes import SideNodes
@@ -23,9 +23,8 @@ from cl.methods.checks import check_devices, check_edits, check_objectives, chec
 from cl.methods.contexts import Stage
 from cl.methods.edits_rows import EditsRows
 from cl.methods.lr_schedules import boundary
-from cl.methods.method import LEARN, Merges, PlansStages, Trains, overrides
+from cl.methods.method import LEARN, PlansStages, Trains, overrides
 from cl.methods.strategy import Part, Strategy
-from cl.probes.probe import History, Stretch
 from cl.registry import members, unknown
 
 ANSWER_SCORES = "cl.tasks.answer_scores"
@@ -81,7 +80,7 @@ class RunPlanner:
             rows |= {t: self._row(self.side.base, t, None) for t in range(known + 1, len(self.order) + 1)}
         strategies = [self.strategy, *(own for _, own in self.side.own.values())]
         ends = {known: None} | {each.stage.row: each for each in plans if each.stage.row}
-        histories = {t: self._history(ends.get(t)) for t in rows}
+        histories = {t: history(ends.get(t), self.seed, self.shared.scenario) for t in rows}
         probes = probe_nodes(self.shared, rows, self.side.set, self.order, strategies, histories)
         inside = inside_nodes(probes, plans)
         return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes, inside)
@@ -137,7 +136,7 @@ class RunPlanner:
             continues=stage.continues,
             optimizer="keep" if self._keeps(stage) else "reset",
         )
-        snapshots = self._snapshots(stage, first, last)
+        snapshots = kept_steps(self.shared.experiment, self.strategy, stage, range(first + 1, last))
         after = _forecast(shares, before, last * train.batch, train.sequence)
         # Ledger after the whole stage, trunk and fork together; differs only if this node ends early.
         whole = after if last == steps else _forecast(shares, before, steps * train.batch, train.sequence)
@@ -165,19 +164,6 @@ class RunPlanner:
             ),
         )
         return StagePlan(stage, node, parent, before, after)
-
-    def _snapshots(self, stage: Stage, first: int, last: int) -> tuple[int, ...]:
-        """Steps inside a stage whose states are probed. Raises UserError where rows are not of the stages' states."""
-        experiment, label = self.shared.experiment, self.strategy.label
-        if not experiment.probe_steps or not stage.row:
-            return ()
-        if experiment.train.devices > 1:
-            raise UserError("probe_steps: a stage keeps states inside it on one device only; set train.devices to 1")
-        if any(isinstance(part.method, Merges) for part in self.strategy.parts):
-            raise UserError(
-                f"probe_steps: {label} measures merged models, not states of a stage; leave one of them out"
-            )
-        return tuple(step for step in experiment.probe_steps if first < step < last)
 
     def _read(self, part: Part, stage: Stage, steps: int) -> tuple[str, ...]:
         """General sets that a method reads to edit a stage's rows. Raises UserError if it cannot edit them."""
@@ -241,20 +227,6 @@ class RunPlanner:
         tokens = {t: self.shared.budget.weight(t) for t in known}
         sequence = self.shared.packing.sequence
         return Ledger({t: Account(0, 0, trained=n // sequence, tokens=n, proxy=True) for t, n in tokens.items()})
-
-    def _history(self, plan: StagePlan | None) -> History:
-        """How the state after a stage came about. None: no stage."""
-        found: list[Stretch] = []
-        while plan is not None:
-            spec, scenario = plan.node.spec, self.shared.scenario
-            assert isinstance(spec, TrainSpec)
-            steps = spec.last - spec.first
-            sources = [Reading.parse(key).source for key in spec.shares]
-            packed = all(":" in name or scenario.task(name).kind == "text" for name in sources)  # views are text
-            tokens = steps * spec.train.batch * spec.train.sequence if packed else None
-            found.insert(0, Stretch(spec.t, steps, tokens))
-            plan = plan.parent
-        return History(self.seed, tuple(found))
 
     def _row(self, state: Node, t: int, adapters: dict[str, str] | None) -> Node:
         """The evaluate node of row t of R."""

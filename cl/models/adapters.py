@@ -20,13 +20,13 @@ into the base model each time, in fp32 and in the order of the tasks, so no roun
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from cl import durable
 from cl.errors import UserError
 from cl.models import classifier_head, lora_experts, pretrained
 
@@ -196,7 +196,7 @@ def save(model: Any, folder: Path, parent: Path) -> None:
     for name in present:
         _write_sets_in_order(folder / "adapters" / name / "adapter_config.json", model.peft_config[name])
     for name in found.keys() - set(present):
-        shutil.copytree(parent / "adapters" / name, folder / "adapters" / name, copy_function=_link)
+        shutil.copytree(parent / "adapters" / name, folder / "adapters" / name, copy_function=durable.link)
     (folder / "adapters" / "README.md").unlink(missing_ok=True)
     (folder / INDEX).write_text(json.dumps(found), encoding="utf-8")
 
@@ -206,14 +206,6 @@ def _write_sets_in_order(file: Path, config: Any) -> None:
     content = json.loads(file.read_text(encoding="utf-8"))
     content |= {name: sorted(value) for name, value in content.items() if isinstance(getattr(config, name, None), set)}
     file.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
-
-
-def _link(source: str, target: str) -> None:
-    """Make a hard link, or a copy if the file system has no links; a stored adapter never changes."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def low_rank(model: nn.Module, name: str) -> dict[str, tuple[Any, Any, float]]:

@@ -1,13 +1,14 @@
-"""What probes of inserted items share: their settings beside the method's, likelihoods, and the age of a phase."""
+"""What probes of inserted items share: their settings, which are the method's, likelihoods, the age of a phase."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cl.data.insertion import Cell, Design
 from cl.errors import UserError
-from cl.probes.probe import History, State
+from cl.probes.probe import Beside, History, Probe, State
 from cl.registry import Named
 
 if TYPE_CHECKING:
@@ -16,6 +17,43 @@ if TYPE_CHECKING:
     from cl.data.insertion import Ints
 
 METHOD = "insertion"
+
+
+@dataclass(frozen=True)
+class OfInserted(Probe):
+    """A probe of items that the method `insertion` has put into the stream. Derive a frozen dataclass.
+
+    Args:
+        of: the general set.
+        levels: copies of an item.
+        phases: equal parts of a stage.
+        stages: numbers of the stages with insertions.
+        items: items per level and phase.
+        tokens: tokens of an item.
+    """
+
+    of: str = "canaries"
+    levels: list[int] = field(default_factory=lambda: [1, 4, 16])
+    phases: int = 4
+    stages: list[int] = field(default_factory=lambda: [1])
+    items: int = 8
+    tokens: int = 32
+
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
+    reads_general: ClassVar[bool] = True
+    reads_history: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self.design()
+
+    def design(self) -> Design:
+        """The design that the settings describe."""
+        return Design(self.of, tuple(self.levels), self.phases, tuple(self.stages), self.items, self.tokens)
+
+    def check(self, beside: Beside) -> None:
+        """Refuse a strategy that inserts other items than the probe measures."""
+        shared = {each.name: getattr(self, each.name) for each in fields(OfInserted)}
+        check_settings(shared, beside.methods, beside.apart)
 
 
 def check_settings(own: Mapping[str, Any], methods: Sequence[Named], apart: bool) -> None:

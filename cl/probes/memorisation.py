@@ -6,15 +6,14 @@ same number of copies is remembered less in a longer training, and that what is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar
 
-from cl.construction import settings_of
-from cl.data.insertion import Design, read_items
+from cl.data.insertion import read_items
 from cl.metrics.rouge import rouge_l
 from cl.probes import inserted
-from cl.probes.probe import Beside, Data, Measure, Probe, State
+from cl.probes.probe import Data, Measure, State
 
 if TYPE_CHECKING:
     from cl.data.insertion import Ints
@@ -23,7 +22,7 @@ BY_TIME = (("copies", "phase"), ("copies", "age"))
 
 
 @dataclass(frozen=True)
-class Memorisation(Probe):
+class Memorisation(inserted.OfInserted):
     """Likelihood and verbatim continuation of inserted items, by copies and phase.
 
     Args:
@@ -45,16 +44,6 @@ class Memorisation(Probe):
     start alike.
     """
 
-    of: str = "canaries"
-    levels: list[int] = field(default_factory=lambda: [1, 4, 16])
-    phases: int = 4
-    stages: list[int] = field(default_factory=lambda: [1])
-    items: int = 8
-    tokens: int = 32
-
-    kinds: ClassVar[tuple[str, ...]] = ("text",)
-    reads_general: ClassVar[bool] = True
-    reads_history: ClassVar[bool] = True
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("log_likelihood", "higher", "nats per byte", "Mean log-likelihood of the items per byte."),
         Measure(
@@ -75,17 +64,6 @@ class Memorisation(Probe):
         Measure("exact", "higher", "share of items", "Share of items that are continued without an error."),
         Measure("age", "lower", "tokens", "Tokens that were trained on since the end of the phase of insertion."),
     )
-
-    def __post_init__(self) -> None:
-        self.design()
-
-    def design(self) -> Design:
-        """The design that the settings describe."""
-        return Design(self.of, tuple(self.levels), self.phases, tuple(self.stages), self.items, self.tokens)
-
-    def check(self, beside: Beside) -> None:
-        """Refuse a strategy that inserts other items than the probe measures."""
-        inserted.check_settings(settings_of(self), beside.methods, beside.apart)
 
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return the figures of each cell and of the control."""

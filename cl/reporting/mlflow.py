@@ -88,6 +88,7 @@ class Tracker:
         """
 
         def work() -> None:
+            """Send all runs and files."""
             plans = {(plan.strategy.label, plan.key): plan for plan in self.runs}
             for run in result.runs:
                 with self.server.alone():
@@ -103,6 +104,7 @@ class Tracker:
         """Send results that belong to no single run, each as an MLflow run of its own, once."""
 
         def work() -> None:
+            """Send all results."""
             for each in results:
                 with self.server.alone():
                     self._send_beside(each)

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from cl.data.batches import DialogueRows, Rows, collate
+from cl.data.batches import DialogueRows
 from cl.data.tokenization import examples
 from cl.graph.measurement_specs import ItemwiseSpec
 from cl.graph.roles import TOKENIZER, Inputs, data
 from cl.graph.stored import result_of
-from cl.models import decoding, losses
+from cl.models import decoding
 from cl.models.forward import TokenLoss, autocast
+from cl.models.row_losses import row_losses
 from cl.steps import evaluate
 from cl.steps.context import Context
 from cl.training.validation import opened, window
@@ -41,30 +42,9 @@ def _items(loss: TokenLoss, spec: ItemwiseSpec, inputs: Inputs, name: str) -> li
     windows, count = window(inputs[data(name)], name, spec.split, spec.packing.sequence, spec.tokens)
     with torch.no_grad(), autocast(spec.compute.device, spec.compute.precision):
         if spec.metric == "loss":
-            return row_losses(loss, windows, count, spec.batch, spec.compute.device)
+            return row_losses(loss, windows, count, spec.batch, spec.compute.device).tolist()
         assert isinstance(windows, DialogueRows)  # checked while planning
         return _scores(loss, spec, inputs, name, windows)
-
-
-def row_losses(loss: TokenLoss, windows: Rows, count: int, batch: int, device: str) -> list[float]:
-    """Mean loss of each of the first rows, in nats per learned token of the row.
-
-    Rows of text have equally many tokens, so the mean over rows is the loss of the window. Rows of an instruction task
-    count alike here, whatever the length of their answers.
-
-    Args:
-        loss: loss of the model.
-        windows: rows of a split.
-        count: number of rows.
-        batch: rows per forward pass.
-        device: `cpu` or `cuda`.
-    """
-    found: list[float] = []
-    for start in range(0, count, batch):
-        rows = collate((windows[row] for row in range(start, min(start + batch, count))), loss.separator).to(device)
-        learned = rows.learned_by_row()
-        found += (losses.row_nll(loss.outputs(rows), learned) / learned).tolist()
-    return found
 
 
 def _scores(loss: TokenLoss, spec: ItemwiseSpec, inputs: Inputs, name: str, windows: DialogueRows) -> list[float]:

@@ -7,11 +7,10 @@ functions of the run's seed, the stage and the step.
 
 from __future__ import annotations
 
-import os
 import shutil
-from pathlib import Path
 from typing import Any
 
+from cl import durable
 from cl.graph.measurement_specs import PromoteSpec
 from cl.graph.roles import CANDIDATE, GATE, INCUMBENT, Inputs
 from cl.graph.stored import result_of
@@ -27,18 +26,7 @@ def run(spec: PromoteSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """
     decision = result_of(inputs[GATE])["decision"]
     chosen = inputs[CANDIDATE if decision == "accept" else INCUMBENT]
-    _link(chosen, context.out)
+    without = shutil.ignore_patterns("node.json")
+    shutil.copytree(chosen, context.out, copy_function=durable.link, ignore=without, dirs_exist_ok=True)
     ledger = {key: value for key, value in result_of(chosen).items() if key == "ledger"}
     return {"decision": decision, "promoted": promoted_key(chosen), **ledger}
-
-
-def _link(source: Path, target: Path) -> None:
-    """Copy the artifacts of a stored node, by hard links if the disk supports them; a stored file never changes."""
-    for path in sorted(source.rglob("*")):
-        if path.is_file() and path != source / "node.json":
-            new = target / path.relative_to(source)
-            new.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, new)
-            except OSError:
-                shutil.copy(path, new)

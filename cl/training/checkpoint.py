@@ -23,7 +23,6 @@ from cl import durable
 from cl.methods.method import Trains
 from cl.training import distributed
 
-CHECKSUMS = "checksums.json"
 KEPT = 2  # checkpoints
 
 
@@ -118,8 +117,7 @@ def save(
     save_file(method_tensors(methods), new / "methods.safetensors")
     save_file(random_state(), new / "random.safetensors")
     (new / "state.json").write_text(json.dumps({"step": step, **extra}), encoding="utf-8")
-    sums = {name: durable.checksum(new / name) for name in durable.files(new)}
-    (new / CHECKSUMS).write_text(json.dumps(sums), encoding="utf-8")
+    durable.seal(new)
     done = folder / f"{step:09d}"
     shutil.rmtree(done, ignore_errors=True)  # damaged, and made again
     durable.rename(new, done)
@@ -133,22 +131,11 @@ def _complete(folder: Path) -> list[Path]:
     return sorted((path for path in found if path.name.isdigit()), reverse=True)
 
 
-def damage(path: Path) -> list[str]:
-    """What is wrong with a checkpoint: files that are missing, changed or not its own."""
-    try:
-        sums = json.loads((path / CHECKSUMS).read_bytes())
-        return durable.differing(
-            path, {str(name): str(sha256) for name, sha256 in sums.items()}, frozenset({CHECKSUMS})
-        )
-    except (OSError, ValueError, AttributeError):
-        return [f"{CHECKSUMS} is missing or damaged"]
-
-
 def newest(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint that is whole, or None; and a sentence about each newer one that is damaged."""
     told: list[str] = []
     for path in _complete(folder):
-        if not (wrong := damage(path)):
+        if not (wrong := durable.broken(path)):
             return path, told
         told.append(f"the checkpoint at step {int(path.name)} is damaged ({wrong[0]}) and not used")
     return None, told

@@ -40,13 +40,15 @@ class Snapshots:
             shutil.rmtree(old, ignore_errors=True)
         new.mkdir(parents=True)
         adapters.save(copy.deepcopy(model), new, self.parent)
+        durable.seal(new)
         durable.rename(new, kept)
 
     def lacks(self, upto: int) -> bool:
-        """Whether a state that was due by a step is not there: a checkpoint of an earlier command cannot give it."""
-        return any(step <= upto and not (self.folder / snapshot(step)).exists() for step in self.steps)
+        """Whether a state that was due by a step is not there or damaged: a later checkpoint cannot give it."""
+        return any(step <= upto and durable.broken(self.folder / snapshot(step)) for step in self.steps)
 
     def publish(self, out: Path) -> None:
-        """Move the states into the folder of the node."""
+        """Put the states into the folder of the node; they stay here until the node is stored."""
+        own = shutil.ignore_patterns(durable.CHECKSUMS)
         for step in self.steps:
-            shutil.move(self.folder / snapshot(step), out / snapshot(step))
+            shutil.copytree(self.folder / snapshot(step), out / snapshot(step), copy_function=durable.link, ignore=own)

@@ -2,7 +2,8 @@
 
     python tests/faults/soak.py --kills 300 --inputs 5000 --processes 10
 
-- every call that changes a file, with each error and with a kill before it, in the small experiment of test_disk.py;
+- every call that changes a file, with each error, and with SIGTERM, a kill or a loss of power before it, in the small
+  experiment of test_disk.py;
 - signals at random times, each run going on from the one before, until the experiment ends; then all over again;
 - damage to random files of a finished store;
 - processes that run the same experiment at once, beside `cl store gc`;
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -72,6 +73,8 @@ class Part:
         return f"| {' | '.join([self.name, str(self.done), str(self.wrong), str(self.told), *times])} |"
 
 
+CODES = {"ENOSPC": {2, 0}, "EIO": {2, 0}, "SIGTERM": {143, 0}, "SIGKILL": {-9}, "POWER": {-9}}
+"""Faults of a call, with the exit codes that tell of them. 0: a library can do without the file, or all was done."""
 HEAD = """\
 | fault | times | result wrong or work lost | told wrongly | seconds to end | seconds of work lost | seconds to go on |
 | --- | --- | --- | --- | --- | --- | --- |"""
@@ -119,19 +122,19 @@ def report(text: str, folder: Path) -> None:
     print(f"{text}\n{(folder / 'errors').read_text()[-1500:]}", file=sys.stderr)
 
 
-def calls(campaign: Campaign, every: int) -> Iterator[Part]:
+def calls(campaign: Campaign, faults: Sequence[str], every: int) -> Iterator[Part]:
     """Every call that changes a file."""
-    for fault in ("ENOSPC", "EIO", "SIGKILL"):
+    for fault in faults:
         part = Part(f"{fault} at every call that changes a file ({campaign.calls} calls)")
         for number in range(1, campaign.calls + 1, every):
             folder = campaign.fresh()
             code = campaign.start(folder, FAULT=f"{fault} {number}").wait()
-            expected = {-9} if fault == "SIGKILL" else {2, 0}  # 0: a library can do without the file
             part.done += 1
-            if code not in expected or not told(folder):
+            if code not in CODES[fault] or not told(folder):
                 part.told += 1
                 report(f"{fault} {number}: exit code {code}", folder)
-            if (code == 0 and not campaign.is_right(folder)) or not campaign.ends_well(folder):
+            lost = [key for key in Store(folder / "store").folders() if verify(Store(folder / "store"), key)]
+            if lost or (code == 0 and not campaign.is_right(folder)) or not campaign.ends_well(folder):
                 part.wrong += 1
                 report(f"{fault} {number}: another result", folder)
             shutil.rmtree(folder)
@@ -222,6 +225,7 @@ def main() -> int:
     """Run all parts and print the table; exit code 1 if anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=300, help="of each signal")
+    parser.add_argument("--faults", nargs="+", choices=list(CODES), default=list(CODES), help="of single calls")
     parser.add_argument("--every", type=int, default=1, help="strike at every n-th call only")
     parser.add_argument("--damages", type=int, default=300, help="damaged files")
     parser.add_argument("--processes", type=int, default=10)
@@ -235,7 +239,7 @@ def main() -> int:
         campaign = Campaign(Path(name) / "runs")
         parts: list[Part] = []
         for each in (
-            calls(campaign, asked.every),
+            calls(campaign, asked.faults, asked.every),
             kills(campaign, asked.kills, asked.seed),
             damages(campaign, asked.damages, asked.seed),
             together(campaign, asked.processes),

@@ -27,7 +27,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     return folder, int(count.read_text())
 
 
-@pytest.mark.parametrize("fault", ["ENOSPC", "EIO", "SIGKILL"])
+@pytest.mark.parametrize("fault", ["ENOSPC", "EIO", "SIGTERM", "SIGKILL", "POWER"])
 def test_a_fault_at_any_call_loses_nothing(tmp_path: Path, whole: tuple[Path, int], fault: str) -> None:
     expected, calls = whole
     folder = eventful(tmp_path, Path("llama-tiny"), STEPS)
@@ -39,18 +39,28 @@ def test_a_fault_at_any_call_loses_nothing(tmp_path: Path, whole: tuple[Path, in
             FAULT=f"{fault} {1 + (calls // 2) * (point + 1) // (POINTS + 1)}",
         )
         check(fault, ended.returncode, ended.stderr)
+        assert damaged(folder) == []
     ended = start(folder, "--tracking.uri=none")
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert matrix(folder, "anchored") == matrix(expected, "anchored")
     assert weights(folder, "anchored") == weights(expected, "anchored")
+    assert damaged(folder) == []
+
+
+def damaged(folder: Path) -> list[str]:
+    """Published nodes that are not whole."""
     store = Store(folder / "store")
-    assert [key for key in store.folders() if verify(store, key)] == []
+    return [key for key in store.folders() if verify(store, key)]
 
 
 def check(fault: str, code: int, errors: str) -> None:
     """A full disk is one line and exit code 2; a run in which the call did not occur ends well."""
-    if fault == "SIGKILL":
+    if fault in ("SIGKILL", "POWER"):
         assert code in (-9, 0), errors[-2000:]
+        return
+    if fault == "SIGTERM":
+        assert code in (143, 0), errors[-2000:]
+        assert "Traceback" not in errors, errors[-3000:]
         return
     assert code in (2, 0), errors[-3000:]
     if code:

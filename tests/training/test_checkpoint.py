@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from cl import durable
 from cl.training import checkpoint
 from tests.support.damage import damage
 from tests.support.methods import step_of
@@ -31,7 +32,7 @@ def saved(folder: Path, *steps: int) -> None:
 FILES = ["model.safetensors", "optimizer.safetensors", "methods.safetensors", "random.safetensors", "state.json"]
 
 
-@pytest.mark.parametrize("name", [*FILES, checkpoint.CHECKSUMS])
+@pytest.mark.parametrize("name", [*FILES, durable.CHECKSUMS])
 @pytest.mark.parametrize("how", ["deleted", "emptied", "cut off", "flipped"])
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(tmp_path: Path, name: str, how: str) -> None:
     saved(tmp_path, 5, 10)
