@@ -9,6 +9,7 @@ METHODS = {
     "replay": "strategies.rehearsal.replay:Replay",
     "knowledge_mixture": "strategies.data.knowledge_mixture:KnowledgeMixture",
     "insertion": "strategies.data.insertion:Insertion",
+    "decomposition": "strategies.data.decomposition:Decomposition",
     "sft": "strategies.alignment.sft:SFT",
     "dpo": "strategies.alignment.dpo:DPO",
     "joint": "strategies.references.joint:Joint",

@@ -7,7 +7,7 @@ n ids as targets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -21,6 +21,7 @@ from torch import Tensor
 from cl.errors import UserError
 
 IGNORE = -100  # target that is not learned: the default `ignore_index` of torch's cross-entropy
+PIECES, PIECE_LENGTHS = "pieces", "piece_lengths"  # arrays of a cut node, see `PieceRows`
 
 Ints = npt.NDArray[np.int64]
 
@@ -32,11 +33,13 @@ class Row(NamedTuple):
         ids: token ids [n+1].
         targets: target ids [n], IGNORE at tokens that are not learned; None: every next token is learned.
         rejected: for a preference, the row with the worse answer; it follows this row in a batch.
+        segments: number of each input token's segment [n]; None: see `segments`.
     """
 
     ids: Tensor
     targets: Tensor | None
     rejected: Row | None = None
+    segments: Tensor | None = None
 
 
 class Batch(NamedTuple):
@@ -47,11 +50,13 @@ class Batch(NamedTuple):
         targets: target ids [B, T], IGNORE at tokens that are not learned; None: every next token is learned.
         origin: origin of each row [B, 2]: number of the plan's reading or of the task, and number of the row in it;
             None if unknown.
+        parts: number of each input token's segment [B, T], where rows state it; None: see `segments`.
     """
 
     ids: Tensor
     targets: Tensor | None
     origin: Tensor | None = None
+    parts: Tensor | None = None
 
     def learned(self) -> Tensor | int:
         """Number of target tokens that are learned."""
@@ -81,9 +86,11 @@ class Rows(Protocol):
 
     Attributes:
         lengths: input tokens of each row [rows].
+        ordered: rows are read as they are stored, in each epoch, and not in a random order.
     """
 
     lengths: Ints
+    ordered: bool
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -99,6 +106,8 @@ class PackedRows:
         tokens: flat array of token ids.
         sequence: input tokens per row; a row has one id more.
     """
+
+    ordered = False
 
     def __init__(self, tokens: npt.NDArray[np.int32], sequence: int) -> None:
         self.tokens, self.sequence = tokens, sequence
@@ -121,6 +130,8 @@ class DialogueRows:
         starts: index of the first token of each row, and the total number of tokens [rows+1].
         answers: number of tokens of each row before its answer [rows].
     """
+
+    ordered = False
 
     def __init__(self, tokens: npt.NDArray[np.int32], starts: Ints, answers: Ints) -> None:
         self.tokens, self.starts, self.answers = tokens, starts, answers
@@ -147,6 +158,8 @@ class PairRows:
     `dialogues` holds both answers in turn, the better answer first; `lengths` counts the input tokens of both.
     """
 
+    ordered = False
+
     def __init__(self, dialogues: DialogueRows) -> None:
         self.dialogues = dialogues
         self.lengths: Ints = dialogues.lengths.reshape(-1, 2).sum(1)
@@ -157,6 +170,35 @@ class PairRows:
     def __getitem__(self, row: int) -> Row:
         _inside(row, len(self))
         return self.dialogues[2 * row]._replace(rejected=self.dialogues[2 * row + 1])
+
+
+class PieceRows:
+    """Rows that consist of pieces of text of one length; nothing is read from one piece to another.
+
+    Args:
+        tokens: flat array of token ids.
+        starts: first id of each piece, row by row. A piece of n tokens has n + 1 ids.
+        lengths: tokens of the pieces of each row [rows].
+        sequence: input tokens per row.
+    """
+
+    ordered = True
+
+    def __init__(self, tokens: npt.NDArray[np.int32], starts: Ints, lengths: Ints, sequence: int) -> None:
+        self.tokens, self.starts, self.pieces, self.sequence = tokens, starts, lengths, sequence
+        self.first = np.cumsum([0, *(sequence // lengths)])
+        self.lengths: Ints = np.full(len(self), sequence, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __getitem__(self, row: int) -> Row:
+        _inside(row, len(self))
+        starts, length = self.starts[self.first[row] : self.first[row + 1]], int(self.pieces[row])
+        ids = torch.from_numpy(self.tokens[starts[:, None] + np.arange(length + 1)].astype(np.int64))
+        inputs, targets = ids[:, :-1].flatten(), ids[:, 1:].flatten()
+        segments = torch.arange(len(starts)).repeat_interleave(length)
+        return Row(torch.cat([inputs, targets[-1:]]), targets, segments=segments)
 
 
 def _inside(row: int, rows: int) -> None:
@@ -177,6 +219,8 @@ def rows(folder: Path, name: str, split: str, sequence: int) -> Rows:
         UserError: for an example that is longer than `sequence`.
     """
     arrays = load_file(folder / "tokens.safetensors")
+    if f"{split}.{PIECES}" in arrays:
+        return PieceRows(arrays[split], arrays[f"{split}.{PIECES}"], arrays[f"{split}.{PIECE_LENGTHS}"], sequence)
     if f"{split}.starts" not in arrays:
         return PackedRows(arrays[split], sequence)
     found = DialogueRows(arrays[split], arrays[f"{split}.starts"], arrays[f"{split}.answers"])
@@ -208,11 +252,28 @@ def collate(found: Iterable[Row], separator: int, origin: Tensor | None = None) 
     for index, row in enumerate(found):
         ids[index, : len(row.ids)] = row.ids
         targets[index, : len(row.ids) - 1] = row.ids[1:] if row.targets is None else row.targets
-    return Batch(ids, targets, origin)
+    return Batch(ids, targets, origin, _parts(found, width - 1, separator))
+
+
+def _parts(found: Sequence[Row], width: int, separator: int) -> Tensor | None:
+    """Number of each input token's segment [B, T], if one of the rows states it; padding continues the last one."""
+    if all(row.segments is None for row in found):
+        return None
+    parts = torch.zeros(len(found), width, dtype=torch.int64)
+    for index, row in enumerate(found):
+        own = row.segments
+        if own is None:
+            targets = None if row.targets is None else row.targets[None]
+            own = segments(Batch(row.ids[None], targets), separator)[0]
+        parts[index] = own[-1]
+        parts[index, : len(own)] = own
+    return parts
 
 
 def segments(batch: Batch, separator: int) -> Tensor:
     """Return the segment number of each input token [B, T]; in packed text a separator starts a new segment.
+
+    Rows that state their segments have these.
 
     A dialogue (its first target is never learned) is one segment: some chat templates write the separator between
     turns, and the answer must attend to the question. Padding follows the answer, so no learned token attends to it.
@@ -221,6 +282,8 @@ def segments(batch: Batch, separator: int) -> Tensor:
         batch: the batch.
         separator: id of the separator.
     """
+    if batch.parts is not None:
+        return batch.parts
     found = (batch.ids[:, :-1] == separator).cumsum(1)
     return found if batch.targets is None else found * (batch.targets[:, :1] != IGNORE)
 

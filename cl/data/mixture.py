@@ -12,7 +12,7 @@ Source: continual pre-training, 2403.08763, and its GPT-NeoX code (blendable_dat
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -27,7 +27,7 @@ class Account:
 
     Args:
         rows: rows of its train split.
-        seed: seed of its reading order.
+        seed: seed of its reading order. None: rows are read as they are stored.
         trained: positions of the reading order consumed as training data.
         replayed: rows replayed so far.
         tokens: tokens consumed, replayed tokens included.
@@ -35,7 +35,7 @@ class Account:
     """
 
     rows: int
-    seed: int
+    seed: int | None
     trained: int = 0
     replayed: int = 0
     tokens: int = 0
@@ -65,7 +65,7 @@ class Account:
         if reading.reshuffle is not None:  # one permutation for all epochs: no row twice within `rows` reads
             place = row_order(rows, reading.reshuffle, place)
         if reading.buffer is not None:
-            place = reservoir(self.available, rows, self.seed)[place]
+            place = reservoir(self.available, rows, self.seed or 0)[place]
         return row_order(self.rows, self.seed, place)
 
 
@@ -75,7 +75,7 @@ class Ledger:
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
 
-    def known(self, source: str, rows: int, seed: int, tokens: int) -> Ledger:
+    def known(self, source: str, rows: int, seed: int | None, tokens: int) -> Ledger:
         """Return a ledger with a source that a pretrained model is assumed to know.
 
         Its whole train split counts as trained on, as a proxy of the unknown pretraining data.
@@ -83,10 +83,11 @@ class Ledger:
         Args:
             source: name of the source.
             rows: rows of its train split.
-            seed: seed of the run, from which the seed of its reading order is derived.
+            seed: seed of the run, from which the seed of its reading order is derived. None: as they are stored.
             tokens: consumed tokens that it counts for when replay is split over sources.
         """
-        account = Account(rows, reading_seed(seed, source), trained=rows, tokens=tokens, proxy=True)
+        own = None if seed is None else reading_seed(seed, source)
+        account = Account(rows, own, trained=rows, tokens=tokens, proxy=True)
         return Ledger({**self.accounts, source: account})
 
     @property
@@ -134,6 +135,7 @@ class Plan:
         steps: int,
         seed: int,
         row_tokens: int,
+        ordered: Collection[str] = (),
     ) -> Plan:
         """Plan the batches of a stage. Replayed rows replace fresh rows, so shares do not change the number of rows.
 
@@ -145,13 +147,14 @@ class Plan:
             steps: number of batches.
             seed: seed of the reading orders of sources that are not in the ledger yet.
             row_tokens: tokens per row.
+            ordered: sources whose rows are read as they are stored.
 
         Raises:
             UserError: for shares that do not sum to 1, a source without rows, a source whose size changed, and replay
                 of more than `max_epochs` times the trained rows.
         """
         readings = tuple(Reading.parse(key) for key in shares)
-        ledger = _with_new(ledger, {reading.source: sizes[reading.source] for reading in readings}, seed)
+        ledger = _with_new(ledger, {reading.source: sizes[reading.source] for reading in readings}, seed, ordered)
         stream = blend(list(shares.values()), steps * batch_rows)
         row = np.empty_like(stream)
         for i, (reading, share) in enumerate(zip(readings, shares.values(), strict=True)):
@@ -221,11 +224,11 @@ class Plan:
         return found + [f"replay of {name}: a proxy of what the pretrained model saw" for name in proxies]
 
 
-def _with_new(ledger: Ledger, sizes: Mapping[str, int], seed: int) -> Ledger:
+def _with_new(ledger: Ledger, sizes: Mapping[str, int], seed: int, ordered: Collection[str]) -> Ledger:
     """Open an account for each new source; refuse empty sources and sources whose size changed."""
     accounts = dict(ledger.accounts)
     for source, rows in sizes.items():
-        account = accounts.setdefault(source, Account(rows, reading_seed(seed, source)))
+        account = accounts.setdefault(source, Account(rows, None if source in ordered else reading_seed(seed, source)))
         if rows < 1:
             raise UserError(f"source {source!r}: has no training rows; give it more text or a shorter sequence")
         if account.rows != rows:

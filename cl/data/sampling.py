@@ -118,7 +118,7 @@ def reservoir(available: int, kept: int, seed: int) -> Ints:
     return np.argsort(keys, kind="stable")[:kept]
 
 
-def row_order(rows: int, seed: int, positions: npt.ArrayLike) -> Ints:
+def row_order(rows: int, seed: int | None, positions: npt.ArrayLike) -> Ints:
     """Return the row that is read at each position; every epoch has its own permutation of the rows.
 
     The permutation of epoch e is the stable argsort of raw 64-bit Philox numbers keyed by (seed, e), which NumPy
@@ -126,13 +126,15 @@ def row_order(rows: int, seed: int, positions: npt.ArrayLike) -> Ints:
 
     Args:
         rows: number of rows.
-        seed: seed of the reading order.
+        seed: seed of the reading order. None: rows are read as they are stored.
         positions: positions from 0; position p is in epoch p // rows.
 
     Returns:
         Row numbers, in the shape of `positions`.
     """
     epochs, places = np.divmod(np.asarray(positions, dtype=np.int64), rows)
+    if seed is None:
+        return places
     out = np.empty_like(places)
     for epoch in np.unique(epochs):
         keys = np.random.Philox(np.random.SeedSequence([seed, int(epoch)])).random_raw(rows)

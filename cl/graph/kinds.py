@@ -61,6 +61,7 @@ KINDS = {
         1.0,
         light=True,
     ),
+    "cut": Kind("cl.steps.cut", f"{GRAPH}:CutSpec", (), 1.0, light=True),
     "base": Kind("cl.steps.base", f"{GRAPH}:BaseSpec", ("gguf", "torch", "transformers"), 1.0, light=True),
     "train": Kind("cl.steps.train", f"{GRAPH}:TrainSpec", (*TORCH, "pytorch-lightning"), 1.0, version=2),
     "consolidate": Kind("cl.steps.consolidate", f"{GRAPH}:ConsolidateSpec", TORCH, 1.0, light=True, version=2),

@@ -142,6 +142,7 @@ class RunPlanner:
         whole = after if last == steps else _forecast(shares, before, steps * train.batch, train.sequence)
         read = [name for part in active for name in self._read(part, stage, steps)]
         parents = self.side.parents(self.side.base if parent is None else parent.state, [*sources, *read])
+        parents |= self.side.cuts(stage, sources)
         parents |= self.side.memories(active, stage, parent)
         parents |= self.side.selections(active, stage, parent)
         parents |= self.side.teachers(active, stage, parent, _spans(shares, before, whole))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from cl.errors import UserError
 from cl.graph.code_version import entry_of
+from cl.graph.cut_nodes import CutNodes
 from cl.graph.measurement_specs import PromoteSpec
 from cl.graph.node import Node
 from cl.graph.roles import BASE, CANDIDATE, GATE, INCUMBENT, MEMORY, STATE, TOKENIZER, Role, data
@@ -46,6 +47,8 @@ class SideNodes:
             raise UserError(f"strategies.{strategy.label}: {' and '.join(adapted)} both add adapters; keep one")
         self.adapted = bool(adapted)
         self._data: dict[tuple[str, ...], dict[Role, Node]] = {}
+        self._cuts = CutNodes(strategy)
+        self._cuts.check(shared, list(shared.scenario.tasks))
 
     def of(self, stage: Stage) -> tuple[SharedNodes, Strategy]:
         """Nodes and strategy of a stage: with own settings if the stage learns a single task that has some."""
@@ -64,6 +67,10 @@ class SideNodes:
         """The data node of a set, whether or not the set has a column in R."""
         return self.sets[name] if name in self.sets else self.shared.set(name)
 
+    def cuts(self, stage: Stage, sets: Iterable[str]) -> dict[Role, Node]:
+        """Cut nodes that replace the data nodes of text which a stage trains on, if a method cuts rows."""
+        return self._cuts.of(self.of(stage)[0], {name: self.set(name) for name in sets})
+
     def memories(self, active: list[Part], stage: Stage, parent: StagePlan | None) -> dict[Role, Node]:
         """Consolidate node of each active method with a memory, by the method's index in `active`."""
         while parent is not None and stage.continues:  # a stage inside its parent's stage has the same memory
@@ -79,7 +86,7 @@ class SideNodes:
         part = strategy.like(part, *(own for _, own in self.own.values()), self.strategy)
         assert isinstance(part.method, Remembers)
         active = strategy.active(stage)
-        parents = self.parents(plan.node, stage.tasks)
+        parents = self.parents(plan.node, stage.tasks) | self.cuts(stage, stage.tasks)
         before = plan.parent
         while before is not None and before.stage.t in (stage.t, 0):  # skip a fork's trunk and a warm-up
             before = before.parent
@@ -159,13 +166,13 @@ class SideNodes:
                 continue
             model = self.base if parent is None or teaching.of == "base" else parent.state
             if teaching.cached:
-                caches = {name: self._predictions(teaching, model, name, span) for name, span in spans.items()}
+                caches = {name: self._predictions(teaching, model, name, span, stage) for name, span in spans.items()}
                 found |= {Role("teacher", place, name): node for name, node in caches.items()}
             if teaching.mode in ("frozen_copy", "cache_hidden"):
                 found[Role("teacher", place)] = model
         return found
 
-    def _predictions(self, teaching: Teaching, model: Node, name: str, span: range | None) -> Node:
+    def _predictions(self, teaching: Teaching, model: Node, name: str, span: range | None, stage: Stage) -> Node:
         """Teacher node of a model on the rows of a set at some positions of its reading order."""
         sampled = teaching.mode in ("cache_sampled", "cache_top_k")
         # The parents name the model, so `of` is constant; count and temperature matter for sampled predictions only.
@@ -173,7 +180,7 @@ class SideNodes:
         positions = None if span is None else (span.start, span.stop)
         spec = TeacherSpec(name, self.seed, decides, self.shared.packing, self.shared.evaluation, positions)
         cost = len(span or ()) * self.shared.packing.sequence
-        parents = self.parents(model, [name])
+        parents = self.parents(model, [name]) | self.cuts(stage, [name])
         if model is self.base:  # needs no base below it, so that strategies with and without adapters share the node
             parents.pop(BASE, None)
         return Node(f"{model.name} on {name}", spec, parents, cost=cost, local=self.shared.local)

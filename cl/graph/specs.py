@@ -127,6 +127,17 @@ class DataSpec(Spec):
 
 
 @dataclass(frozen=True)
+class CutSpec(Spec):
+    """Of a cut node: the training text of a set, the method that cuts it, tokens per row and rows per step."""
+
+    kind = "cut"
+    set: str
+    method: Named
+    sequence: int
+    batch: int
+
+
+@dataclass(frozen=True)
 class BaseSpec(Spec):
     """Of a base node: the fingerprint of the model, the seed of a fresh one, tokens per row."""
 

@@ -66,10 +66,11 @@ class TokenLoss:
     def _values(self, batch: Batch) -> Tensor:
         """Last hidden states of all input tokens [B*T, D], or logits [B*T, V] if the architecture changes logits."""
         ids, prompt = batch.ids[:, :-1], adapters.prompt(self.model)
-        if not self.boundaries:
+        if not self.boundaries and batch.parts is None:
             return self._read(ids, prompt).flatten(0, 1)
         segments = batches.segments(batch, self.separator)
-        if self.backbone.isolation == "positions" and prompt is None:
+        # pieces of one length are rows of their own at less cost than a mask
+        if self.backbone.isolation == "positions" and prompt is None and batch.parts is None:
             return self._read(ids, position_ids=batches.positions(segments)).flatten(0, 1)
         found: dict[int, Tensor] = {}
         for group in batches.documents(ids, segments):

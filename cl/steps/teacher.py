@@ -66,7 +66,7 @@ def run(spec: TeacherSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
         raise UserError("mode: cache_hidden needs logits that are a plain layer of hidden states; use cache_sampled")
     if not len(found):
         raise UserError(f"source {name!r}: has no training rows; give it more text or a shorter sequence")
-    chosen = _covered(found, spec.positions, reading_seed(spec.seed, name))
+    chosen = _covered(found, spec.positions, None if found.ordered else reading_seed(spec.seed, name))
     torch.manual_seed(spec.seed)
     parts: list[dict[str, Tensor]] = []
     with torch.no_grad(), autocast(compute.device, compute.precision):
@@ -85,7 +85,7 @@ def run(spec: TeacherSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     return {"bytes": size, "tokens": int(arrays["starts"][-1]), "rows": len(chosen)}
 
 
-def _covered(found: Rows, positions: Sequence[int] | None, seed: int) -> Tensor:
+def _covered(found: Rows, positions: Sequence[int] | None, seed: int | None) -> Tensor:
     """Numbers of the rows at some positions of a reading order, without duplicates, ascending."""
     start, stop = positions or (0, len(found))
     numbers: Tensor = torch.from_numpy(row_order(len(found), seed, range(start, stop))).unique()

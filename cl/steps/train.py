@@ -47,6 +47,7 @@ from cl.training.validation import Validator
 
 # Lightning prints devices for every Trainer; `cl` prints the device once.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+NONE: dict[str, list[str]] = {"told": []}  # of rows that no method cut
 MANIFEST = "replaced.json"
 """Notes of the rows that were trained on in place of the plan's."""
 
@@ -113,6 +114,7 @@ def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
         watcher=context.watcher,
         snapshots=Snapshots(local.snapshots, context.work / "snapshots", inputs[STATE]),
         replaced=replaced,
+        told=[text for folder in inputs.datasets().values() for text in result_of(folder).get("cut", NONE)["told"]],
     )
 
 
@@ -255,7 +257,7 @@ def _result(job: Job) -> dict[str, Any]:
         "seen": job.points[-1].seen,
         "ledger": final.to_json(),
         "ledger_before": job.plan.ledger.to_json(),
-        "warnings": job.plan.warnings(),
+        "warnings": [*job.plan.warnings(), *job.told],
         "threads": torch.get_num_threads(),
         "devices": job.devices,
     }

@@ -59,6 +59,7 @@ class Job:
         plan: rows of each step of the stage.
         sources: training rows by data set.
         replaced: rows that are trained on in place of the plan's.
+        told: sentences about how the rows were cut.
         first: step at which the node starts.
         last: step at which the node ends.
         validator: evaluates inside the stage.
@@ -92,6 +93,7 @@ class Job:
     watcher: Watcher
     snapshots: Snapshots
     replaced: Sequence[Replaced] = ()
+    told: Sequence[str] = ()
     points: list[Point] = field(default_factory=list)
     seconds: float = 0.0
     eval_seconds: float = 0.0

@@ -44,6 +44,7 @@ def stage_plan(spec: TrainSpec, ledger: Ledger, sources: Mapping[str, Rows]) -> 
         steps=spec.steps,
         seed=spec.seed,
         row_tokens=spec.train.sequence,
+        ordered={name for name, found in sources.items() if found.ordered},
     )
 
 
@@ -58,7 +59,8 @@ def starting_ledger(spec: TrainSpec, inputs: Inputs, sources: Mapping[str, Rows]
     ledger = Ledger.from_json(parent[name]) if name in parent else Ledger()
     for task, tokens in spec.known.items():
         if task in sources and task not in ledger.accounts:
-            ledger = ledger.known(task, len(sources[task]), spec.seed, tokens)
+            seed = None if sources[task].ordered else spec.seed
+            ledger = ledger.known(task, len(sources[task]), seed, tokens)
     return ledger
 
 

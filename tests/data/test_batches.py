@@ -91,7 +91,7 @@ def test_rows_of_unequal_length_are_padded_and_padding_is_not_learned(stream: Pa
     chosen = [found[0], found[1]]
     batch = collate(chosen, 0)
     assert batch.targets is not None
-    for row, (ids, targets, _) in enumerate(chosen):
+    for row, (ids, targets, _, _) in enumerate(chosen):
         assert targets is not None
         assert torch.equal(batch.ids[row, : len(ids)], ids)
         assert torch.equal(batch.targets[row, : len(targets)], targets)
@@ -99,7 +99,7 @@ def test_rows_of_unequal_length_are_padded_and_padding_is_not_learned(stream: Pa
         learned = targets != IGNORE
         assert torch.equal(targets[learned], ids[1:][learned])
         assert found.question(row).tolist() == ids[: len(ids) - int(learned.sum())].tolist()
-    assert int(batch.learned()) == sum(int((t != IGNORE).sum()) for _, t, _ in chosen if t is not None)
+    assert int(batch.learned()) == sum(int((t != IGNORE).sum()) for _, t, _, _ in chosen if t is not None)
 
 
 def test_an_example_longer_than_a_row_is_an_error_with_the_length_it_needs(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from cl.graph.specs import (
     BaseSpec,
     Compute,
     ConsolidateSpec,
+    CutSpec,
     DataSpec,
     Local,
     MergeSpec,
@@ -53,6 +54,7 @@ STREAM: dict[str, Any] = {"stages": (TRAIN, TRAIN), "sets": ("a", "b"), "tokens"
 ESTIMATOR: dict[str, Any] = {**STREAM, "references": 2, "stars": True, "stride": 3, "part": 1}
 FULL: list[Spec] = [
     TokenizerSpec({"a": "hash"}, 300, {"name": "llama"}),
+    CutSpec("a", LORA, 32, 4),
     DataSpec("a", "hash", (LORA, Named("shuffle", {})), "both", ""),
     BaseSpec({"name": "llama"}, 3, 32),
     TRAIN,
