@@ -38,7 +38,7 @@ EXCEPTIONS = {
     "cl/graph/run_plan.py": RECORDS,
     "cl/graph/shared_nodes.py": "what all runs stand on: planned in tests/graph and tests/invariants/test_keys.py",
     "cl/methods/contexts.py": RECORDS,
-    "cl/methods/cuts_rows.py": "a protocol: tests/strategies/data/test_decomposition.py trains with it",
+    "cl/methods/cuts_rows.py": "a protocol: tests/strategies/lengths/test_decomposition.py trains with it",
     "cl/methods/edits_rows.py": "a protocol: tests/strategies/data/test_insertion.py trains with it",
     "cl/methods/gates.py": "a protocol: tests/strategies/gating/test_promotion.py decides with it",
     "cl/methods/objective.py": "a protocol and its default: tests/training/test_learner.py trains with both",

@@ -41,8 +41,8 @@ class Experiment:
             number per task.
         strategy: settings by method name, for every strategy that has the method; they override `strategies`.
         by_task: settings for single tasks, such as `german: {train: {lr: 1.0e-4}}`. Allowed are `train.lr`,
-            `weight_decay`, `betas`, `eps` and `clip`, and in `strategy` and `strategies` the settings of methods that
-            act inside training or mix data.
+            `weight_decay`, `betas`, `eps`, `clip`, `sequence`, `batch` and `micro_batch`, and in `strategy` and
+            `strategies` the settings of methods that act inside training or mix data.
         seeds: random seeds; each seed makes its own runs and sets the initial weights and the reading order.
         orders: task orders, each a name in the scenario or a list of tasks; or `all`, `latin_square`, or
             `{sample: N, seed: S}` for N random orders; by default the order in the scenario.

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cl.config.experiment import Experiment
+from cl.config.nested import flat
 from cl.errors import UserError
 from cl.models import model_folder, pretrained
 from cl.registry import unknown
@@ -34,6 +35,7 @@ class Budget:
 
     def __init__(self, experiment: Experiment, defined: Scenario) -> None:
         self.sequence, self.batch = experiment.train.sequence, experiment.train.batch
+        self._own = {task: flat(settings) for task, settings in experiment.by_task.items()}
         given = {"tokens": experiment.tokens, "examples": experiment.examples}
         kinds = {name: task.kind for name, task in defined.tasks.items()}
         self._kinds = kinds | {name: task.kind for name, task in defined.general.items()}
@@ -55,11 +57,21 @@ class Budget:
 
     def _checked(self, setting: str, task: str, number: int) -> float:
         """Rows of a budget. Raises UserError if they are less than one optimizer step."""
-        rows = number / self.sequence if setting == "tokens" else number
-        if rows < self.batch:
+        rows = number / self.length(task) if setting == "tokens" else number
+        if rows < self._own.get(task, {}).get("train.batch", self.batch):
             step = "train.batch x train.sequence" if setting == "tokens" else "train.batch"
             raise UserError(f"{setting}.{task}: {number} is less than one optimizer step ({step})")
         return rows
+
+    def length(self, task: str) -> int:
+        """Tokens per row of a task."""
+        return int(self._own.get(task, {}).get("train.sequence", self.sequence))
+
+    @property
+    def lengths(self) -> tuple[tuple[str, int], ...]:
+        """Tokens per row of the tasks whose rows have another length than `train.sequence`."""
+        found = ((task, self.length(task)) for task in sorted(self._own))
+        return tuple((task, length) for task, length in found if length != self.sequence)
 
     def rows(self, task: str) -> float:
         """Training rows of a task."""
@@ -76,7 +88,7 @@ class Budget:
 
     def weight(self, task: str) -> int:
         """Tokens of a task that the model knows, for the split of replay: its budget, or the largest budget."""
-        return round(self._rows.get(task, max(self._rows.values())) * self.sequence)
+        return round(self._rows.get(task, max(self._rows.values())) * self.length(task))
 
 
 def check(experiment: Experiment, defined: Scenario) -> None:

@@ -156,8 +156,9 @@ class GateNodes:
                 raise UserError(unknown(f"{where}: retain: retain or general set", name, scenario.measured))
         evaluation = self.shared.experiment.evaluation
         if method.metric == "loss":
-            rows = evaluation.tokens // self.shared.packing.sequence
-            if rows < FEWEST and any(scenario.task(name).kind == "text" for name in (*self.order, *method.retain)):
+            text = [name for name in (*self.order, *method.retain) if scenario.task(name).kind == "text"]
+            rows = min((evaluation.tokens // self.shared.packing.of(name) for name in text), default=FEWEST)
+            if rows < FEWEST:
                 raise UserError(
                     f"{where}: evaluation.tokens: {evaluation.tokens} are {rows} rows of a set and an interval needs "
                     f"{FEWEST}; raise it, or lower train.sequence"

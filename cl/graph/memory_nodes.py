@@ -68,7 +68,7 @@ def _retrieve(side: SideNodes, part: Part, method: Retrieves, tasks: Sequence[st
         evaluation.tokens,
         evaluation.items,
         packing,
-        method.context or packing.sequence,
+        method.context or packing.of(name),
         side.seed if method.draws else None,
         evaluation.split,
         model.system,

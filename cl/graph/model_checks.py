@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cl.config.experiment import Experiment
+from cl.config.nested import flat
 from cl.errors import UserError
 from cl.methods.method import Trains
 from cl.methods.retrieves import Retrieves
@@ -27,6 +28,7 @@ def check_model(experiment: Experiment, strategies: Iterable[Strategy]) -> None:
     if outline.origin == "hub":
         return
     for chosen in strategies:
+        _check_lengths(experiment, chosen, outline)
         for part in chosen.parts:
             try:
                 if isinstance(part.method, Trains):
@@ -42,6 +44,24 @@ def check_model(experiment: Experiment, strategies: Iterable[Strategy]) -> None:
             family = outline.model.config.model_type
             reason = f"{family} reads the documents of a row in groups, not as many in each process"
             raise UserError(f"train.distributed: fsdp: {reason}; use ddp")
+
+
+def _check_lengths(experiment: Experiment, chosen: Strategy, outline: Outline) -> None:
+    """Raises UserError for a task whose rows are longer than the model reads, with what the strategy changes of it."""
+    own = {task: flat(settings).get("train.sequence", 0) for task, settings in experiment.by_task.items()}
+    if not any(own.values()) or outline.origin == "fresh":  # a fresh model is made for the longest rows
+        return
+    from cl.models import backbone
+
+    limit = backbone.of(outline.model).context
+    for part in chosen.parts:
+        limit = part.method.longest_row(limit) if isinstance(part.method, Trains) else limit
+    for task, length in own.items():
+        if limit is not None and length > limit:
+            raise UserError(
+                f"by_task.{task}.train.sequence: {length} is more than the {limit} tokens that the model reads with "
+                f"{chosen.label}; lower it, or set `context` of a method such as rope_base"
+            )
 
 
 def _check_context(context: int | None, sequence: int, outline: Outline) -> None:

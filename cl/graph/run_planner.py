@@ -122,6 +122,7 @@ class RunPlanner:
         before = self._before(parent, stage)
         shares = self._shares(stage, before)
         sources = sorted({Reading.parse(key).source for key in shares})
+        self._check_lengths(sources, train.sequence)
         spec = TrainSpec(
             t=stage.t,
             steps=steps,
@@ -151,7 +152,7 @@ class RunPlanner:
             spec,
             parents,
             entries_of(type(part.method) for part in active),
-            cost=self.shared.budget.cost(stage.tasks, (last - first) * train.batch),
+            cost=shared.budget.cost(stage.tasks, (last - first) * train.batch),
             needs=frozenset([*(["optimizer.safetensors"] if keep else []), *map(snapshot, snapshots)]),
             uses=self.side.sets,
             local=replace(
@@ -162,6 +163,7 @@ class RunPlanner:
                 devices=experiment.train.devices,
                 distributed=experiment.train.distributed,
                 snapshots=snapshots,
+                packing=self.shared.packing,
             ),
         )
         return StagePlan(stage, node, parent, before, after)
@@ -197,6 +199,15 @@ class RunPlanner:
         train = self.shared.experiment.train
         if train.devices > 1:
             check_devices((part.method for part in active), sharded=train.distributed == "fsdp")
+
+    def _check_lengths(self, sources: list[str], sequence: int) -> None:
+        """Raises UserError if a stage reads rows of another length than those with which the ledger counts a source."""
+        for name in sources:
+            if (own := self.shared.packing.of(name)) != sequence:
+                raise UserError(
+                    f"strategies.{self.strategy.label}: a stage with rows of {sequence} tokens reads {name}, whose "
+                    f"rows have {own} (by_task.*.train.sequence); leave the strategy out, or give both one length"
+                )
 
     def _check_objective(self, stage: Stage, active: list[Part]) -> None:
         """Raises UserError for several objectives, and for one that cannot learn from a set of the stage."""

@@ -43,7 +43,7 @@ class SharedNodes:
         parameters = pretrained.stated_parameters(experiment.model)
         self.compute = Compute(*precision.resolve(experiment.train, parameters, packed))
         self.train = experiment.train.optimization
-        self.packing = Packing(self.train.sequence, self.train.boundaries)
+        self.packing = Packing(self.train.sequence, self.train.boundaries, self.budget.lengths)
         self.local = Local(experiment.scenario, experiment.model)
         self._sets: dict[tuple[str, str], Node] = {}
         self._bases: dict[int | None, Node] = {}
@@ -53,9 +53,11 @@ class SharedNodes:
         """The shared nodes of an experiment with other settings; nodes that cannot differ are reused."""
         other = SharedNodes(experiment, self.scenario)
         other._fingerprints = self._fingerprints
-        same = (experiment.model, experiment.train.sequence) == (self.experiment.model, self.experiment.train.sequence)
-        if same and experiment.scenario == self.experiment.scenario:
-            other.tokenizer, other._sets, other._bases = self.tokenizer, self._sets, self._bases
+        before = self.experiment
+        if (experiment.model, experiment.scenario) == (before.model, before.scenario):
+            other.tokenizer, other._sets = self.tokenizer, self._sets
+            if experiment.train.sequence == before.train.sequence:
+                other._bases = self._bases
         return other
 
     @property
@@ -130,6 +132,8 @@ class SharedNodes:
         model = self.experiment.model
         own = seed if pretrained.origin(model.name) == "fresh" else None
         if own not in self._bases:
-            spec = BaseSpec(pretrained.fingerprint(model), own, self.train.sequence)
+            lengths = [length for _, length in self.packing.lengths]
+            longest = self.train.sequence if own is None else max([self.train.sequence, *lengths])
+            spec = BaseSpec(pretrained.fingerprint(model), own, longest)
             self._bases[own] = Node(model.name, spec, {TOKENIZER: self.tokenizer}, local=self.local)
         return self._bases[own]

@@ -97,7 +97,7 @@ class SideNodes:
             self.seed,
             tuple(sorted(stage.tasks)),
             part.of_settings(part.method.memory_settings),
-            self.shared.packing,
+            self.of(stage)[0].packing,
             self.shared.evaluation,
             str(active.index(part)) if part in active else None,
         )
@@ -178,8 +178,9 @@ class SideNodes:
         # The parents name the model, so `of` is constant; count and temperature matter for sampled predictions only.
         decides = replace(teaching, of="base") if sampled else Teaching("base", teaching.mode)
         positions = None if span is None else (span.start, span.stop)
-        spec = TeacherSpec(name, self.seed, decides, self.shared.packing, self.shared.evaluation, positions)
-        cost = len(span or ()) * self.shared.packing.sequence
+        packing = self.of(stage)[0].packing
+        spec = TeacherSpec(name, self.seed, decides, packing, self.shared.evaluation, positions)
+        cost = len(span or ()) * packing.sequence
         parents = self.parents(model, [name]) | self.cuts(stage, [name])
         if model is self.base:  # needs no base below it, so that strategies with and without adapters share the node
             parents.pop(BASE, None)

@@ -23,10 +23,16 @@ class Packing:
     Args:
         sequence: tokens per row.
         boundaries: keep attention and positions inside documents.
+        lengths: tokens per row of the sets that have rows of their own length.
     """
 
     sequence: int
     boundaries: bool
+    lengths: tuple[tuple[str, int], ...] = ()
+
+    def of(self, name: str) -> int:
+        """Tokens per row of a set."""
+        return dict(self.lengths).get(name, self.sequence)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class Local:
         devices: processes that compute a train node together.
         distributed: `ddp` or `fsdp`.
         snapshots: steps after which a train node also stores its state, for probes.
+        packing: how a train node measures sets inside the stage: as a row of R does.
     """
 
     scenario: str
@@ -69,6 +76,7 @@ class Local:
     devices: int = 1
     distributed: Literal["ddp", "fsdp"] = "ddp"
     snapshots: tuple[int, ...] = ()
+    packing: Packing | None = None
 
 
 def snapshot(step: int) -> str:

@@ -13,8 +13,17 @@ from cl.methods.retrieves import Retrieves
 from cl.methods.strategy import Strategy
 from cl.registry import unknown
 
-ONE_TASK = ("train.lr", "train.weight_decay", "train.betas", "train.eps", "train.clip")
-"""Training settings that may differ between tasks: no budget, row or other task depends on them."""
+ONE_TASK = (
+    "train.lr",
+    "train.weight_decay",
+    "train.betas",
+    "train.eps",
+    "train.clip",
+    "train.sequence",
+    "train.batch",
+    "train.micro_batch",
+)
+"""Training settings that may differ between tasks."""
 
 
 def own(shared: SharedNodes, chosen: Strategy, task: str) -> tuple[SharedNodes, Strategy]:

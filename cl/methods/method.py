@@ -8,9 +8,9 @@ settings. It derives from `Method`, and from each protocol whose hooks it overri
 | `Method`         | when a strategy is read, planned | `active`, `inactive_settings`, `validate`                    |
 | `PlansStages`    | while planning, no torch         | `stages`, `mixture`, `teaching`, `carries_optimizer`         |
 | `TransformsData` | when a task's data are made      | `transform`, `data_key`, `notes`                             |
-| `Trains`         | inside a train node              | `prepare`, `objective`, `survey`, `schedule`, `token_terms`, |
-|                  |                                  | `step_terms`, `after_backward`, `after_step`, `figures`,     |
-|                  |                                  | `state_dict`, `load_state_dict`                              |
+| `Trains`         | inside a train node              | `suits`, `longest_row`, `prepare`, `objective`, `survey`,    |
+|                  |                                  | `schedule`, `token_terms`, `step_terms`, `after_backward`,   |
+|                  |                                  | `after_step`, `figures`, `state_dict`, `load_state_dict`     |
 | `TakesRows`      | inside a train node              | `row_mask`                                                   |
 | `EditsRows`*     | while planning, before a stage   | `reads`, `edits`, `fits`, `replaced_rows`                    |
 | `CutsRows`*      | before a stage, in its own node  | `fits`, `cut`                                                |
@@ -193,6 +193,10 @@ class Trains(Method):
         Raises:
             UserError: if it does not.
         """
+
+    def longest_row(self, limit: int | None) -> int | None:
+        """Return how many tokens per row the model reads after `prepare`, from how many it read before. None: any."""
+        return limit
 
     def prepare(self, model: Any, t: int) -> Any:
         """Return the model to train in stage t, changed or not. Runs before the first step, on the stage's device.

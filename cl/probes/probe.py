@@ -117,17 +117,19 @@ class Data:
             come last.
         sequence: tokens per row.
         split: split that is measured.
+        lengths: tokens per row of sets whose rows have another length.
     """
 
     folders: Mapping[str, Path]
     sequence: int
     split: str
+    lengths: Mapping[str, int] = field(default_factory=dict)
 
     def rows(self, name: str, split: str) -> Rows:
         """Rows of a split of a data set."""
         from cl.data.batches import rows
 
-        return rows(self.folders[name], name, split, self.sequence)
+        return rows(self.folders[name], name, split, self.lengths.get(name, self.sequence))
 
     def examples(self, name: str, split: str) -> list[Example]:
         """Examples of a split of an instruction task."""

@@ -92,7 +92,7 @@ def _window(loss: TokenLoss, spec: EvaluateSpec, folder: Path, name: str) -> tup
     """
     behind, limit = result_of(folder).get("window"), loss.backbone.context
     if behind is None:
-        return window(folder, name, spec.split, spec.packing.sequence, spec.tokens)
+        return window(folder, name, spec.split, spec.packing.of(name), spec.tokens)
     if limit is not None and behind["longest"] > limit:
         raise UserError(f"context: {behind['longest']} is more than the {limit} tokens that the model reads; lower it")
     return rows(folder, name, spec.split, behind["longest"]), behind["rows"]

@@ -39,7 +39,7 @@ def run(spec: ItemwiseSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
 
 def _items(loss: TokenLoss, spec: ItemwiseSpec, inputs: Inputs, name: str) -> list[float]:
     """Value of each item of one set."""
-    windows, count = window(inputs[data(name)], name, spec.split, spec.packing.sequence, spec.tokens)
+    windows, count = window(inputs[data(name)], name, spec.split, spec.packing.of(name), spec.tokens)
     with torch.no_grad(), autocast(spec.compute.device, spec.compute.precision):
         if spec.metric == "loss":
             return row_losses(loss, windows, count, spec.batch, spec.compute.device).tolist()

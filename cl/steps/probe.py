@@ -26,7 +26,8 @@ def run(spec: ProbeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """
     _, measuring = probe.build(spec.probe.name, spec.probe.settings)
     folders = {name: path for name, path in inputs.datasets().items() if name in spec.sets}
-    data = Data({name: folders[name] for name in spec.sets}, spec.packing.sequence, spec.split)
+    lengths = {name: spec.packing.of(name) for name in spec.sets}
+    data = Data({name: folders[name] for name in spec.sets}, spec.packing.sequence, spec.split, lengths)
     base = _base(spec, inputs) if measuring.needs_base else None
     found: dict[str, dict[str, float]] = {}
     for loss, own in opened(spec, inputs):

@@ -46,7 +46,7 @@ def run(spec: RetrieveSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     method = strategy.build_method(spec.method, f"retrieval for {spec.set}")
     assert isinstance(method, Retrieves)
     folder, split = inputs[data(spec.set)], spec.split
-    _, count = window(folder, spec.set, split, spec.packing.sequence, spec.tokens)
+    _, count = window(folder, spec.set, split, spec.packing.of(spec.set), spec.tokens)
     asked = tokenization.examples(folder, split)[: max(count, spec.items)]
     memory = _memory(inputs, method)
     began = time.perf_counter()

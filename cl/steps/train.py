@@ -22,7 +22,7 @@ from cl.data.batches import Batch, Rows, rows
 from cl.data.mixture import Plan
 from cl.data.sampling import Reading
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, Role
-from cl.graph.specs import Local, TrainSpec
+from cl.graph.specs import Local, Packing, TrainSpec
 from cl.graph.stored import result_of
 from cl.methods import strategy
 from cl.methods.method import Learned, PlansStages, Remembers, Trains, overrides
@@ -90,6 +90,7 @@ def _save(job: Job, out: Path, parent: Path, moments: dict[str, Tensor] | None) 
 def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
     """Open everything that the training loop needs."""
     local, sequence = _local(context), spec.train.sequence
+    packing = local.packing or Packing(sequence, spec.train.boundaries)
     sources = {name: rows(folder, name, "train", sequence) for name, folder in inputs.datasets().items()}
     plan = stage_plan(spec, starting_ledger(spec, inputs, sources), sources)
     learner = _learner(spec, inputs, local, plan.readings)
@@ -103,7 +104,7 @@ def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
         sources=sources,
         first=spec.first,
         last=spec.last,
-        validator=Validator(context.uses, sequence, local.evaluation.probe_tokens, local.evaluation.batch),
+        validator=Validator(context.uses, packing.of, local.evaluation.probe_tokens, local.evaluation.batch),
         device=spec.compute.device,
         precision=spec.compute.precision,
         devices=local.devices,

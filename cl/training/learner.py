@@ -265,10 +265,11 @@ class Learner(pl.LightningModule):
 
 
 def _check_context(model: Any, sequence: int) -> None:
-    """Raises UserError if a prompt and a row together exceed the model's context."""
+    """Raises UserError if a row, with its prompt if there is one, exceeds the model's context."""
     prompt, context = adapters.prompt(model), backbone.of(model).context
-    if prompt is not None and context is not None and len(prompt) + sequence > context:
-        exceeds = f"{sequence} and a prompt of {len(prompt)} tokens exceed the model's context of {context}"
+    more = 0 if prompt is None else len(prompt)
+    if context is not None and more + sequence > context:
+        exceeds = f"{sequence} and a prompt of {more} tokens exceed the model's context of {context}"
         raise UserError(f"train.sequence: {exceeds}; lower one of them")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +103,15 @@ class Validator:
 
     Args:
         folders: data nodes by name.
-        sequence: tokens per row.
+        length: tokens per row of a data set, by its name.
         tokens: largest number of tokens per data set.
         batch: rows per forward pass.
     """
 
-    def __init__(self, folders: Mapping[str, Path], sequence: int, tokens: int, batch: int) -> None:
-        self.windows = {name: window(folder, name, "validation", sequence, tokens) for name, folder in folders.items()}
+    def __init__(self, folders: Mapping[str, Path], length: Callable[[str], int], tokens: int, batch: int) -> None:
+        self.windows = {
+            name: window(folder, name, "validation", length(name), tokens) for name, folder in folders.items()
+        }
         self.tokens = sum(int(found.lengths[:count].sum()) for found, count in self.windows.values())
         self.batch = batch
 

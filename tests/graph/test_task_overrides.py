@@ -29,7 +29,8 @@ def toy(folder: Path, tune: dict[str, Any], **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ("{german: {train: {batch: 8}}}", "by_task.german: train.batch holds for all tasks"),
+        ("{german: {train: {eps: 0}}}", "train.eps: 0.0 must be positive"),
+        ("{german: {train: {boundaries: false}}}", "by_task.german: train.boundaries holds for all tasks"),
         ("{french: {train: {lr: 1.0e-3}}}", "by_task: task: 'french' is unknown"),
         ("{german: {strategy: {replya: {share: 0.1}}}}", "strategy.replya: no strategy of this experiment has that"),
         ("{german: {strategy.replya.share: 0.1}}", "strategy.replya: no strategy of this experiment has that"),

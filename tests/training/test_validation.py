@@ -88,7 +88,7 @@ class Restless(torch.nn.Module):
 def test_a_look_leaves_no_trace(tmp_path: Path) -> None:
     model = pretrained.load(dropout_model(tmp_path / "model")).train()
     loss = TokenLoss(Restless(model).train(), SEPARATOR, boundaries=True)
-    validator = Validator({"english": data_folder(tmp_path / "english")}, SEQUENCE, 64, batch=2)
+    validator = Validator({"english": data_folder(tmp_path / "english")}, lambda _: SEQUENCE, 64, batch=2)
     assert validator.tokens == 64
     loss.total(Batch(torch.from_numpy(ids(17).astype(np.int64))[None], None)).backward()
     gradients = {name: value.grad.clone() for name, value in model.named_parameters()}
@@ -104,5 +104,5 @@ def test_a_look_leaves_no_trace(tmp_path: Path) -> None:
 
 def test_a_look_at_a_model_in_evaluation_mode_leaves_it_there(tmp_path: Path) -> None:
     loss = TokenLoss(tiny().eval(), SEPARATOR, boundaries=True)
-    Validator({"english": data_folder(tmp_path / "english")}, SEQUENCE, 64, batch=2)(loss, "cpu", "fp32")
+    Validator({"english": data_folder(tmp_path / "english")}, lambda _: SEQUENCE, 64, batch=2)(loss, "cpu", "fp32")
     assert not loss.model.training

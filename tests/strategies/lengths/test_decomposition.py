@@ -17,7 +17,7 @@ from cl.graph.roles import TOKENIZER, data
 from cl.graph.stored import result_of
 from cl.models.forward import TokenLoss
 from cl.training.learner import Learner
-from strategies.data.decomposition import Decomposition
+from strategies.lengths.decomposition import Decomposition
 from tests.support.decomposed import decomposed
 from tests.support.training import execute, plan, tiny
 
