@@ -3,8 +3,9 @@
     python experiments/lengths.py [--KEY=VALUE …]
 
 Runs decomposition.yaml and long_context.yaml (stored nodes are not trained again), then writes table.md in
-results/lengths: test loss in nats per token and tokens per second, as mean and 95 % t-interval over seeds, and a verdict
-per claim on differences over the same seeds. The papers' models and corpora are far larger; their figures are not compared.
+results/lengths: test loss in nats per token and tokens per second, as mean and 95 % t-interval over seeds, and a
+verdict per claim on differences over the same seeds. The papers' models and corpora are far larger; their figures are
+not compared.
 """
 
 from __future__ import annotations
