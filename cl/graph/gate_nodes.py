@@ -21,7 +21,7 @@ from cl.graph.node import Node
 from cl.graph.roles import CANDIDATE, GATE, INCUMBENT, Role
 from cl.graph.run_plan import StagePlan
 from cl.graph.side_nodes import SideNodes
-from cl.graph.specs import TrainSpec
+from cl.graph.specs import TrainSpec, row_length
 from cl.methods.contexts import Stage
 from cl.methods.gates import Gates
 from cl.methods.method import LEARN, Merges, PlansStages, overrides
@@ -157,7 +157,7 @@ class GateNodes:
         evaluation = self.shared.experiment.evaluation
         if method.metric == "loss":
             text = [name for name in (*self.order, *method.retain) if scenario.task(name).kind == "text"]
-            rows = min((evaluation.tokens // self.shared.packing.of(name) for name in text), default=FEWEST)
+            rows = min((evaluation.tokens // row_length(self.shared.packing, name) for name in text), default=FEWEST)
             if rows < FEWEST:
                 raise UserError(
                     f"{where}: evaluation.tokens: {evaluation.tokens} are {rows} rows of a set and an interval needs "

@@ -12,6 +12,7 @@ from cl.graph.measurement_specs import EmbedSpec, RetrieveSpec
 from cl.graph.node import Node
 from cl.graph.roles import QUERIES, STATE, TOKENIZER, Role, data
 from cl.graph.side_nodes import SideNodes
+from cl.graph.specs import row_length
 from cl.methods.retrieves import Retrieves
 from cl.methods.strategy import Part
 from cl.models import model_folder
@@ -68,7 +69,7 @@ def _retrieve(side: SideNodes, part: Part, method: Retrieves, tasks: Sequence[st
         evaluation.tokens,
         evaluation.items,
         packing,
-        method.context or packing.of(name),
+        method.context or row_length(packing, name),
         side.seed if method.draws else None,
         evaluation.split,
         model.system,

@@ -18,7 +18,7 @@ from cl.graph.probe_nodes import history, inside_nodes, kept_steps, probe_nodes
 from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.side_nodes import SideNodes
-from cl.graph.specs import TrainSpec, snapshot
+from cl.graph.specs import TrainSpec, row_length, snapshot
 from cl.methods.checks import check_devices, check_edits, check_objectives, check_trained
 from cl.methods.contexts import Stage
 from cl.methods.edits_rows import EditsRows
@@ -203,7 +203,7 @@ class RunPlanner:
     def _check_lengths(self, sources: list[str], sequence: int) -> None:
         """Raises UserError if a stage reads rows of another length than those with which the ledger counts a source."""
         for name in sources:
-            if (own := self.shared.packing.of(name)) != sequence:
+            if (own := row_length(self.shared.packing, name)) != sequence:
                 raise UserError(
                     f"strategies.{self.strategy.label}: a stage with rows of {sequence} tokens reads {name}, whose "
                     f"rows have {own} (by_task.*.train.sequence); leave the strategy out, or give both one length"

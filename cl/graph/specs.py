@@ -30,9 +30,10 @@ class Packing:
     boundaries: bool
     lengths: tuple[tuple[str, int], ...] = ()
 
-    def of(self, name: str) -> int:
-        """Tokens per row of a set."""
-        return dict(self.lengths).get(name, self.sequence)
+
+def row_length(packing: Packing, name: str) -> int:
+    """Tokens per row of a set. A function, because a step's key covers the functions that it names."""
+    return dict(packing.lengths).get(name, packing.sequence)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from cl.data.tokenization import chat_of, dialogue, examples, passages
 from cl.errors import UserError
 from cl.graph.measurement_specs import EvaluateSpec
 from cl.graph.roles import TOKENIZER, Inputs, data
+from cl.graph.specs import row_length
 from cl.graph.stored import identity_of, result_of
 from cl.models import adapters, classifier_head, decoding, pretrained
 from cl.models.forward import TokenLoss, autocast
@@ -92,7 +93,7 @@ def _window(loss: TokenLoss, spec: EvaluateSpec, folder: Path, name: str) -> tup
     """
     behind, limit = result_of(folder).get("window"), loss.backbone.context
     if behind is None:
-        return window(folder, name, spec.split, spec.packing.of(name), spec.tokens)
+        return window(folder, name, spec.split, row_length(spec.packing, name), spec.tokens)
     if limit is not None and behind["longest"] > limit:
         raise UserError(f"context: {behind['longest']} is more than the {limit} tokens that the model reads; lower it")
     return rows(folder, name, spec.split, behind["longest"]), behind["rows"]

@@ -14,6 +14,7 @@ from cl.data.batches import DialogueRows
 from cl.data.tokenization import examples
 from cl.graph.measurement_specs import ItemwiseSpec
 from cl.graph.roles import TOKENIZER, Inputs, data
+from cl.graph.specs import row_length
 from cl.graph.stored import result_of
 from cl.models import decoding
 from cl.models.forward import TokenLoss, autocast
@@ -39,7 +40,7 @@ def run(spec: ItemwiseSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
 
 def _items(loss: TokenLoss, spec: ItemwiseSpec, inputs: Inputs, name: str) -> list[float]:
     """Value of each item of one set."""
-    windows, count = window(inputs[data(name)], name, spec.split, spec.packing.of(name), spec.tokens)
+    windows, count = window(inputs[data(name)], name, spec.split, row_length(spec.packing, name), spec.tokens)
     with torch.no_grad(), autocast(spec.compute.device, spec.compute.precision):
         if spec.metric == "loss":
             return row_losses(loss, windows, count, spec.batch, spec.compute.device).tolist()

@@ -8,6 +8,7 @@ from typing import Any
 
 from cl.graph.measurement_specs import ProbeSpec
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, Role
+from cl.graph.specs import row_length
 from cl.models.forward import TokenLoss, autocast
 from cl.probes import probe
 from cl.probes.probe import Data, State
@@ -26,7 +27,7 @@ def run(spec: ProbeSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """
     _, measuring = probe.build(spec.probe.name, spec.probe.settings)
     folders = {name: path for name, path in inputs.datasets().items() if name in spec.sets}
-    lengths = {name: spec.packing.of(name) for name in spec.sets}
+    lengths = {name: row_length(spec.packing, name) for name in spec.sets}
     data = Data({name: folders[name] for name in spec.sets}, spec.packing.sequence, spec.split, lengths)
     base = _base(spec, inputs) if measuring.needs_base else None
     found: dict[str, dict[str, float]] = {}

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from cl.data import tokenization
 from cl.data.shown_examples import Tokens, behind, fitted
 from cl.graph.roles import QUERIES, TOKENIZER, Inputs, Role, data
+from cl.graph.specs import row_length
 from cl.graph.stored import result_of
 from cl.methods import strategy
 from cl.methods.retrieves import Recall, Retrieves, arranged, ranked, stored
@@ -46,7 +47,7 @@ def run(spec: RetrieveSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     method = strategy.build_method(spec.method, f"retrieval for {spec.set}")
     assert isinstance(method, Retrieves)
     folder, split = inputs[data(spec.set)], spec.split
-    _, count = window(folder, spec.set, split, spec.packing.of(spec.set), spec.tokens)
+    _, count = window(folder, spec.set, split, row_length(spec.packing, spec.set), spec.tokens)
     asked = tokenization.examples(folder, split)[: max(count, spec.items)]
     memory = _memory(inputs, method)
     began = time.perf_counter()

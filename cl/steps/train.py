@@ -22,7 +22,7 @@ from cl.data.batches import Batch, Rows, rows
 from cl.data.mixture import Plan
 from cl.data.sampling import Reading
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, Role
-from cl.graph.specs import Local, Packing, TrainSpec
+from cl.graph.specs import Local, Packing, TrainSpec, row_length
 from cl.graph.stored import result_of
 from cl.methods import strategy
 from cl.methods.method import Learned, PlansStages, Remembers, Trains, overrides
@@ -104,7 +104,9 @@ def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
         sources=sources,
         first=spec.first,
         last=spec.last,
-        validator=Validator(context.uses, packing.of, local.evaluation.probe_tokens, local.evaluation.batch),
+        validator=Validator(
+            context.uses, partial(row_length, packing), local.evaluation.probe_tokens, local.evaluation.batch
+        ),
         device=spec.compute.device,
         precision=spec.compute.precision,
         devices=local.devices,

@@ -103,6 +103,16 @@ def gated(folder: Path) -> Path:
     return folder
 
 
+LATER = {"tasks": "later"}
+
+
+def cut(folder: Path) -> Path:
+    """Text cut into pieces, and rows of one task's own length."""
+    write_toy(folder, strategies={"cut": None}, tokens=4 * 32 * 12, by_task={"german": {"train": {"sequence": 16}}})
+    write_strategy(folder, "cut", ["rewarm_cosine", "ewc", {"decomposition": {"shortest": 8}}, {"rope_base": LATER}])
+    return folder
+
+
 STREAMS: dict[str, Callable[[Path], Path]] = {
     "text": text,
     "instructions": instructions,
@@ -113,6 +123,7 @@ STREAMS: dict[str, Callable[[Path], Path]] = {
     "inserted": inserted,
     "sample_order": sample_order,
     "gated": gated,
+    "cut": cut,
 }
 
 
