@@ -19,7 +19,7 @@ from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.side_nodes import SideNodes
 from cl.graph.specs import TrainSpec, snapshot
-from cl.methods.checks import check_devices, check_edits, check_objectives, check_trained
+from cl.methods.checks import check_devices, check_edits, check_objectives, check_optimizer, check_trained
 from cl.methods.contexts import Stage
 from cl.methods.edits_rows import EditsRows
 from cl.methods.lr_schedules import boundary
@@ -197,8 +197,10 @@ class RunPlanner:
             raise UserError(unknown(f"{stage.phase}.of: general set of {scenario.name}", wrong[0], scenario.general))
         self._check_objective(stage, active)
         train = self.shared.experiment.train
+        sharded = train.devices > 1 and train.distributed == "fsdp"
+        check_optimizer([part.method for part in active if isinstance(part.method, Trains)], train.optimizer, sharded)
         if train.devices > 1:
-            check_devices((part.method for part in active), sharded=train.distributed == "fsdp")
+            check_devices((part.method for part in active), sharded)
 
     def _check_lengths(self, sources: list[str], sequence: int) -> None:
         """Raises UserError if a stage reads rows of another length than those with which the ledger counts a source."""
