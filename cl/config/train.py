@@ -12,9 +12,12 @@ MOST_ROWS, MOST_TOKENS = 1_000_000, 10_000_000
 """Rows of a step and tokens of a row; no machine holds more at a time."""
 
 
+Optimizer = Literal["adamw", "adamw_8bit", "muon", "schedule_free", "sgd"]
+
+
 @dataclass(frozen=True)
 class Optimization:
-    """Settings of training that enter node keys: see `Train`."""
+    """Settings of training that enter node keys: see `Train`. `optimizer` is None for AdamW."""
 
     lr: float = 1e-3
     weight_decay: float = 0.1
@@ -26,6 +29,7 @@ class Optimization:
     micro_batch: int | None = None
     boundaries: bool = True
     gradient_checkpointing: bool = False
+    optimizer: Optimizer | None = None
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class Train(Optimization):
 
     Args:
         lr: peak learning rate; schedules multiply it.
-        weight_decay: weight decay of AdamW, on matrices only (norms and biases are not decayed).
-        betas: betas of AdamW (arXiv 2403.08763, section 3: 0.9, 0.95).
+        weight_decay: weight decay, on matrices only (norms and biases are not decayed).
+        betas: betas of AdamW (arXiv 2403.08763, section 3: 0.9, 0.95); the first one is the momentum of SGD.
         eps: epsilon of AdamW.
         clip: largest global gradient norm.
         sequence: tokens per row.
@@ -46,6 +50,9 @@ class Train(Optimization):
         compile: use torch.compile; `auto`: only if it saves time (see `cl.models.precision.resolve`).
         device: `cpu`, `cuda` or `auto`.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
+        optimizer: `adamw`; `adamw_8bit`: moments of 8 bits; `muon`: on the matrices of layers, with AdamW on the rest;
+            `schedule_free`: AdamW whose average is measured and stored; `sgd`, with momentum. See
+            `cl.training.optimizer`.
         devices: number of devices of one machine that train a stage together, one process per device. It changes
             results by no more than rounding, and no node key. Everything except training uses one device.
         distributed: `ddp`: each device holds the whole model; `fsdp`: each device holds a shard of the model.
@@ -56,11 +63,13 @@ class Train(Optimization):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
     distributed: Literal["ddp", "fsdp"] = "ddp"
+    optimizer: Optimizer = "adamw"
 
     @property
     def optimization(self) -> Optimization:
         """The settings that enter node keys as they are; device, precision and compile enter keys as resolved."""
-        return Optimization(**{each.name: getattr(self, each.name) for each in fields(Optimization)})
+        found = {each.name: getattr(self, each.name) for each in fields(Optimization)}
+        return Optimization(**found | {"optimizer": None if self.optimizer == "adamw" else self.optimizer})
 
     def __post_init__(self) -> None:
         if self.devices < 1 or self.batch % self.devices:

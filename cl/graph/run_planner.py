@@ -9,7 +9,7 @@ from functools import lru_cache
 from cl.data.mixture import Account, Ledger
 from cl.data.sampling import Reading, blend
 from cl.errors import UserError
-from cl.graph import memory_nodes
+from cl.graph import memory_nodes, stage_checks
 from cl.graph.code_version import entries_of
 from cl.graph.gate_nodes import GateNodes
 from cl.graph.measurement_specs import EvaluateSpec
@@ -18,12 +18,12 @@ from cl.graph.probe_nodes import history, inside_nodes, kept_steps, probe_nodes
 from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.side_nodes import SideNodes
-from cl.graph.specs import TrainSpec, row_length, snapshot
-from cl.methods.checks import check_devices, check_edits, check_objectives, check_trained
+from cl.graph.specs import TrainSpec, snapshot
+from cl.methods.checks import check_edits
 from cl.methods.contexts import Stage
 from cl.methods.edits_rows import EditsRows
 from cl.methods.lr_schedules import boundary
-from cl.methods.method import LEARN, PlansStages, Trains, overrides
+from cl.methods.method import LEARN, PlansStages
 from cl.methods.strategy import Part, Strategy
 from cl.registry import members, unknown
 
@@ -116,13 +116,13 @@ class RunPlanner:
         shared, strategy = self.side.of(stage)
         experiment, train = shared.experiment, shared.train
         active = strategy.active(stage)
-        self._check(stage, active)
+        stage_checks.check(shared, strategy.label, stage, active)
         steps = max(1, round(stage.total / train.batch))
         first, last = boundary(steps, stage.start), boundary(steps, stage.stop)
         before = self._before(parent, stage)
         shares = self._shares(stage, before)
         sources = sorted({Reading.parse(key).source for key in shares})
-        self._check_lengths(sources, train.sequence)
+        stage_checks.check_lengths(self.shared, strategy.label, sources, train.sequence)
         spec = TrainSpec(
             t=stage.t,
             steps=steps,
@@ -185,43 +185,6 @@ class RunPlanner:
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
         return part.method.reads()
-
-    def _check(self, stage: Stage, active: list[Part]) -> None:
-        """Raises UserError for methods that cannot train a stage together, on its sets, or on the devices."""
-        label = self.strategy.label
-        schedules = [part.name for part in active if overrides(part.method, Trains.schedule)]
-        if len(schedules) > 1:
-            raise UserError(f"strategies.{label}: two schedules in stage {stage.t}: {schedules}; keep one")
-        scenario = self.shared.scenario
-        if stage.phase != LEARN and (wrong := [name for name in stage.tasks if name not in scenario.general]):
-            raise UserError(unknown(f"{stage.phase}.of: general set of {scenario.name}", wrong[0], scenario.general))
-        self._check_objective(stage, active)
-        train = self.shared.experiment.train
-        if train.devices > 1:
-            check_devices((part.method for part in active), sharded=train.distributed == "fsdp")
-
-    def _check_lengths(self, sources: list[str], sequence: int) -> None:
-        """Raises UserError if a stage reads rows of another length than those with which the ledger counts a source."""
-        for name in sources:
-            if (own := row_length(self.shared.packing, name)) != sequence:
-                raise UserError(
-                    f"strategies.{self.strategy.label}: a stage with rows of {sequence} tokens reads {name}, whose "
-                    f"rows have {own} (by_task.*.train.sequence); leave the strategy out, or give both one length"
-                )
-
-    def _check_objective(self, stage: Stage, active: list[Part]) -> None:
-        """Raises UserError for several objectives, and for one that cannot learn from a set of the stage."""
-        training = [(part.name, part.method) for part in active if isinstance(part.method, Trains)]
-        check_objectives([method for _, method in training])
-        check_trained([method for _, method in training])
-        for name, method in training:
-            objective = method.objective()
-            for task in stage.tasks:
-                kind = self.shared.scenario.task(task.rpartition(":")[2]).kind
-                if objective is not None and kind not in objective.learns_from:
-                    where = f"{name}.of" if stage.phase != LEARN else f"strategies.{self.strategy.label}: {name}"
-                    wanted = " or ".join(objective.learns_from)
-                    raise UserError(f"{where}: {task} is a set of kind {kind}; name one of kind {wanted}")
 
     def _shares(self, stage: Stage, before: Ledger) -> dict[str, float]:
         """Share of each reading in the stage. New data come first, because the order decides the sequence of rows."""

@@ -76,6 +76,33 @@ def _check_edit(name: str, t: int, stages: Sequence[Stage]) -> None:
             raise UserError(f"{name} edits stage {t}, from which stage {stage.t} does not go on; use another strategy")
 
 
+def check_optimizer(methods: Sequence[Trains], optimizer: str, sharded: bool) -> None:
+    """Check that an optimizer can train a stage with its methods.
+
+    Args:
+        methods: methods that act inside the stage.
+        optimizer: name of the optimizer.
+        sharded: the model is sharded over devices.
+
+    Raises:
+        UserError: for Muon with projected gradients, whose updates it turns again, or parameters of a method's own; for
+            schedule-free with a method that follows the parameters from step to step, which are not those that it
+            stores; for an optimizer of unsharded tensors with a sharded model.
+    """
+    for method in methods:
+        name = type(method).__name__
+        if optimizer == "muon" and (method.adds_parameters or overrides(method, Trains.after_backward)):
+            reason = "trains parameters of its own" if method.adds_parameters else "changes gradients"
+            raise UserError(f"train.optimizer: muon: {name} {reason}, and Muon rotates updates; use adamw")
+        if optimizer == "schedule_free" and any(
+            overrides(method, hook) for hook in (Trains.after_backward, Trains.after_step)
+        ):
+            reason = f"{name} follows the parameters from step to step, which are not those that are stored"
+            raise UserError(f"train.optimizer: schedule_free: {reason}; use adamw")
+    if sharded and optimizer not in ("adamw", "sgd"):
+        raise UserError(f"train.optimizer: {optimizer} does not work with train.distributed: fsdp; use adamw or sgd")
+
+
 def check_devices(methods: Iterable[Method], sharded: bool) -> None:
     """Refuse methods that several devices cannot train together.
 

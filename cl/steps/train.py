@@ -31,6 +31,7 @@ from cl.models.forward import autocast
 from cl.steps.context import Context
 from cl.training import checkpoint, distributed, teachers
 from cl.training.learner import Learner
+from cl.training.optimizer import measured
 from cl.training.recorder import Job, Recorder
 from cl.training.snapshots import Snapshots
 from cl.training.stage_rows import (
@@ -63,10 +64,11 @@ def run(spec: TrainSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     job = _job(spec, inputs, context)
     optimizer = _fit(job, starting_optimizer(spec, inputs))
     moments = checkpoint.optimizer_tensors(optimizer) if _local(context).keep_optimizer else None
-    distributed.gather(job.learner.token_loss)
-    if distributed.rank() == 0:
-        _save(job, context.out, inputs[STATE], moments)
-        job.snapshots.publish(context.out)
+    with measured(optimizer):
+        distributed.gather(job.learner.token_loss)
+        if distributed.rank() == 0:
+            _save(job, context.out, inputs[STATE], moments)
+            job.snapshots.publish(context.out)
     return _result(job)
 
 

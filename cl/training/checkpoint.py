@@ -22,29 +22,26 @@ from torch import Tensor, nn
 from cl import durable
 from cl.methods.method import Trains
 from cl.training import distributed
+from cl.training import optimizer as optimizers
 
 KEPT = 2  # checkpoints
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Optimizer state as tensors named `PARAMETER_INDEX/NAME`. Parameter groups are settings and are not stored."""
-    state = optimizer.state_dict()["state"]
-    named = {
-        f"{index}/{name}": value if isinstance(value, Tensor) else torch.tensor(value)
-        for index, values in state.items()
-        for name, value in values.items()
-    }
-    return {name: value.contiguous() for name, value in distributed.collected(named).items()}
+    """Optimizer state as tensors, whole in the first process: see `cl.training.optimizer.tensors`."""
+    named = distributed.collected(optimizers.tensors(optimizer))
+    return {name: value.contiguous() for name, value in named.items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Inverse of `optimizer_tensors`, for an optimizer over the same parameters."""
-    state: dict[int, dict[str, Tensor]] = {}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for key, value in tensors.items():
-        index, name = key.split("/")
-        state.setdefault(int(index), {})[name] = distributed.distribute_like(value, parameters[int(index)])
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def sharded(key: str, value: Tensor) -> Tensor:
+        index = key.partition("/")[0]
+        return distributed.distribute_like(value, parameters[int(index)]) if index.isdigit() else value
+
+    optimizers.load(optimizer, {key: sharded(key, value) for key, value in tensors.items()})
 
 
 def method_tensors(methods: Sequence[Trains]) -> dict[str, Tensor]:

@@ -120,7 +120,7 @@ class Learner(pl.LightningModule):
         self.train()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Fused AdamW with weight decay on matrices only."""
+        """The optimizer of the settings, with weight decay on matrices only."""
         for name, parameter in self.model.named_parameters():
             vars(parameter).update(self.own.get(name, {}))
         return build_optimizer(self.model, self.settings)

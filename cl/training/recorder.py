@@ -9,6 +9,7 @@ import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from cl.methods.contexts import Replaced
 from cl.metrics.records import Point
 from cl.training import checkpoint, distributed, step_records
 from cl.training.learner import Learner
+from cl.training.optimizer import measured
 from cl.training.snapshots import Snapshots
 from cl.training.validation import Validator
 
@@ -179,7 +181,8 @@ class Recorder(pl.Callback):
         if learner.step in self.record_at or learner.step == self.next_evaluation or learner.step == self.job.last:
             self._record(learner)
         self.job.watcher.progress(learner.step - self.job.first, self.job.last - self.job.first)
-        self.job.snapshots.save_if_due(learner.model, learner.step)
+        with self._measured():
+            self.job.snapshots.save_if_due(learner.model, learner.step)
         self._save_if_due(learner)
 
     def _record(self, learner: Learner) -> None:
@@ -216,10 +219,16 @@ class Recorder(pl.Callback):
     def _evaluate(self, learner: Learner) -> dict[str, float]:
         """Evaluate the validation windows, and time the evaluation."""
         started = time.monotonic()
-        scores = self.job.validator(learner.token_loss, self.job.device, self.job.precision)
+        with self._measured():
+            scores = self.job.validator(learner.token_loss, self.job.device, self.job.precision)
         distributed.reshard(learner.token_loss)
         self.evaluation_cost = time.monotonic() - started
         return scores
+
+    def _measured(self) -> AbstractContextManager[None]:
+        """Context with the parameters that are measured and stored."""
+        assert self.optimizer is not None
+        return measured(self.optimizer)
 
     def _plan_evaluation(self, first: bool = False) -> None:
         """Set the step of the next evaluation such that all evaluations keep within their share of the stage's time.

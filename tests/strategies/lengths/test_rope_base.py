@@ -77,11 +77,6 @@ def test_other_experiments_keep_their_keys(tmp_path: Path) -> None:
     assert {node.key for node in plain.nodes} == {node.key for node in other.nodes}
 
 
-def test_replay_between_lengths_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"rows of 64 tokens reads english, whose rows have 32"):
-        plan(long(tmp_path, strategies={"rewarm_replay": None}))
-
-
 def test_a_row_beyond_the_context_is_refused_while_planning(tmp_path: Path) -> None:
     folder = long(tmp_path, by_task={"german": {"train": {"sequence": 1024, "batch": 2}}}, tokens=4096)
     dropout_model(folder / "model")
