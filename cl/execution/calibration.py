@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import time
+from dataclasses import replace
 
 from cl.execution import machine
 from cl.graph.specs import Compute
@@ -17,6 +18,7 @@ from cl.models import precision
 
 SIDE = 768  # rows and columns of the matrices
 SECONDS = 0.3  # length of the measurement
+MUCH_SLOWER = 1.25  # from here on bf16 is told to be slower
 
 
 def rate(compute: Compute) -> float:
@@ -37,6 +39,18 @@ def rate(compute: Compute) -> float:
         new.write_text(json.dumps({"flops": _measured(device, compute.precision), "of": known}), encoding="utf-8")
         new.replace(file)
     return float(json.loads(file.read_text(encoding="utf-8"))["flops"])
+
+
+def emulated(compute: Compute) -> float | None:
+    """How many times slower a processor multiplies in bf16 than in fp32. None: it does not, or bf16 is not used.
+
+    Args:
+        compute: device and precision.
+    """
+    if (compute.device, compute.precision) != ("cpu", "bf16"):
+        return None
+    factor = rate(replace(compute, precision="fp32")) / rate(compute)
+    return factor if factor > MUCH_SLOWER else None
 
 
 def _measured(device: str, kind: str) -> float:

@@ -30,12 +30,14 @@ class Estimate:
         once: seconds of starting and compiling.
         tokens_per_second: training speed.
         measured: the speed is that of a train node in the store; otherwise it is from the calibration.
+        warnings: sentences about settings that cost much on this machine.
     """
 
     seconds: dict[str, float]
     once: float
     tokens_per_second: float
     measured: bool
+    warnings: tuple[str, ...] = ()
 
     @property
     def total(self) -> float:
@@ -62,7 +64,16 @@ def estimate(graph: Graph, nodes: Iterable[Node], store: Store) -> Estimate:
         overhead = 1 + graph.experiment.evaluation.share if node.kind == "train" else 1.0
         seconds[node.key] = node.how.seconds + node.cost / (rate * node.how.speed) * overhead
     compiles = graph.compute.compile and any(node.kind == "train" for node in nodes)
-    return Estimate(seconds, STARTING + (COMPILING if compiles else 0.0), rate, known is not None)
+    return Estimate(seconds, STARTING + (COMPILING if compiles else 0.0), rate, known is not None, _costly(graph))
+
+
+def _costly(graph: Graph) -> tuple[str, ...]:
+    """Sentences about settings that cost much on this machine."""
+    factor = calibration.emulated(graph.compute)
+    if factor is None:
+        return ()
+    told = f"this processor multiplies {factor:.1f} times slower in bf16 than in fp32"
+    return (f"train.precision: bf16: {told}; use fp32 or auto, which make other nodes",)
 
 
 def _measured(example: Node, store: Store) -> float | None:

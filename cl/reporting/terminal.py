@@ -61,7 +61,7 @@ def show_plan(
         console.print(f"[dim]grouped: {graph.asked} train nodes are more than a screen; all of them: {again}[/]")
     else:
         _print_runs(console, graph, waiting, cost)
-    for text in graph.warnings:
+    for text in (*graph.warnings, *cost.warnings):
         console.print(f"[yellow]warning[/] {escape(text)}")
     console.print(totals(graph, todo, cost))
     if jobs:

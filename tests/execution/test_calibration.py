@@ -63,3 +63,19 @@ def test_the_processor_stands_for_a_gpu_that_is_not_here(measured: Measured, mon
 def test_a_product_of_matrices_is_really_timed(cache: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "SECONDS", 0.02)
     assert 1e6 < calibration.rate(Compute("cpu", precision)) < 1e15
+
+
+@pytest.mark.parametrize(
+    ("rates", "compute", "told"),
+    [
+        ({"fp32": 90.0, "bf16": 1.0}, Compute("cpu", "bf16"), 90.0),
+        ({"fp32": 9.0, "bf16": 9.0}, Compute("cpu", "bf16"), None),
+        ({"fp32": 90.0, "bf16": 1.0}, Compute("cpu", "fp32"), None),
+        ({"fp32": 90.0, "bf16": 1.0}, Compute("cuda", "bf16"), None),
+    ],
+)
+def test_a_precision_that_is_emulated_is_told(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, rates: dict[str, float], compute: Compute, told: float | None
+) -> None:
+    monkeypatch.setattr(calibration, "_measured", lambda device, kind: rates[kind])
+    assert calibration.emulated(compute) == told
