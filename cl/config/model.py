@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from cl.plain_values import require_between, require_path
 
@@ -20,6 +21,9 @@ class Model:
         tokenizer: name of the model whose tokenizer is used; by default the model's own tokenizer, or for a fresh
             model a tokenizer that is trained on the scenario's training text.
         vocabulary: number of tokens of a tokenizer that is trained; an error if no tokenizer is trained.
+        add_tokens: tokens that a pretrained model's tokenizer does not have, as a list, or as a text file with one in
+            each line. A tokenizer that only adds tokens to the model's own can also be named as `tokenizer`.
+        new_embeddings: with what the embedding of a new token begins: the mean of those of its `pieces`, or of all.
         knows: leading tasks of the scenario that a pretrained model already knows. These tasks are not trained; their
             data stand in for the pretraining data, and reports call the data a proxy.
         system: text of the system turn before every question of an instruction task ("" is an empty turn); by default
@@ -33,6 +37,8 @@ class Model:
     revision: str | None = None
     tokenizer: str | None = None
     vocabulary: int | None = None
+    add_tokens: list[str] | str | None = None
+    new_embeddings: Literal["pieces", "mean"] = "pieces"
     knows: list[str] = field(default_factory=list)
     system: str | None = None
     template: dict[str, str | bool | int] = field(default_factory=dict)

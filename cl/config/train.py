@@ -30,6 +30,7 @@ class Optimization:
     boundaries: bool = True
     gradient_checkpointing: bool = False
     optimizer: Optimizer | None = None
+    embedding_lr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Train(Optimization):
         compile: use torch.compile; `auto`: only if it saves time (see `cl.models.precision.resolve`).
         device: `cpu`, `cuda` or `auto`.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
+        embedding_lr: factor on the rate of input embeddings and output layer, such as 0.1. None: 1.
         optimizer: `adamw`; `adamw_8bit`: moments of 8 bits; `muon`: on the matrices of layers, with AdamW on the rest;
             `schedule_free`: AdamW whose average is measured and stored; `sgd`, with momentum. See
             `cl.training.optimizer`.
@@ -80,7 +82,7 @@ class Train(Optimization):
             raise UserError(f"train.micro_batch: {self.micro_batch} does not divide train.batch = {self.batch}{each}")
         if self.weight_decay < 0 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"train: weight_decay {self.weight_decay} must be >= 0, betas {self.betas} in [0, 1)")
-        for name in ("lr", "eps", "clip", "sequence", "batch"):
-            if getattr(self, name) <= 0:
+        for name in ("lr", "eps", "clip", "sequence", "batch", "embedding_lr"):
+            if (value := getattr(self, name)) is not None and value <= 0:
                 raise UserError(f"train.{name}: {getattr(self, name)} must be positive")
         require_between(self, "train", sequence=(1, MOST_TOKENS), batch=(1, MOST_ROWS))

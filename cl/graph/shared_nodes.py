@@ -14,7 +14,7 @@ from cl.graph.node import Node
 from cl.graph.roles import TOKENIZER
 from cl.graph.specs import BaseSpec, Compute, DataSpec, Local, Packing, TokenizerSpec
 from cl.methods.strategy import Part
-from cl.models import precision, pretrained
+from cl.models import precision, pretrained, vocabulary
 from cl.registry import Named, unknown
 from cl.tasks.scenario import Scenario
 
@@ -76,8 +76,10 @@ class SharedNodes:
                     f"model.vocabulary: {model.vocabulary} has no effect: the tokenizer is not trained; remove it"
                 )
             named = pretrained.tokenizer_model(model)
-            spec = TokenizerSpec({}, source=pretrained.fingerprint(named))
+            spec = TokenizerSpec({}, source=pretrained.fingerprint(named), added=vocabulary.added(model))
             return Node(f"tokenizer of {named.name}", spec, local=self.local)
+        if model.add_tokens is not None:
+            raise UserError("model.add_tokens: has no effect: the tokenizer is trained on the stream; remove it")
         content = {name: self._fingerprint(name) for name in sorted(self.scenario.tasks)}
         code = tuple(entry for task in self.scenario.tasks.values() for entry in task.code())
         spec = TokenizerSpec(content, vocabulary=model.vocabulary or DEFAULT_VOCABULARY)
@@ -134,6 +136,7 @@ class SharedNodes:
         if own not in self._bases:
             lengths = [length for _, length in self.packing.lengths]
             longest = self.train.sequence if own is None else max([self.train.sequence, *lengths])
-            spec = BaseSpec(pretrained.fingerprint(model), own, longest)
+            new = None if model.new_embeddings == "pieces" else model.new_embeddings
+            spec = BaseSpec(pretrained.fingerprint(model), own, longest, new)
             self._bases[own] = Node(model.name, spec, {TOKENIZER: self.tokenizer}, local=self.local)
         return self._bases[own]

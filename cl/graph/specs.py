@@ -105,12 +105,14 @@ class TokenizerSpec(Spec):
         train_on: fingerprint of each task that the tokenizer is trained on; empty: it is a model's own.
         vocabulary: size of a trained vocabulary.
         source: fingerprint of the model whose tokenizer it is.
+        added: tokens that are added to it.
     """
 
     kind = "tokenizer"
     train_on: dict[str, str]
     vocabulary: int | None = None
     source: dict[str, Any] | None = None
+    added: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,12 +150,20 @@ class CutSpec(Spec):
 
 @dataclass(frozen=True)
 class BaseSpec(Spec):
-    """Of a base node: the fingerprint of the model, the seed of a fresh one, tokens per row."""
+    """Of a base node.
+
+    Args:
+        source: fingerprint of the model.
+        seed: of a fresh model.
+        sequence: tokens per row.
+        new: with what embeddings of new tokens begin, if not with the mean of their pieces.
+    """
 
     kind = "base"
     source: dict[str, Any]
     seed: int | None
     sequence: int
+    new: Literal["mean"] | None = None
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,13 @@ def names(model: Any, targets: str | list[str], convolutions: bool = True) -> li
     return sorted(chosen)
 
 
+def ends(model: Any) -> list[str]:
+    """Names of the modules of the input embeddings and of the output layer, without the prefix of a peft wrapper."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    wanted = {id(end) for end in (base.get_input_embeddings(), base.get_output_embeddings()) if end is not None}
+    return [name for name, module in base.named_modules() if id(module) in wanted]
+
+
 def _linear(base: Any, convolutions: bool) -> list[str]:
     """Names of the linear modules that can be adapted."""
     from transformers.pytorch_utils import Conv1D

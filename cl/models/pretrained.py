@@ -148,7 +148,7 @@ def create(model: Model, vocabulary: int, separator: int, seed: int | None, sequ
         sequence: tokens per row; the context of a fresh model is max(sequence, 512).
 
     Raises:
-        UserError: if the model cannot be loaded, or has fewer tokens than the tokenizer.
+        UserError: if the model cannot be loaded.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -171,8 +171,6 @@ def create(model: Model, vocabulary: int, separator: int, seed: int | None, sequ
     _forget_quantisation(found)
     if wrong := [name for name, value in found.named_parameters() if not value.isfinite().all()]:
         raise UserError(f"model.name: {model.name!r}: {wrong[0]} holds NaN or infinity; download the weights again")
-    if found.config.vocab_size < vocabulary:
-        raise UserError(f"model.tokenizer: has {vocabulary} tokens, more than the model's {found.config.vocab_size}")
     return found
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cl.errors import UserError
 from cl.graph.roles import TOKENIZER
 from cl.graph.stored import result_of
-from cl.models import backbone
+from cl.models import backbone, pretrained, vocabulary
 from cl.models.forward import evaluating
 from cl.models.pretrained import create, save
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cl.config.model import Model
     from cl.graph.roles import Inputs
     from cl.graph.specs import BaseSpec
     from cl.steps.context import Context
@@ -31,6 +35,7 @@ def run(spec: BaseSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     tokenizer = result_of(inputs[TOKENIZER])
     model = context.local.model
     created = create(model, tokenizer["vocabulary"], tokenizer["separator_id"], spec.seed, spec.sequence)
+    _extend(created, spec, inputs[TOKENIZER], model)
     limit = backbone.of(created).context
     if limit is not None and spec.sequence > limit:
         raise UserError(f"train.sequence: {spec.sequence} is longer than the model's context of {limit} tokens")
@@ -39,6 +44,26 @@ def run(spec: BaseSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     for file in inputs[TOKENIZER].glob("tokenizer*"):
         shutil.copy(file, context.out / file.name)
     return {"parameters": sum(p.numel() for p in created.parameters())}
+
+
+def _extend(created: Any, spec: BaseSpec, folder: Path, model: Model) -> None:
+    """Give a pretrained model embeddings for the tokens of a tokenizer that extends its own.
+
+    Raises:
+        UserError: if the tokenizer has more tokens than the model, and does not extend the model's own.
+    """
+    asked = model.add_tokens is not None
+    if pretrained.origin(model.name) == "fresh":
+        return
+    tokens, known = result_of(folder)["vocabulary"], created.config.get_text_config().vocab_size
+    if not asked and tokens <= known:
+        return
+    if not asked and model.tokenizer is None:
+        raise UserError(
+            f"model.name: its tokenizer has {tokens} tokens, more than the model's {known}; use another one"
+        )
+    own = pretrained.load_tokenizer(replace(model, tokenizer=None))
+    vocabulary.extend(created, own, pretrained.stored_tokenizer(folder), spec.new or "pieces")
 
 
 def _check_causal(model: Any, sequence: int) -> None:

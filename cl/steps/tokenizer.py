@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from cl.data.tokenization import SEPARATOR, separator_of
-from cl.models import pretrained
+from cl.models import pretrained, vocabulary
 from cl.tasks import scenario
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def run(spec: TokenizerSpec, inputs: Inputs, context: Context) -> dict[str, Any]
         found = _train_bpe(_training_text(spec.train_on, context.local), spec.vocabulary)
     else:
         found = pretrained.load_tokenizer(context.local.model)
+        vocabulary.add(found, spec.added)
     found.save_pretrained(context.out)
     separator = separator_of(found)
     return {"vocabulary": len(found), "separator": separator, "separator_id": found.get_vocab()[separator]}

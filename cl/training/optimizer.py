@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,12 +27,14 @@ def build_optimizer(model: nn.Module, train: Optimization) -> torch.optim.Optimi
     return BUILD[train.optimizer or "adamw"](model, train)
 
 
-def _groups(train: Optimization, parameters: Iterator[nn.Parameter] | list[nn.Parameter]) -> Groups:
-    """Parameter groups of equal rate and decay."""
+def _groups(train: Optimization, model: nn.Module, parameters: Iterable[nn.Parameter] | None = None) -> Groups:
+    """Groups of equal rate and decay of a model's parameters, or of some of them."""
+    ends = set() if train.embedding_lr is None else {id(end.weight) for end in _ends(model)}
     trained: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, train.weight_decay): []}
-    for p in parameters:
+    for p in model.parameters() if parameters is None else parameters:
         if p.requires_grad:
-            key = getattr(p, "lr_factor", 1.0), getattr(p, "weight_decay", train.weight_decay)
+            rate = (train.embedding_lr or 1.0) if id(p) in ends else 1.0
+            key = rate * getattr(p, "lr_factor", 1.0), getattr(p, "weight_decay", train.weight_decay)
             trained.setdefault(key, []).append(p)
     return [
         {"params": [p for p in own if (p.ndim >= 2) == matrices], "weight_decay": decay, "lr_factor": factor}
@@ -43,13 +45,13 @@ def _groups(train: Optimization, parameters: Iterator[nn.Parameter] | list[nn.Pa
 
 def _adamw(model: nn.Module, train: Optimization) -> torch.optim.Optimizer:
     """AdamW (arXiv 2403.08763, section 3)."""
-    groups = _groups(train, model.parameters())
+    groups = _groups(train, model)
     return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps, fused=True)
 
 
 def _sgd(model: nn.Module, train: Optimization) -> torch.optim.Optimizer:
     """SGD with the first beta as momentum; its decay is part of the gradient."""
-    return torch.optim.SGD(_groups(train, model.parameters()), lr=train.lr, momentum=train.betas[0])
+    return torch.optim.SGD(_groups(train, model), lr=train.lr, momentum=train.betas[0])
 
 
 def _muon(model: nn.Module, train: Optimization) -> torch.optim.Optimizer:
@@ -62,8 +64,8 @@ def _muon(model: nn.Module, train: Optimization) -> torch.optim.Optimizer:
     hidden = [p for p in model.parameters() if p.ndim == 2 and id(p) not in ends]
     inside = set(map(id, hidden))
     rest = [p for p in model.parameters() if id(p) not in inside]
-    muon = torch.optim.Muon(_groups(train, hidden), lr=train.lr, adjust_lr_fn="match_rms_adamw")
-    adamw = torch.optim.AdamW(_groups(train, rest), lr=train.lr, betas=train.betas, eps=train.eps, fused=True)
+    muon = torch.optim.Muon(_groups(train, model, hidden), lr=train.lr, adjust_lr_fn="match_rms_adamw")
+    adamw = torch.optim.AdamW(_groups(train, model, rest), lr=train.lr, betas=train.betas, eps=train.eps, fused=True)
     return Composed(muon, adamw)
 
 
@@ -82,9 +84,7 @@ def _adamw_8bit(model: nn.Module, train: Optimization) -> torch.optim.Optimizer:
     except ImportError as error:
         raise UserError("train.optimizer: adamw_8bit needs bitsandbytes; pip install 'cl[quant]'") from error
     make: Any = AdamW8bit
-    found: torch.optim.Optimizer = make(
-        _groups(train, model.parameters()), lr=train.lr, betas=train.betas, eps=train.eps
-    )
+    found: torch.optim.Optimizer = make(_groups(train, model), lr=train.lr, betas=train.betas, eps=train.eps)
     return found
 
 
@@ -98,7 +98,7 @@ def _schedule_free(model: nn.Module, train: Optimization) -> torch.optim.Optimiz
     except ImportError as error:
         raise UserError("train.optimizer: schedule_free needs schedulefree; pip install 'cl[quant]'") from error
     found: torch.optim.Optimizer = AdamWScheduleFree(
-        _groups(train, model.parameters()), lr=train.lr, betas=train.betas, eps=train.eps
+        _groups(train, model), lr=train.lr, betas=train.betas, eps=train.eps
     )
     found.train()  # type: ignore[attr-defined]
     return found

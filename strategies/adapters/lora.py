@@ -31,6 +31,7 @@ class Lora(Trains):
         targets: names of linear modules, a regular expression, or `all-linear`, which adapts neither the output layer
             nor routers; experts that are stored as one tensor are not linear modules and stay as they are.
         variant: variant of peft: `lora`, `dora` or `rslora`.
+        embeddings: also train input embeddings and output layer, as new tokens need; the state holds them whole.
         weight_decay: decay of the factors in place of `train.weight_decay`; 0 in the scripts of the papers.
 
     Lives:
@@ -59,12 +60,15 @@ class Lora(Trains):
     dropout: float = 0.0
     targets: str | list[str] = "all-linear"
     variant: Literal["lora", "dora", "rslora"] = "lora"
+    embeddings: bool = False
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         if self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
             wrong = f"r {self.r} must be at least 1, alpha {self.alpha} above 0, dropout {self.dropout} in [0, 1)"
             raise UserError(wrong)
+        if self.embeddings and self.life == "stack":
+            raise UserError("embeddings: adapters of life stack are summed, and embeddings are not; use another life")
         if self.weight_decay < 0:
             raise UserError(f"weight_decay: {self.weight_decay} must be at least 0")
 
@@ -129,5 +133,7 @@ class Lora(Trains):
             target_modules=linear_modules.names(model, self.targets),
             use_dora=self.variant == "dora",
             use_rslora=self.variant == "rslora",
+            modules_to_save=linear_modules.ends(model) if self.embeddings else None,
+            ensure_weight_tying=self.embeddings and bool(model.config.tie_word_embeddings),
             task_type="CAUSAL_LM",
         )

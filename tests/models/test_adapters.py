@@ -183,3 +183,28 @@ def test_a_full_model_is_stored_whole(tmp_path: Path) -> None:
 def test_any_architecture(name: str) -> None:
     model = Lora(r=2).prepare(tiny(name), 1)
     assert adapters.low_rank(model, "t1")
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("life", ["continue", "merge", "alone"])
+def test_trained_embeddings_are_stored_and_merged_with_the_adapter(life: str, tied: bool, tmp_path: Path) -> None:
+    plain = tiny()
+    if tied:
+        plain.config.tie_word_embeddings = True
+        plain.tie_weights()
+    pretrained.save(plain, tmp_path / "base")
+    state = learned(life, tmp_path / "base", tmp_path, embeddings=True)
+    model = adapters.load(state, tmp_path / "base")
+    trained = {name.split(".")[-4] for name, p in model.named_parameters() if p.requires_grad and "lora" not in name}
+    assert trained == ({"embed_tokens"} if tied else {"embed_tokens", "lm_head"})
+    before = logits(model)
+    whole = adapters.merged(model)
+    torch.testing.assert_close(logits(whole), before, rtol=1e-4, atol=1e-4)
+    ends = [layer.weight for layer in (whole.get_input_embeddings(), whole.get_output_embeddings())]
+    assert (ends[0].data_ptr() == ends[1].data_ptr()) == tied
+    assert not torch.equal(ends[0], pretrained.load(tmp_path / "base").get_input_embeddings().weight)
+
+
+def test_summed_adapters_have_no_embeddings_of_their_own() -> None:
+    with pytest.raises(UserError, match="embeddings: adapters of life stack are summed"):
+        Lora(life="stack", embeddings=True)

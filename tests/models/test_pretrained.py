@@ -146,11 +146,6 @@ def test_a_fresh_model_may_borrow_a_tokenizer(directory: Path) -> None:
     assert len(pretrained.load_tokenizer(Model("llama-tiny", tokenizer=str(directory)))) == 300
 
 
-def test_a_tokenizer_larger_than_the_model_is_an_error(directory: Path) -> None:
-    with pytest.raises(UserError, match=r"model\.tokenizer: has 301 tokens, more than the model's 300"):
-        pretrained.create(Model(str(directory)), 301, 0, seed=None, sequence=32)
-
-
 def test_a_directory_without_model_or_tokenizer_is_an_error_in_one_line(tmp_path: Path) -> None:
     for call, message in (
         (lambda: pretrained.create(Model(str(tmp_path)), 10, 0, None, 32), r"model\.name: cannot load"),

@@ -22,11 +22,11 @@ def directory(tmp_path_factory: Any) -> Path:
     return dropout_model(tmp_path_factory.mktemp("model"))
 
 
-def base(folder: Path, directory: Path, sequence: int) -> dict[str, Any]:
+def base(folder: Path, directory: Path, sequence: int, vocabulary: int = 300) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     AutoTokenizer.from_pretrained(directory).save_pretrained(folder / "tokenizer")
-    inputs = Inputs({TOKENIZER: stored(folder / "tokenizer", {"vocabulary": 300, "separator_id": 0})})
+    inputs = Inputs({TOKENIZER: stored(folder / "tokenizer", {"vocabulary": vocabulary, "separator_id": 0})})
     local = Local("no scenario", Model(name=str(directory)))
     return base_.run(BaseSpec({}, None, sequence), inputs, context(folder, local))
 
@@ -44,6 +44,11 @@ def test_a_base_node_is_a_model_with_its_tokenizer(directory: Path, tmp_path: Pa
 def test_rows_longer_than_the_model_s_context_are_an_error(directory: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train\.sequence: 513 is longer than the model's context of 512 tokens"):
         base(tmp_path, directory, sequence=513)
+
+
+def test_a_tokenizer_larger_than_its_model_is_an_error(directory: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="its tokenizer has 301 tokens, more than the model's 300; use another one"):
+        base(tmp_path, directory, sequence=32, vocabulary=301)
 
 
 def test_a_model_that_reads_later_tokens_is_an_error() -> None:
