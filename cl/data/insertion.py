@@ -167,8 +167,36 @@ def splice(row: Ints, item: Ints, separator: int, draws: tuple[int, int]) -> Spl
     return Spliced(whole[offset : offset + len(row)], boundary, offset)
 
 
+def splice_inside(row: Ints, item: Ints, separator: int, draw: int) -> tuple[Spliced, Ints]:
+    """Put an item inside a document of a row, without a separator, and cut the end of the row to its old length.
+
+    The item follows at least one token of the document, and every such place where it fits whole is equally likely.
+
+    Args:
+        row: ids of the row [T+1].
+        item: separator and tokens of the item [L]; the separator is left out.
+        separator: id of the separator.
+        draw: random number that chooses the place.
+
+    Returns:
+        The row, whose boundary is the place of the item; and the ids of the document before it in the row, without a
+        separator.
+
+    Raises:
+        UserError: if no place in the row follows a token of a document.
+    """
+    bare = item[1:]
+    places = np.flatnonzero(row[: len(row) - len(bare)] != separator) + 1
+    if not len(places):
+        raise UserError("inside: a row has no place behind a token of a document; give longer rows or documents")
+    place = int(places[draw % len(places)])
+    starts = np.flatnonzero(row[:place] == separator)
+    whole = np.concatenate([row[:place], bare, row[place:]])[: len(row)]
+    return Spliced(whole, place, 0), row[int(starts[-1]) + 1 if len(starts) else 0 : place]
+
+
 def windows(copies: Sequence[Copy], t: int, seed: int) -> list[tuple[int, int]]:
-    """Random numbers for `splice`, two for each copy of stage t."""
+    """Random numbers for a splice, two for each copy of stage t."""
     raw = _generator(seed, WINDOWS, t).random_raw(2 * len(copies)).reshape(-1, 2)
     return [(int(one), int(other)) for one, other in raw]
 

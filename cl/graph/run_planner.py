@@ -81,7 +81,9 @@ class RunPlanner:
         strategies = [self.strategy, *(own for _, own in self.side.own.values())]
         ends = {known: None} | {each.stage.row: each for each in plans if each.stage.row}
         histories = {t: history(ends.get(t), self.seed, self.shared.scenario) for t in rows}
-        probes = probe_nodes(self.shared, rows, self.side.set, self.order, strategies, histories)
+        edits = {t for part in self.strategy.parts if isinstance(part.method, EditsRows) for t in part.method.edits()}
+        edited = {each.stage.t: each.node for each in plans if each.stage.t in edits and each.stage.phase == LEARN}
+        probes = probe_nodes(self.shared, rows, self.side.set, self.order, strategies, histories, edited)
         inside = inside_nodes(probes, plans)
         return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes, inside)
 

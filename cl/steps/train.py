@@ -23,7 +23,7 @@ from cl.data.mixture import Plan
 from cl.data.sampling import Reading
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, Role
 from cl.graph.specs import Local, TrainSpec
-from cl.graph.stored import result_of
+from cl.graph.stored import MANIFEST, result_of
 from cl.methods import strategy
 from cl.methods.method import Learned, PlansStages, Remembers, Trains, overrides
 from cl.models import adapters
@@ -47,7 +47,6 @@ from cl.training.validation import Validator
 
 # Lightning prints devices for every Trainer; `cl` prints the device once.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-MANIFEST = "replaced.json"
 """Notes of the rows that were trained on in place of the plan's."""
 
 
