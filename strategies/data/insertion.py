@@ -33,8 +33,8 @@ class Insertion(EditsRows):
             stands before a copy, and the probe `traps` can test membership behind it.
 
     A copy goes to a document boundary of a row of the stage's own task: replayed and mixed-in rows stay as they are. It
-    begins with the separator, so it is a document of its own (but see `inside`). A random assignment, anew for each seed, gives each item
-    its level and phase. The probe `memorisation` with the same settings measures what is kept.
+    begins with the separator, so it is a document of its own (but see `inside`). A random assignment, anew for each
+    seed, gives each item its level and phase. The probe `memorisation` with the same settings measures what is kept.
 
     Replay, memories and the ledger go on reading the plain rows: copies are never replayed, and a row with a copy
     counts as a row of its task.
@@ -42,9 +42,9 @@ class Insertion(EditsRows):
     Source: 2510.19811, section and script on insertion. Hubble's levels are 1, 4, 16, 64 and 256 with 500 to 100 items
     each, and its phases are quarters and halves of one training; the defaults here suit runs on one machine.
     `inside` is the injection of copyright traps, 2402.09363, where all copies of a trap are in one long document; here
-    each is in a row of its own. Deviations: items are cut to one length; rows in the middle of a document take the item at their start
-    (`cl.data.insertion.splice`); phases are parts of stages. Items are not searched for in the stream: by the random
-    assignment, text that occurs there anyway occurs in controls as often.
+    each is in a row of its own. Further deviations: items are cut to one length; rows in the middle of a document take
+    the item at their start (`cl.data.insertion.splice`); phases are parts of stages. Items are not searched for in the
+    stream: by the random assignment, text that occurs there anyway occurs in controls as often.
 
     Keeps between tasks: nothing. The manifest of copies is in the train node, `replaced.json`.
     """
