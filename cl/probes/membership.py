@@ -72,7 +72,7 @@ class Membership(inserted.OfInserted):
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return the areas of each group of members."""
         design, history = self.design(), inserted.history_of(state)
-        items = read_items(data.folders[self.of], state.loss.separator, design)
+        items = read_items(data.folders[self.of], state.loss.separator, design, history.seed)
         now, cells = inserted.log_probabilities(state, items), design.assigned(history.seed)
         never = [item for (level, _), found in cells.items() if not level for item in found]
         result = {}

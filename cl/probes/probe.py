@@ -32,6 +32,7 @@ PROBES = {
     "linear": "cl.probes.linear:Linear",
     "membership": "cl.probes.membership:Membership",
     "memorisation": "cl.probes.memorisation:Memorisation",
+    "pair_preference": "cl.probes.pair_preference:PairPreference",
     "recall": "cl.probes.recall:Recall",
     "recognition": "cl.probes.recognition:Recognition",
     "segment_order": "cl.probes.segment_order:SegmentOrder",

@@ -98,7 +98,7 @@ class Traps(inserted.OfInserted):
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return the areas of each group of members, and of each group in each bucket."""
         design, seed = self.design(), inserted.history_of(state).seed
-        items = read_items(data.folders[self.of], state.loss.separator, design)
+        items = read_items(data.folders[self.of], state.loss.separator, design, seed)
         now, cells = inserted.log_probabilities(state, items).mean(1), design.assigned(seed)
         found: dict[str, dict[str, float]] = {}
         for t in design.stages:

@@ -21,7 +21,8 @@ class Insertion(EditsRows):
     """Insert items of a general set into rows of some stages, each item a fixed number of times in one phase.
 
     Args:
-        of: the general set. Items are the beginnings of its training documents.
+        of: the general set. Items are the beginnings of its training documents. Of a set of passages each item is a
+            pair, of which a random bit chooses what is inserted: the passage or its twin.
         levels: copies of an item. Level 0, items that are never inserted, is always there; an empty list inserts
             nothing.
         phases: equal parts of a stage; each has its own items at each level.
@@ -50,6 +51,7 @@ class Insertion(EditsRows):
     """
 
     shardable = True
+    reads_kinds = ("text", "passage")
 
     of: str = "canaries"
     levels: list[int] = field(default_factory=lambda: [1, 4, 16])
@@ -106,7 +108,7 @@ class Insertion(EditsRows):
         from cl.data.batches import Row
 
         design = self.design()
-        items = insertion.read_items(ahead.folders[self.of], ahead.separator, design)
+        items = insertion.read_items(ahead.folders[self.of], ahead.separator, design, ahead.seed)
         copies = insertion.draw(design, ahead.t, ahead.seed, ahead.own)
         found = []
         for copy, draws in zip(copies, insertion.windows(copies, ahead.t, ahead.seed), strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl.data.insertion import Design, Ints, draw, first_items, splice, splice_inside, windows
+from cl.data.insertion import Design, Ints, draw, first_items, first_pairs, splice, splice_inside, windows
 from cl.errors import UserError
 
 DESIGN = Design("canaries", (1, 4), phases=2, stages=(1, 3), items=3, tokens=4)
@@ -47,6 +47,16 @@ def test_slots_are_distinct_free_and_inside_the_phase() -> None:
     assert draw(DESIGN, 3, 0, free) == copies != draw(DESIGN, 3, 1, free)
     with pytest.raises(UserError, match="15 copies in phase 3, which has 9 rows"):
         draw(DESIGN, 3, 0, free[:6])
+
+
+def test_pairs_are_beginnings_that_differ_each_once() -> None:
+    design = Design("twins", (1,), phases=1, stages=(1,), items=1, tokens=2)
+    texts = [ids(0, 5, 6, 7, 0), ids(0, 5, 0), ids(0, 8, 9, 0), ids(0, 8, 9, 9, 0), ids(0, 4, 4, 0)]
+    twins = [ids(0, 5, 6, 8, 0), ids(0, 6, 6, 0), ids(0, 8, 8, 0), ids(0, 1, 1, 0), ids(0, 3, 3, 0)]
+    one, other = first_pairs(texts, twins, design)  # equal where cut; too short; taken; its beginning again; taken
+    assert (one.tolist(), other.tolist()) == ([[0, 8, 9], [0, 4, 4]], [[0, 8, 8], [0, 3, 3]])
+    with pytest.raises(UserError, match="twins has 1 training pairs that differ in their first 2 tokens, 2 are needed"):
+        first_pairs(texts[:4], twins[:4], design)
 
 
 def test_slots_are_uniform() -> None:
