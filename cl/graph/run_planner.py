@@ -175,7 +175,7 @@ class RunPlanner:
         for name in part.method.reads():
             if name not in scenario.general:
                 raise UserError(unknown(f"{where}: general set of {scenario.name}", name, scenario.general))
-        kinds = {name: ("text",) for name in stage.tasks} | dict.fromkeys(part.method.reads(), part.method.reads_kinds)
+        kinds = dict.fromkeys(stage.tasks, ("text",)) | dict.fromkeys(part.method.reads(), part.method.reads_kinds)
         if other := [name for name in kinds if scenario.task(name.rpartition(":")[2]).kind not in kinds[name]]:
             raise UserError(f"{where}: edits rows of text, and {other[0]} is of another kind; leave one of the two out")
         train = self.side.of(stage)[0].train

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+import pairs
 import pytest
 import remembers
 import retrieval
@@ -54,6 +55,22 @@ def test_verdicts_on_traps_by_hand() -> None:
     off = [areas({1: (0.5, 0.5), 8: (0.5, 0.5), 32: (0.5, 0.5)}, loss=0.63)] * 4  # SE 0.1 of one run, 0.05 of four
     assert traps.chance(off, [1], [0], ["loss"])[0] == "fails"
     assert traps.chance(off[:1], [1], [0], ["loss"]) == ("holds", "0 of 1 beyond, largest distance 0.13")
+
+
+def test_verdicts_on_pairs_by_hand() -> None:
+    def shares(*by_row: dict[int, float]) -> list[RunResult]:
+        rows = {row: {"copies 0" if level == 0 else f"copies {level} phase 1":
+                      {"preferred": value, "gained": value - 0.5, "null": 0.1 * NORMAL_95}
+                      for level, value in found.items()} for row, found in enumerate(by_row)}  # fmt: skip
+        return [run({"pair_preference": rows}) for _ in range(4)]
+
+    chance = dict.fromkeys((0, 1, 4, 16), 0.5)
+    inserted = shares(chance, chance | {4: 0.7, 16: 0.9}, chance | {16: 0.6})
+    plain = shares(chance, chance, chance)
+    assert [verdict for _, verdict, _ in pairs.verdicts(inserted, plain, [1, 4, 16])] == ["holds"] * 6
+    off = shares(chance, chance, chance | {4: 0.61})  # SE 0.1 of one run, 0.05 of four
+    found = [verdict for _, verdict, _ in pairs.verdicts(plain, off, [1, 4, 16])]
+    assert found == ["fails", *["not decided"] * 5]
 
 
 def order(context: float, memory: float, nll: tuple[float, float] = (0.5, 0.5)) -> RunResult:

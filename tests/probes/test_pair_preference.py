@@ -101,5 +101,5 @@ def test_a_set_without_pairs_is_told_while_planning(tmp_path: Path) -> None:
 def test_too_few_pairs_are_told(tmp_path: Path) -> None:
     folder = write_pairs(tmp_path, {"insertion": SETTINGS | {"share": 0.9, "items": 8, "tokens": 25, "levels": [2]}})
     graph, store = plan(folder)
-    with pytest.raises(UserError, match="of: twins has . training pairs that differ in their first 25 tokens, 16 are"):
+    with pytest.raises(UserError, match=r"of: twins has . training pairs that differ in their first 25 tokens, 16 are"):
         execute(folder, graph.runs[0].stages[0].node, store)
