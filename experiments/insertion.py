@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 
 import script
-from intervals import Interval
+from intervals import Interval, above
 
 from cl.commands import run as commands
 from cl.config import loading
@@ -69,18 +69,13 @@ def verdicts(twins: Sequence[Pair], levels: Sequence[int], phases: Sequence[int]
     control = difference(twins, "log_likelihood", last, ["copies 0"])
     claim = "items that were never inserted are as likely with insertions as without"
     return [
-        *((claim, _verdict(gain, bound), f"{gain}, bound {bound:g}") for claim, gain, bound in checked),
+        *((claim, above(gain, bound), f"{gain}, bound {bound:g}") for claim, gain, bound in checked),
         (claim, _equal(control), f"{control}, bounds -{NEAR:g} and {NEAR:g}"),
     ]
 
 
-def _verdict(gain: Interval, bound: float) -> str:
-    low, high = gain.mean - gain.half, gain.mean + gain.half
-    return "holds" if low > bound else "fails" if high < bound else "not decided"
-
-
 def _equal(gain: Interval) -> str:
-    low, high = gain.mean - gain.half, gain.mean + gain.half
+    low, high = gain.ends
     return "holds" if low > -NEAR and high < NEAR else "fails" if low > NEAR or high < -NEAR else "not decided"
 
 

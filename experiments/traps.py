@@ -1,100 +1,110 @@
-r"""Generate copyright traps (arXiv 2402.09363) with a pretrained model: text for a general set that is inserted.
+"""Copyright traps (arXiv 2402.09363) at small scale: who can tell injected text from text that was not injected?
 
-    python experiments/traps.py --model=smollm2-135m-instruct --tokens=25 --each=2 --out=traps.txt
+    python experiments/traps.py [--KEY=VALUE …]
 
-The model samples sequences from the separator at temperatures from 0.5 to 4; a sequence is kept if its whole perplexity
-has room, it resembles no other, and its text is encoded into the very same tokens. The file has one trap per paragraph,
-in random order of perplexity, for `{source: files, path: traps.txt, separator: "\n\n"}`. Insert as many `tokens` of it.
+Runs experiments/traps.yaml (stored nodes are not trained again), and writes results/traps/table.md: areas under the
+ROC curve along the stream as mean and 95 % t-interval over seeds, and a verdict per claim. The paper's best area is
+0.75, of a model with 1.3 B parameters. Items are beginnings of documents that the stream does not have, and not
+generated traps (write_traps.py makes those), so their perplexities spread less.
 """
 
 from __future__ import annotations
 
-import random
-import sys
-from collections.abc import Iterator
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import script
-import torch
-from jsonargparse import auto_cli
+from intervals import Claim, Interval, above, listed, mean_of
 
-from cl.config.model import Model
-from cl.data.tokenization import separator_of
-from cl.data.traps import Quota
-from cl.errors import UserError
-from cl.models import pretrained
+from cl.commands import run as commands
+from cl.config import loading
+from cl.metrics.records import ExperimentResult, RunResult
+from cl.metrics.roc import NORMAL_95
 
-TEMPERATURES = [0.5 * step for step in range(1, 9)]  # of 2402.09363, for 25 and 50 tokens
-BATCH = 64
+HERE = Path(__file__).parent
+STAGE = 2  # the stage of the insertion, in traps.yaml
 
 
-def generate(
-    model: str,
-    tokens: int = 25,
-    each: int = 2,
-    lowest: int = 1,
-    highest: int = 100,
-    rounds: int = 50,
-    seed: int = 0,
-    out: str = "traps.txt",
-) -> None:
-    """Write traps.
+def area(runs: Sequence[RunResult], probe: str, test: str, row: int, level: int, bucket: int | None = None) -> Interval:
+    """The area of a test after a task, a value per seed."""
+    name = f"copies {level} stage {STAGE}" + ("" if bucket is None else f" bucket {bucket}")
+    return Interval(tuple(run.probes[probe][row][name][test] for run in runs))
 
-    Args:
-        model: name or folder of a pretrained model, which the experiment should start from.
-        tokens: tokens of a trap.
-        each: traps for each whole perplexity.
-        lowest: smallest whole perplexity.
-        highest: largest whole perplexity.
-        rounds: rounds through the temperatures after which to give up.
-        seed: seed of the sampling.
-        out: the file.
 
-    Raises:
-        UserError: if perplexities lack traps after all rounds.
+def chance(
+    runs: Sequence[RunResult], levels: Sequence[int], rows: Sequence[int], tests: Sequence[str]
+) -> tuple[str, str]:
+    """Verdict and figures: whether each mean area over seeds lies within two standard errors of 0.5 under chance.
+
+    The standard error is that of one run over the root of the number of seeds, each of which draws members anew.
     """
-    torch.manual_seed(seed)
-    chosen = Model(name=model)
-    tokenizer = pretrained.load_tokenizer(chosen)
-    separator = tokenizer.get_vocab()[separator_of(tokenizer)]
-    loaded = pretrained.create(chosen, len(tokenizer), separator, None, tokens + 1).eval()
-    quota, texts = Quota(each, lowest, highest), list[str]()
-    for _ in range(rounds):
-        for temperature in TEMPERATURES:
-            for ids, perplexity in sampled(loaded, separator, tokens, temperature):
-                text = faithful(tokenizer, ids)
-                if text is not None and quota.offer(ids, perplexity):
-                    texts.append(text)
-        print(f"{len(texts)} of {each * (highest - lowest + 1)} traps", file=sys.stderr)
-        if not quota.lacking:
-            break
-    else:
-        few = f"perplexities {quota.lacking[:5]} lack traps after {rounds} rounds"
-        raise UserError(f"rounds: {few}; raise rounds, or ask for fewer")
-    random.Random(seed).shuffle(texts)
-    Path(out).write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+    named = [(row, level, test) for row in rows for level in levels for test in tests]
+    half = area(runs, "membership", "null", rows[0], levels[0]).mean / math.sqrt(len(runs))
+    off = {each: abs(area(runs, "membership", each[2], each[0], each[1]).mean - 0.5) for each in named}
+    beyond = sum(each > 2 * half / NORMAL_95 for each in off.values())
+    return ("fails" if beyond else "holds"), f"{beyond} of {len(off)} beyond, largest distance {max(off.values()):.2f}"
 
 
-def sampled(model: Any, separator: int, tokens: int, temperature: float) -> Iterator[tuple[list[int], float]]:
-    """Sample a batch of sequences from the separator; yield their ids and their perplexity at temperature 1."""
-    start = torch.full((BATCH, 1), separator)
-    with torch.no_grad():
-        rows = model.generate(
-            input_ids=start, attention_mask=torch.ones_like(start), do_sample=True, temperature=temperature, top_k=0,
-            top_p=1.0, max_new_tokens=tokens, min_new_tokens=tokens, pad_token_id=separator,
-        )  # fmt: skip
-        log_p = model(input_ids=rows[:, :-1]).logits.float().log_softmax(-1)
-    nll = -log_p.gather(2, rows[:, 1:, None])[:, :, 0].mean(1)
-    yield from zip(rows[:, 1:].tolist(), nll.exp().tolist(), strict=True)
+def verdicts(
+    inserted: Sequence[RunResult], plain: Sequence[RunResult], levels: Sequence[int], buckets: int
+) -> list[Claim]:
+    """Claim, verdict and figures for each claim."""
+    few, some, many = levels
+
+    def ratio(level: int, row: int = STAGE, bucket: int | None = None) -> Interval:
+        return area(inserted, "membership" if bucket is None else "traps", "ratio", row, level, bucket)
+
+    bound = 0.5 + 3 * area(inserted, "membership", "null", STAGE, many).mean / NORMAL_95
+    by_perplexity = mean_of([ratio(level, STAGE, buckets) - ratio(level, STAGE, 1) for level in levels])
+    behind = mean_of([area(inserted, "traps", "in_context_ratio", STAGE, each) - ratio(each) for each in levels])
+    gains = [
+        (f"{many} repeats are detected: above 0.5 + 3 SE", ratio(many), bound),
+        (f"{many} repeats are detected better than {some}", ratio(many) - ratio(some), 0.0),
+        (f"{some} repeats are detected better than {few}", ratio(some) - ratio(few), 0.0),
+        ("traps of higher perplexity are detected better (mean over repeats)", by_perplexity, 0.0),
+        ("traps are detected better behind their context (mean over repeats)", behind, 0.0),
+        (f"detection of {many} repeats falls while a later task is learned", ratio(many) - ratio(many, STAGE + 1), 0.0),
+    ]
+    return [
+        ("at chance before the traps come", *chance(inserted, levels, range(STAGE), ["loss"])),
+        ("at chance with 0 repeats", *chance(plain, levels, range(STAGE, STAGE + 2), ["loss", "ratio"])),
+        *((claim, above(gain, least), f"{gain}, bound {least:.2f}") for claim, gain, least in gains),
+    ]
 
 
-def faithful(tokenizer: Any, ids: list[int]) -> str | None:
-    """The text of a sequence; None if it is not encoded into the same ids, or would be split or stripped in a file."""
-    text = str(tokenizer.decode(ids))
-    same = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] == ids
-    return text if same and text == text.strip() and text.splitlines() == [text] else None
+def table(inserted: Sequence[RunResult], levels: Sequence[int], buckets: int) -> str:
+    """Areas along the stream, as a Markdown table."""
+    order = inserted[0].order
+    rows = range(STAGE - 1, len(order) + 1)
+    after = " | ".join(f"after {order[row - 1]}" for row in rows)
+    lines = [f"| repeats | test | {after} |", "|---" * (len(rows) + 2) + "|"]
+    tests = [("membership", test, None) for test in ("loss", "ratio", "min_k")]
+    tests += [("traps", "in_context", None), ("traps", "in_context_ratio", None)]
+    tests += [("traps", "ratio", bucket + 1) for bucket in range(buckets)]
+    for level in levels:
+        for probe, test, bucket in tests:
+            cells = " | ".join(str(area(inserted, probe, test, row, level, bucket)) for row in rows)
+            shown = test if bucket is None else f"{test}, bucket {bucket} of perplexity"
+            lines.append(f"| {level} | {shown} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(settings: list[str]) -> None:
+    """Run the experiment, write and print the table and the verdicts."""
+    path = str(HERE / "traps.yaml")
+    chosen = loading.load(path, settings)
+    folder = Path(chosen.output) / chosen.name
+    commands.run(path, settings)
+    result = ExperimentResult.load(folder / "results.json")
+    inserted, plain = ([run for run in result.runs if run.strategy == name] for name in ("inserted", "rewarm"))
+    probe = chosen.probes["traps"] or {}
+    half = area(inserted, "membership", "null", STAGE, probe["levels"][0]).mean
+    text = table(inserted, probe["levels"], probe["buckets"]) + f"\nChance is 0.5 ± {half:.2f} in one run.\n\n"
+    text += listed(verdicts(inserted, plain, probe["levels"], probe["buckets"]))
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":
-    script.run(lambda settings: auto_cli(generate, args=settings, as_positional=False))
+    script.run(main)

@@ -26,7 +26,7 @@ Ints = npt.NDArray[np.int64]
 Cell = tuple[int, int]
 """Copies of each item, and phase."""
 
-ASSIGN, SLOTS, WINDOWS = range(3)  # purposes of random numbers, in their seeds
+ASSIGN, SLOTS, WINDOWS, CHOICE = range(4)  # purposes of random numbers, in their seeds
 
 
 class Copy(NamedTuple):
@@ -52,7 +52,7 @@ class Design:
     """Which items are inserted, how often and when. Each item belongs to one cell.
 
     Args:
-        of: name of the set whose training documents are the items.
+        of: name of the set whose training documents are the items, or whose passages and twins are pairs of items.
         levels: copies of an item; each level has as many items in each phase.
         phases: equal parts of a stage, each with its own items.
         stages: numbers of the stages with insertions.
@@ -111,6 +111,10 @@ class Design:
         place = (phase - 1) % self.phases
         return range(floor(steps * place / self.phases), ceil(steps * (place + 1) / self.phases))
 
+    def chosen(self, seed: int) -> npt.NDArray[np.bool_]:
+        """Of each item that is a pair, whether its second text is inserted: a random bit, anew for each seed [size]."""
+        return _generator(seed, CHOICE).random_raw(self.size) >= np.uint64(2**63)
+
     def assigned(self, seed: int) -> dict[Cell, list[int]]:
         """Numbers of the items of each cell: a random assignment, anew for each seed of a run."""
         order: list[int] = _permutation(self.size, seed, ASSIGN).tolist()
@@ -167,8 +171,36 @@ def splice(row: Ints, item: Ints, separator: int, draws: tuple[int, int]) -> Spl
     return Spliced(whole[offset : offset + len(row)], boundary, offset)
 
 
+def splice_inside(row: Ints, item: Ints, separator: int, draw: int) -> tuple[Spliced, Ints]:
+    """Put an item inside a document of a row, without a separator, and cut the end of the row to its old length.
+
+    The item follows at least one token of the document, and every such place where it fits whole is equally likely.
+
+    Args:
+        row: ids of the row [T+1].
+        item: separator and tokens of the item [L]; the separator is left out.
+        separator: id of the separator.
+        draw: random number that chooses the place.
+
+    Returns:
+        The row, whose boundary is the place of the item; and the ids of the document before it in the row, without a
+        separator.
+
+    Raises:
+        UserError: if no place in the row follows a token of a document.
+    """
+    bare = item[1:]
+    places = np.flatnonzero(row[: len(row) - len(bare)] != separator) + 1
+    if not len(places):
+        raise UserError("inside: a row has no place behind a token of a document; give longer rows or documents")
+    place = int(places[draw % len(places)])
+    starts = np.flatnonzero(row[:place] == separator)
+    whole = np.concatenate([row[:place], bare, row[place:]])[: len(row)]
+    return Spliced(whole, place, 0), row[int(starts[-1]) + 1 if len(starts) else 0 : place]
+
+
 def windows(copies: Sequence[Copy], t: int, seed: int) -> list[tuple[int, int]]:
-    """Random numbers for `splice`, two for each copy of stage t."""
+    """Random numbers for a splice, two for each copy of stage t."""
     raw = _generator(seed, WINDOWS, t).random_raw(2 * len(copies)).reshape(-1, 2)
     return [(int(one), int(other)) for one, other in raw]
 
@@ -191,11 +223,57 @@ def first_items(documents: Sequence[Ints], design: Design) -> Ints:
     return np.array(list(found)[: design.size], dtype=np.int64)
 
 
-def read_items(folder: Path, separator: int, design: Design) -> Ints:
-    """The items [size, tokens+1] from the folder of their set's data node."""
+def first_pairs(texts: Sequence[Ints], twins: Sequence[Ints], design: Design) -> tuple[Ints, Ints]:
+    """Pairs of items, two arrays [size, tokens+1]: the beginnings of a text and of its twin, where they differ.
+
+    Args:
+        texts: ids of each text, a separator first and one last.
+        twins: the same of their twins.
+        design: the design.
+
+    Raises:
+        UserError: if there are too few.
+    """
+    length, taken, found = design.tokens + 1, set[tuple[int, ...]](), list[tuple[Ints, Ints]]()
+    for pair in zip(texts, twins, strict=True):
+        one, other = (tuple(each[:length].tolist()) for each in pair)
+        if min(map(len, pair)) > length and one != other and not taken & {one, other}:
+            taken |= {one, other}
+            found.append((pair[0][:length], pair[1][:length]))
+    if len(found) < design.size:
+        few = f"{len(found)} training pairs that differ in their first {design.tokens} tokens, {design.size} are needed"
+        raise UserError(f"of: {design.of} has {few}; give it more pairs, or lower items, levels, phases or tokens")
+    one, other = zip(*found[: design.size], strict=True)
+    return np.stack(one), np.stack(other)
+
+
+def read_pairs(folder: Path, design: Design, seed: int) -> tuple[Ints, Ints]:
+    """Of each pair of a set of passages, the item that is inserted and the other one, [size, tokens+1] each."""
     from safetensors.numpy import load_file
 
-    ids = load_file(folder / "tokens.safetensors")["train"].astype(np.int64)
+    stored = load_file(folder / "tokens.safetensors")
+    sides = ([row.astype(np.int64) for row in np.split(stored[name], stored[f"{name}.starts"][1:-1])]
+             for name in ("train", "train.twins"))  # fmt: skip
+    one, other = first_pairs(*sides, design)
+    second = design.chosen(seed)[:, None]
+    return np.where(second, other, one), np.where(second, one, other)
+
+
+def read_items(folder: Path, separator: int, design: Design, seed: int) -> Ints:
+    """The items [size, tokens+1] from the folder of their set's data node.
+
+    Args:
+        folder: the folder. Of a set of passages, an item is a passage or its twin, by a random bit.
+        separator: id of the separator.
+        design: the design.
+        seed: seed of the run.
+    """
+    from safetensors.numpy import load_file
+
+    stored = load_file(folder / "tokens.safetensors")
+    if "train.twins" in stored:
+        return read_pairs(folder, design, seed)[0]
+    ids = stored["train"].astype(np.int64)
     edges = [*np.flatnonzero(ids == separator).tolist(), len(ids)]
     return first_items([ids[start:end] for start, end in pairwise(edges)], design)
 

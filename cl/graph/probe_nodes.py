@@ -11,7 +11,7 @@ from cl.errors import UserError
 from cl.graph.code_version import entry_of
 from cl.graph.measurement_specs import EvaluateSpec, ProbeSpec
 from cl.graph.node import Node
-from cl.graph.roles import BASE, STATE, Role, data, reference
+from cl.graph.roles import BASE, STATE, Role, data, manifest, reference
 from cl.graph.run_plan import StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.specs import TrainSpec
@@ -31,6 +31,7 @@ def probe_nodes(
     order: Sequence[str],
     strategies: Sequence[Strategy],
     histories: Mapping[int, History],
+    edited: Mapping[int, Node],
 ) -> dict[str, dict[int, Node]]:
     """Plan the probe nodes of a run. A probe reads the run's tasks, and sets outside of the stream if it declares so.
 
@@ -41,6 +42,7 @@ def probe_nodes(
         order: names of the run's tasks.
         strategies: the run's strategy, and that of each task with own settings.
         histories: how the state of each row came about.
+        edited: train node of each stage whose rows a method edits.
 
     Returns:
         Probe nodes by the probe's label and the row of R whose state the probe measures.
@@ -57,6 +59,7 @@ def probe_nodes(
         spec = ProbeSpec(named, names, evaluation.batch, shared.packing, shared.evaluation, split=evaluation.split)
         more = {data(name): sets(name) for name in names}
         more |= {BASE: rows[min(rows)].parents[STATE]} if asked.needs_base else {}
+        more |= {manifest(t): edited[t] for t in asked.manifests() if t in edited}
         before = {t: rows[t].parents[STATE] for t in asked.references()}
         found[label] = {}
         for t, row in rows.items():

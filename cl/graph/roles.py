@@ -13,7 +13,7 @@ class Role:
 
     Args:
         kind: `state`, `base`, `tokenizer`, `data`, `memory`, `vectors`, `queries`, `teacher`, `candidate`,
-            `incumbent`, `gate`, `reference`, `trace`, `grid`, `truth`.
+            `incumbent`, `gate`, `reference`, `manifest`, `trace`, `grid`, `truth`.
         place: number of the parent among several: index of a method in the node's list, or position in an order.
         name: name of a data set.
     """
@@ -49,6 +49,11 @@ CANDIDATE, INCUMBENT, GATE = map(Role, ("candidate", "incumbent", "gate"))
 def reference(row: int) -> Role:
     """The role of the state of an earlier row of R."""
     return Role("reference", row)
+
+
+def manifest(t: int) -> Role:
+    """The role of the train node of stage t, of which only the notes on edited rows are read."""
+    return Role("manifest", t)
 
 
 def data(name: str) -> Role:

@@ -81,7 +81,9 @@ class RunPlanner:
         strategies = [self.strategy, *(own for _, own in self.side.own.values())]
         ends = {known: None} | {each.stage.row: each for each in plans if each.stage.row}
         histories = {t: history(ends.get(t), self.seed, self.shared.scenario) for t in rows}
-        probes = probe_nodes(self.shared, rows, self.side.set, self.order, strategies, histories)
+        edits = {t for part in self.strategy.parts if isinstance(part.method, EditsRows) for t in part.method.edits()}
+        edited = {each.stage.t: each.node for each in plans if each.stage.t in edits and each.stage.phase == LEARN}
+        probes = probe_nodes(self.shared, rows, self.side.set, self.order, strategies, histories, edited)
         inside = inside_nodes(probes, plans)
         return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes, inside)
 
@@ -176,8 +178,8 @@ class RunPlanner:
         for name in part.method.reads():
             if name not in scenario.general:
                 raise UserError(unknown(f"{where}: general set of {scenario.name}", name, scenario.general))
-        sets = [*stage.tasks, *part.method.reads()]
-        if other := [name for name in sets if scenario.task(name.rpartition(":")[2]).kind != "text"]:
+        kinds = dict.fromkeys(stage.tasks, ("text",)) | dict.fromkeys(part.method.reads(), part.method.reads_kinds)
+        if other := [name for name in kinds if scenario.task(name.rpartition(":")[2]).kind not in kinds[name]]:
             raise UserError(f"{where}: edits rows of text, and {other[0]} is of another kind; leave one of the two out")
         train = self.side.of(stage)[0].train
         try:

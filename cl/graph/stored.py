@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+MANIFEST = "replaced.json"
+"""Notes on the rows that a method has edited, in the folder of a train node."""
+
 
 def result_of(folder: Path) -> dict[str, Any]:
     """The result that a stored node's computation returned."""

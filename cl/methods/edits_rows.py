@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from cl.methods.contexts import Ahead, Replaced
 from cl.methods.method import Trains
 
@@ -13,10 +15,15 @@ class EditsRows(Trains):
 
     The plan, the ledger, replay, memories and surveys know the plan's rows alone. So do stored predictions of a
     teacher, which are refused beside such a method: see `cl.methods.checks`.
+
+    Attributes:
+        reads_kinds: kinds of the general sets that `reads` may name.
     """
 
+    reads_kinds: ClassVar[tuple[str, ...]] = ("text",)
+
     def reads(self) -> tuple[str, ...]:
-        """Return the names of the general sets of text that `replaced_rows` reads."""
+        """Return the names of the general sets that `replaced_rows` reads."""
         return ()
 
     def edits(self) -> tuple[int, ...]:

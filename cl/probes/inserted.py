@@ -39,7 +39,7 @@ class OfInserted(Probe):
     items: int = 8
     tokens: int = 32
 
-    kinds: ClassVar[tuple[str, ...]] = ("text",)
+    kinds: ClassVar[tuple[str, ...]] = ("text", "passage")
     reads_general: ClassVar[bool] = True
     reads_history: ClassVar[bool] = True
 

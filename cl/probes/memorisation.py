@@ -68,7 +68,7 @@ class Memorisation(inserted.OfInserted):
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:
         """Return the figures of each cell and of the control."""
         design, history = self.design(), inserted.history_of(state)
-        items = read_items(data.folders[self.of], state.loss.separator, design)
+        items = read_items(data.folders[self.of], state.loss.separator, design, history.seed)
         values = _of_items(state, items)
         cells = design.assigned(history.seed)
         never = [item for (level, _), found in cells.items() if not level for item in found]

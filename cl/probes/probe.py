@@ -32,10 +32,12 @@ PROBES = {
     "linear": "cl.probes.linear:Linear",
     "membership": "cl.probes.membership:Membership",
     "memorisation": "cl.probes.memorisation:Memorisation",
+    "pair_preference": "cl.probes.pair_preference:PairPreference",
     "recall": "cl.probes.recall:Recall",
     "recognition": "cl.probes.recognition:Recognition",
     "segment_order": "cl.probes.segment_order:SegmentOrder",
     "template_extraction": "cl.probes.template_extraction:TemplateExtraction",
+    "traps": "cl.probes.traps:Traps",
 }
 """Name in an experiment -> "module:Class"; a module is imported when its probe is used."""
 
@@ -80,6 +82,7 @@ class State:
         base: the base model of the run in evaluation mode, if the probe needs it (`Probe.needs_base`).
         history: how the state came about, for a probe with `reads_history`.
         references: opens the state of an earlier row of R, for each row that the probe asked for and that is no later.
+        manifests: by stage, the notes on the rows that a method has edited (`Probe.manifests`).
     """
 
     loss: TokenLoss
@@ -89,6 +92,7 @@ class State:
     base: TokenLoss | None = None
     history: History | None = None
     references: Mapping[int, Callable[[], State]] = field(default_factory=dict)
+    manifests: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,10 @@ class Probe:
 
     def references(self) -> tuple[int, ...]:
         """Return the rows of R whose states the probe compares with."""
+        return ()
+
+    def manifests(self) -> tuple[int, ...]:
+        """Return the stages whose edited rows the probe reads about, in every row: where there are none, nothing."""
         return ()
 
     def measure(self, state: State, data: Data) -> dict[str, dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from cl.graph.measurement_specs import ProbeSpec
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, Role
 from cl.graph.specs import row_length
+from cl.graph.stored import MANIFEST
 from cl.models.forward import TokenLoss, autocast
 from cl.probes import probe
 from cl.probes.probe import Data, State
@@ -50,7 +52,7 @@ def _base(spec: ProbeSpec, inputs: Inputs) -> TokenLoss:
 
 
 def _state(spec: ProbeSpec, inputs: Inputs, loss: TokenLoss, base: TokenLoss | None) -> State:
-    """The state that is probed, with the states of earlier rows that the probe may open."""
+    """The state that is probed, with the states of earlier rows and the notes on stages that the probe may read."""
 
     def earlier(role: Role) -> State:
         """Open the state of an earlier row of R."""
@@ -61,4 +63,9 @@ def _state(spec: ProbeSpec, inputs: Inputs, loss: TokenLoss, base: TokenLoss | N
     references = {
         role.place: partial(earlier, role) for role in inputs if role.kind == "reference" and role.place is not None
     }
-    return State(loss, inputs[TOKENIZER], spec.compute.device, spec.batch, base, spec.history, references)
+    manifests = {
+        role.place: json.loads((inputs[role] / MANIFEST).read_text(encoding="utf-8"))
+        for role in inputs
+        if role.kind == "manifest" and role.place is not None
+    }
+    return State(loss, inputs[TOKENIZER], spec.compute.device, spec.batch, base, spec.history, references, manifests)

@@ -23,7 +23,7 @@ from cl.data.mixture import Plan
 from cl.data.sampling import Reading
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, Role
 from cl.graph.specs import Local, Packing, TrainSpec, row_length
-from cl.graph.stored import result_of
+from cl.graph.stored import MANIFEST, result_of
 from cl.methods import strategy
 from cl.methods.method import Learned, PlansStages, Remembers, Trains, overrides
 from cl.models import adapters
@@ -49,8 +49,6 @@ from cl.training.validation import Validator
 # Lightning prints devices for every Trainer; `cl` prints the device once.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 NONE: dict[str, list[str]] = {"told": []}  # of rows that no method cut
-MANIFEST = "replaced.json"
-"""Notes of the rows that were trained on in place of the plan's."""
 
 
 def run(spec: TrainSpec, inputs: Inputs, context: Context) -> dict[str, Any]:

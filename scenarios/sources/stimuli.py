@@ -57,10 +57,12 @@ class Stimuli:
         items: number of passages; the split takes some of them away from what is studied.
         draw: number of the draw.
         corpus: packaged corpus with the sentences and words.
-        path: of the form `pairs`: `.jsonl`, `.json` or `.parquet` file with a passage and its twin in each row.
+        path: of the form `pairs`: `.jsonl`, `.json`, `.parquet` or `.tsv` file with a passage and its twin in each row,
+            such as the published files of MRPC and PAWS.
         text: of the form `pairs`: field with the text to study.
         twin: of the form `pairs`: field with the twin; a file of twins: see `twins`.
         twins: of the form `pairs`: a second file with the twins, row by row, in its field `twin`.
+        where: of the form `pairs`: fields with the values that a row must have, such as `{Quality: "1"}` of MRPC.
         folder: folder of the scenario's file.
 
     Raises:
@@ -79,6 +81,7 @@ class Stimuli:
         text: str = "text",
         twin: str = "twin",
         twins: str = "",
+        where: dict[str, str] | None = None,
         folder: str = ".",
     ) -> None:
         if form not in get_args(Form):
@@ -87,9 +90,12 @@ class Stimuli:
             raise UserError(f"items, draw: {items}, {draw} must be at least 1 and 0")
         if (form == "pairs") != bool(path):
             raise UserError("path: the form `pairs` reads a file, other forms a corpus; give path or change form")
+        if where and (twins or not path):
+            raise UserError("where: chooses rows of one file of pairs; remove it")
         if (path and (corpus or draw)) or (not path and twins):
             raise UserError("corpus, draw, twins: a file is read from its first row on; remove what has no effect")
         self.form, self.items, self.draw, self.text, self.twin = form, items, draw, text, twin
+        self.where = where or {}
         self.files = [Path(folder, name) for name in (path, twins) if name]
         if missing := [file for file in self.files if not file.is_file()]:
             raise UserError(f"path: there is no file {missing[0]}")
@@ -101,7 +107,8 @@ class Stimuli:
     def fingerprint(self) -> str:
         """Fingerprint of the corpus or the files, and the settings."""
         content = content_hash(self.files) if self.corpus is None else self.corpus.fingerprint()
-        return f"{content} {self.form} {self.items} {self.draw} {self.text} {self.twin}"
+        chosen = f" {sorted(self.where.items())}" if self.where else ""
+        return f"{content} {self.form} {self.items} {self.draw} {self.text} {self.twin}{chosen}"
 
     def documents(self) -> Iterator[Passage]:
         """Yield the passages."""
@@ -116,13 +123,20 @@ class Stimuli:
         columns: list[list[str]] = []
         for file, fields in zip(self.files, ([self.text], [self.twin]), strict=False):
             fields = fields if self.files[1:] else [self.text, self.twin]
-            read = ([checked(row.get(name), name, row, where) for name in fields] for where, row in rows(file, fields))
+            found = rows(file, [*fields, *self.where])
+            read = (
+                [checked(row.get(name), name, row, at) for name in fields] for at, row in found if self._is(row, at)
+            )
             columns += [list(column) for column in zip(*read, strict=True)]
         if len({len(column) for column in columns}) != 1 or len(columns[0]) < self.items:
             raise UserError(
                 f"items: {self.files[0]} has no {self.items} rows, or its twins have another number of rows"
             )
         yield from (Passage(*pair) for pair in zip(columns[0][: self.items], columns[1], strict=False))
+
+    def _is(self, row: dict[str, object], at: str) -> bool:
+        """Whether a row has the values that `where` wants."""
+        return all(checked(row.get(name), name, row, at) == value for name, value in self.where.items())
 
 
 def sentences_of(texts: list[str]) -> list[str]:

@@ -47,7 +47,7 @@ def rows(path: Path, columns: Iterable[str] | None = None) -> Iterator[tuple[str
     """Yield each row of a file, after its place in the file for error messages.
 
     Args:
-        path: file that ends in one of TABLES.
+        path: file that ends in one of TABLES, or in `.tsv`: a line of names, then values between tabs, without quotes.
         columns: columns to read of a Parquet file; None: all.
 
     Raises:
@@ -55,6 +55,8 @@ def rows(path: Path, columns: Iterable[str] | None = None) -> Iterator[tuple[str
     """
     if kind(path) == ".parquet":
         yield from _parquet(path, columns)
+    elif kind(path) == ".tsv":
+        yield from _tabs(path)
     elif kind(path) == ".json" and not _has_lines(path):
         content = _json(text(path), str(path))
         if not isinstance(content, list):
@@ -65,6 +67,18 @@ def rows(path: Path, columns: Iterable[str] | None = None) -> Iterator[tuple[str
         for number, line in enumerate(text(path).split("\n"), start=1):
             if line.strip():
                 yield f"{path}, line {number}", _object(_json(line, f"{path}, line {number}"), f"{path}, line {number}")
+
+
+def _tabs(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    names, *lines = text(path).split("\n")
+    columns = names.split("\t")
+    for number, line in enumerate(lines, start=2):
+        values = line.split("\t")
+        if line and len(values) != len(columns):
+            many = f"{len(values)} values between tabs where the first line has {len(columns)} names"
+            raise UserError(f"{path}, line {number}: {many}; repair the line")
+        if line:
+            yield f"{path}, line {number}", dict(zip(columns, values, strict=True))
 
 
 def _has_lines(path: Path) -> bool:

@@ -21,7 +21,8 @@ class Insertion(EditsRows):
     """Insert items of a general set into rows of some stages, each item a fixed number of times in one phase.
 
     Args:
-        of: the general set. Items are the beginnings of its training documents.
+        of: the general set. Items are the beginnings of its training documents. Of a set of passages each item is a
+            pair, of which a random bit chooses what is inserted: the passage or its twin.
         levels: copies of an item. Level 0, items that are never inserted, is always there; an empty list inserts
             nothing.
         phases: equal parts of a stage; each has its own items at each level.
@@ -29,24 +30,28 @@ class Insertion(EditsRows):
         items: items per level and phase.
         tokens: tokens of an item.
         share: largest share of a stage's tokens that copies may replace.
+        inside: put copies inside documents, without a separator, as copyright traps are. The model then reads what
+            stands before a copy, and the probe `traps` can test membership behind it.
 
     A copy goes to a document boundary of a row of the stage's own task: replayed and mixed-in rows stay as they are. It
-    begins with the separator, so it is a document of its own. A random assignment, anew for each seed, gives each item
-    its level and phase. The probe `memorisation` with the same settings measures what is kept.
+    begins with the separator, so it is a document of its own (but see `inside`). A random assignment, anew for each
+    seed, gives each item its level and phase. The probe `memorisation` with the same settings measures what is kept.
 
     Replay, memories and the ledger go on reading the plain rows: copies are never replayed, and a row with a copy
     counts as a row of its task.
 
     Source: 2510.19811, section and script on insertion. Hubble's levels are 1, 4, 16, 64 and 256 with 500 to 100 items
     each, and its phases are quarters and halves of one training; the defaults here suit runs on one machine.
-    Deviations: items are cut to one length; rows in the middle of a document take the item at their start
-    (`cl.data.insertion.splice`); phases are parts of stages. Items are not searched for in the stream: by the random
-    assignment, text that occurs there anyway occurs in controls as often.
+    `inside` is the injection of copyright traps, 2402.09363, where all copies of a trap are in one long document; here
+    each is in a row of its own. Further deviations: items are cut to one length; rows in the middle of a document take
+    the item at their start (`cl.data.insertion.splice`); phases are parts of stages. Items are not searched for in the
+    stream: by the random assignment, text that occurs there anyway occurs in controls as often.
 
     Keeps between tasks: nothing. The manifest of copies is in the train node, `replaced.json`.
     """
 
     shardable = True
+    reads_kinds = ("text", "passage")
 
     of: str = "canaries"
     levels: list[int] = field(default_factory=lambda: [1, 4, 16])
@@ -55,6 +60,7 @@ class Insertion(EditsRows):
     items: int = 8
     tokens: int = 32
     share: float = 0.05
+    inside: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -70,8 +76,8 @@ class Insertion(EditsRows):
         return bool(self.levels) and t in self.stages
 
     def inactive_settings(self, t: int) -> tuple[str, ...]:
-        """The cap decides whether the stage is trained, not how."""
-        return ("share",)
+        """The cap decides whether the stage is trained, not how; documents of their own are as without the setting."""
+        return ("share",) if self.inside else ("share", "inside")
 
     def validate(self, others: Sequence[Method]) -> list[str]:
         """Warn about settings under which nothing is inserted."""
@@ -102,12 +108,18 @@ class Insertion(EditsRows):
         from cl.data.batches import Row
 
         design = self.design()
-        items = insertion.read_items(ahead.folders[self.of], ahead.separator, design)
+        items = insertion.read_items(ahead.folders[self.of], ahead.separator, design, ahead.seed)
         copies = insertion.draw(design, ahead.t, ahead.seed, ahead.own)
         found = []
         for copy, draws in zip(copies, insertion.windows(copies, ahead.t, ahead.seed), strict=True):
             row = ahead.row(copy.step, copy.slot).ids.numpy()
-            spliced = insertion.splice(row, items[copy.item], ahead.separator, draws)
-            note = {**copy._asdict(), "boundary": spliced.boundary, "offset": spliced.offset, "length": len(items[0])}
+            note = copy._asdict()
+            if self.inside:
+                spliced, before = insertion.splice_inside(row, items[copy.item], ahead.separator, draws[0])
+                note |= {"before": before.tolist()}
+            else:
+                spliced = insertion.splice(row, items[copy.item], ahead.separator, draws)
+            length = len(items[0]) - self.inside
+            note |= {"boundary": spliced.boundary, "offset": spliced.offset, "length": length}
             found.append(Replaced(copy.step, copy.slot, Row(torch.from_numpy(spliced.ids), None), note))
         return found

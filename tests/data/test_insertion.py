@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl.data.insertion import Design, Ints, draw, first_items, splice, windows
+from cl.data.insertion import Design, Ints, draw, first_items, first_pairs, splice, splice_inside, windows
 from cl.errors import UserError
 
 DESIGN = Design("canaries", (1, 4), phases=2, stages=(1, 3), items=3, tokens=4)
@@ -49,6 +49,16 @@ def test_slots_are_distinct_free_and_inside_the_phase() -> None:
         draw(DESIGN, 3, 0, free[:6])
 
 
+def test_pairs_are_beginnings_that_differ_each_once() -> None:
+    design = Design("twins", (1,), phases=1, stages=(1,), items=1, tokens=2)
+    texts = [ids(0, 5, 6, 7, 0), ids(0, 5, 0), ids(0, 8, 9, 0), ids(0, 8, 9, 9, 0), ids(0, 4, 4, 0)]
+    twins = [ids(0, 5, 6, 8, 0), ids(0, 6, 6, 0), ids(0, 8, 8, 0), ids(0, 1, 1, 0), ids(0, 3, 3, 0)]
+    one, other = first_pairs(texts, twins, design)  # equal where cut; too short; taken; its beginning again; taken
+    assert (one.tolist(), other.tolist()) == ([[0, 8, 9], [0, 4, 4]], [[0, 8, 8], [0, 3, 3]])
+    with pytest.raises(UserError, match="twins has 1 training pairs that differ in their first 2 tokens, 2 are needed"):
+        first_pairs(texts[:4], twins[:4], design)
+
+
 def test_slots_are_uniform() -> None:
     design = Design("canaries", (1,), phases=1, stages=(1,), items=8, tokens=4)
     free = np.ones((4, 4), dtype=bool)
@@ -74,6 +84,26 @@ def test_a_row_takes_up_an_item_at_a_boundary(draws: tuple[int, int], expected: 
 
 def test_a_row_inside_a_document_takes_it_up_at_its_start_and_stays_apart() -> None:
     assert splice(ids(5, 6, 7, 5, 6, 7), ids(0, 8, 9), 0, (3, 3)).ids.tolist() == [0, 8, 9, 0, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("draw", "expected", "before"),
+    [
+        (0, [5, 8, 9, 0, 6, 7], [5]),  # behind the first token, and the end is cut
+        (1, [5, 0, 6, 8, 9, 7], [6]),  # not behind the separator, which begins what is before
+        (2, [5, 0, 6, 7, 8, 9], [6, 7]),  # ends the row
+        (3, [5, 8, 9, 0, 6, 7], [5]),  # draws wrap around
+    ],
+)
+def test_a_row_takes_up_an_item_inside_a_document(draw: int, expected: list[int], before: list[int]) -> None:
+    spliced, found = splice_inside(ids(5, 0, 6, 7, 4, 3), ids(0, 8, 9), 0, draw)
+    assert (spliced.ids.tolist(), found.tolist()) == (expected, before)
+    assert spliced.ids[spliced.boundary :][:2].tolist() == [8, 9]
+
+
+def test_a_row_without_a_document_takes_up_nothing_inside() -> None:
+    with pytest.raises(UserError, match="inside: a row has no place behind a token"):
+        splice_inside(ids(0, 0, 0, 5), ids(0, 8), 0, 0)
 
 
 def test_no_window_cuts_the_item_or_changes_the_length() -> None:

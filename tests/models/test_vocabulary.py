@@ -93,7 +93,7 @@ def test_a_known_token_and_another_numbering_are_refused(directory: Path, own: A
 
 
 def test_a_token_that_is_not_given_back_as_written_is_refused(own: Any) -> None:
-    with pytest.raises(UserError, match="'Straße' is given back as .*; write it with the space"):
+    with pytest.raises(UserError, match=r"'Straße' is given back as .*; write it with the space"):
         vocabulary.add(own, ("Straße",))
 
 

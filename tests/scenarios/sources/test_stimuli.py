@@ -79,6 +79,23 @@ def test_the_user_s_pairs_stand_in_one_file_or_in_two(tmp_path: Path) -> None:
     assert made("pairs", **settings) == wanted
 
 
+def test_pairs_of_published_tables_are_read_and_chosen(tmp_path: Path) -> None:
+    """The forms of MRPC and PAWS: values between tabs, quotation marks as they are."""
+    lines = ["Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", '1\t7\t8\tHe said "no".\t"No", he said.', "0\t9\t10\ta\tb",
+             "1\t11\t12\tc\td", ""]  # fmt: skip
+    (tmp_path / "mrpc.tsv").write_text("\r\n".join(lines), encoding="utf-8-sig")
+    named = {"path": "mrpc.tsv", "text": "#1 String", "twin": "#2 String", "folder": str(tmp_path)}
+    found = made("pairs", **named, where={"Quality": "1"}, items=2)
+    assert found == [Passage('He said "no".', '"No", he said.'), Passage("c", "d")]
+    prints = {Stimuli("pairs", items=2, **named, where=where).fingerprint() for where in (None, {"Quality": "1"})}
+    assert len(prints) == 2
+    with pytest.raises(UserError, match="there is no column 'label'"):
+        made("pairs", **named, where={"label": "1"}, items=2)
+    (tmp_path / "mrpc.tsv").write_text("a\tb\nx\n", encoding="utf-8")
+    with pytest.raises(UserError, match="line 2: 1 values between tabs where the first line has 2 names"):
+        made("pairs", path="mrpc.tsv", text="a", twin="b", folder=str(tmp_path), items=1)
+
+
 @pytest.mark.skipif(not STUDY.is_dir(), reason="the stimuli of the paper are not here")
 def test_the_paper_s_own_stimuli_are_read() -> None:
     files = {"path": str(STUDY / "expt3/seen_data_0.json"), "twins": str(STUDY / "expt3/unseen_data_0.json")}
@@ -98,6 +115,7 @@ def test_the_paper_s_own_stimuli_are_read() -> None:
         ({"form": "pairs", "path": "x.jsonl"}, "path: there is no file x.jsonl"),
         ({"form": "pairs", "path": "x.jsonl", "draw": 1}, "corpus, draw, twins: a file is read from its first row"),
         ({"form": "words", "twins": "x.jsonl"}, "corpus, draw, twins"),
+        ({"form": "words", "where": {"label": "1"}}, "where: chooses rows of one file of pairs; remove it"),
     ],
 )
 def test_settings_without_effect_are_told(settings: dict[str, Any], message: str) -> None:

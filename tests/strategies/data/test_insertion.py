@@ -64,7 +64,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Trained, In
                 execute(folder, node, store)
                 seen.append([*rows])
             found.append(Trained([store.path(node) for node in nodes], [store.result(node) for node in nodes], seen))
-    return found[0], found[1], read_items(store.path(graph.data["canaries"]), 0, DESIGN)
+    return found[0], found[1], read_items(store.path(graph.data["canaries"]), 0, DESIGN, seed=0)
 
 
 def test_rows_without_a_copy_are_the_same_and_tokens_are_equal(pair: tuple[Trained, Trained, Ints]) -> None:
@@ -95,6 +95,41 @@ def test_each_copy_is_whole_and_once_in_its_row_inside_its_phase(pair: tuple[Tra
     everything = [token for row in perturbed for token in row]
     for item in [items[item] for phase in (1, 2) for item in assigned[0, phase]]:  # controls are nowhere
         assert not [at for at in range(len(everything)) if everything[at : at + len(item)] == item]
+
+
+def test_a_copy_inside_a_document_is_whole_behind_what_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_inserted(tmp_path, {"insertion": {**INSERTION, "inside": True}})
+    graph, store = plan(folder)
+    node, rows = graph.runs[0].stages[0].node, list[list[int]]()
+    inner = Learner.training_step
+
+    def training_step(self: Learner, batch: Batch, index: int) -> None:
+        rows.extend(batch.ids.tolist())
+        inner(self, batch, index)
+
+    monkeypatch.setattr(Learner, "training_step", training_step)
+    execute(folder, node, store)
+    items = read_items(store.path(graph.data["canaries"]), 0, DESIGN, seed=0).tolist()
+    notes = json.loads((store.path(node) / "replaced.json").read_text())
+    assert len(notes) == COPIES
+    for note in notes:
+        row, place = rows[note["step"] * BATCH + note["slot"]], note["boundary"]
+        assert row[place : place + note["length"]] == items[note["item"]][1:]
+        before = row[place - len(note["before"]) : place]
+        assert before == note["before"] != []
+        assert 0 not in before
+
+
+def test_documents_of_their_own_are_the_nodes_without_the_setting(tmp_path: Path) -> None:
+    folder = write_inserted(tmp_path)
+    keys = [
+        plan(folder, *given)[0].runs[0].stages[0].node.key
+        for given in ((), ("--strategy.insertion.inside=false",), ("--strategy.insertion.inside=true",))
+    ]
+    assert keys[0] == keys[1] != keys[2]
+    assert "inside" not in trained(plan(folder)[0].runs[0].stages[0].node).methods[-1].settings
 
 
 def test_the_items_are_parents_of_the_stages_that_read_them(tmp_path: Path) -> None:
