@@ -159,7 +159,7 @@ def main(settings: list[str]) -> None:
     parts += [table(runs, "function_tokens", GROUPS) for runs in (rewarm, replay)]
     parts += [speeds(steps.runs), *(table(runs, "divergence", ["forward_kl"]) for runs in (rewarm, replay))]
     claims = [claim for row, task in enumerate(rewarm[0].order, start=1) for claim in of_order(rewarm, task, row, 100)]
-    claims += [(f"pretrained, {claim}", *rest) for claim, *rest in of_order(pretrained.runs, "news", 1, 30)]
+    claims += [(f"pretrained, {claim}", told, why) for claim, told, why in of_order(pretrained.runs, "news", 1, 30)]
     claims += of_groups(rewarm) + of_speed(steps.runs)
     text = "\n".join([*parts, listed(claims)])
     folder = Path(loading.load(str(HERE / "remembers.yaml"), settings).output) / "remembers"

@@ -79,7 +79,7 @@ def table(inserted: Sequence[RunResult], levels: Sequence[int], buckets: int) ->
     rows = range(STAGE - 1, len(order) + 1)
     after = " | ".join(f"after {order[row - 1]}" for row in rows)
     lines = [f"| repeats | test | {after} |", "|---" * (len(rows) + 2) + "|"]
-    tests = [("membership", test, None) for test in ("loss", "ratio", "min_k")]
+    tests: list[tuple[str, str, int | None]] = [("membership", test, None) for test in ("loss", "ratio", "min_k")]
     tests += [("traps", "in_context", None), ("traps", "in_context_ratio", None)]
     tests += [("traps", "ratio", bucket + 1) for bucket in range(buckets)]
     for level in levels:

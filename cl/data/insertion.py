@@ -252,9 +252,11 @@ def read_pairs(folder: Path, design: Design, seed: int) -> tuple[Ints, Ints]:
     from safetensors.numpy import load_file
 
     stored = load_file(folder / "tokens.safetensors")
-    sides = ([row.astype(np.int64) for row in np.split(stored[name], stored[f"{name}.starts"][1:-1])]
-             for name in ("train", "train.twins"))  # fmt: skip
-    one, other = first_pairs(*sides, design)
+
+    def side(name: str) -> list[Ints]:
+        return [row.astype(np.int64) for row in np.split(stored[name], stored[f"{name}.starts"][1:-1])]
+
+    one, other = first_pairs(side("train"), side("train.twins"), design)
     second = design.chosen(seed)[:, None]
     return np.where(second, other, one), np.where(second, one, other)
 
