@@ -33,9 +33,13 @@ def retrieving(side: SideNodes, order: Sequence[str]) -> Part | None:
         raise UserError(f"{where}: {found[0].name} and {found[1].name} both show stored examples; keep one")
     if found and side.shared.experiment.evaluation.prompting:
         raise UserError(f"evaluation: choice_orders and repeat_context do not fit {found[0].name}; leave one out")
-    if found and not _with_questions(side, order):
-        raise UserError(f"{where}: {found[0].name} has no effect: no task is of kind instruction; leave it out")
-    return found[0] if found else None
+    for part in found:
+        assert isinstance(part.method, Retrieves)
+        if not _of_kind(side, order, part.method.kinds):
+            kinds = " or ".join(part.method.kinds)
+            raise UserError(f"{where}: {part.name} has no effect: no task is of kind {kinds}; leave it out")
+        return part
+    return None
 
 
 def retrieved(side: SideNodes, part: Part, learned: Sequence[str], sets: Sequence[str]) -> dict[Role, Node]:
@@ -49,13 +53,17 @@ def retrieved(side: SideNodes, part: Part, learned: Sequence[str], sets: Sequenc
     """
     method = part.method
     assert isinstance(method, Retrieves)
-    tasks = _with_questions(side, learned[:1] if method.index == "frozen" else learned)
-    return {data(name): _retrieve(side, part, method, tasks, name) for name in _with_questions(side, sets) if tasks}
+    found: dict[Role, Node] = {}
+    for kind in method.kinds:
+        tasks = _of_kind(side, learned, (kind,))[: 1 if method.index == "frozen" else None]
+        names = _of_kind(side, sets, (kind,)) if tasks else []
+        found |= {data(name): _retrieve(side, part, method, tasks, name) for name in names}
+    return found
 
 
-def _with_questions(side: SideNodes, names: Sequence[str]) -> list[str]:
-    """The sets whose examples are questions with answers."""
-    return [name for name in names if side.shared.scenario.task(name).kind == "instruction"]
+def _of_kind(side: SideNodes, names: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    """The sets of some kinds."""
+    return [name for name in names if side.shared.scenario.task(name).kind in kinds]
 
 
 def _retrieve(side: SideNodes, part: Part, method: Retrieves, tasks: Sequence[str], name: str) -> Node:

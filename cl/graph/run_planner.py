@@ -25,7 +25,8 @@ from cl.methods.edits_rows import EditsRows
 from cl.methods.lr_schedules import boundary
 from cl.methods.method import LEARN, PlansStages, Trains, overrides
 from cl.methods.strategy import Part, Strategy
-from cl.registry import members, unknown
+from cl.registry import member, members, unknown
+from cl.tasks.task import ANSWERED
 
 ANSWER_SCORES = "cl.tasks.answer_scores"
 
@@ -71,16 +72,18 @@ class RunPlanner:
             gates.check_reads(found)
             plans.append(gates.gated(found))
         rows = {known: self._row(self.side.base, known, None)}
+        state, adapters = self.side.base, None
         for each in plans:
             if each.stage.row:
                 state = self.side.evaluated(each, plans)
                 adapters = self.side.adapters(each) if state is each.state else None
                 rows[each.stage.row] = self._row(state, each.stage.row, adapters)
-        if not plans:  # nothing is trained, and what is beside the model may grow
-            rows |= {t: self._row(self.side.base, t, None) for t in range(known + 1, len(self.order) + 1)}
+        left = range(max(rows) + 1, len(self.order) + 1)  # not trained, and what is beside the model may grow
+        rows |= {t: self._row(state, t, adapters) for t in left}
         strategies = [self.strategy, *(own for _, own in self.side.own.values())]
         ends = {known: None} | {each.stage.row: each for each in plans if each.stage.row}
-        histories = {t: history(ends.get(t), self.seed, self.shared.scenario) for t in rows}
+        ends |= dict.fromkeys(left, ends[max(ends)])
+        histories = {t: history(ends[t], self.seed, self.shared.scenario) for t in rows}
         probes = probe_nodes(self.shared, rows, self.side.set, self.order, strategies, histories)
         inside = inside_nodes(probes, plans)
         return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes, inside)
@@ -231,12 +234,13 @@ class RunPlanner:
     def _row(self, state: Node, t: int, adapters: dict[str, str] | None) -> Node:
         """The evaluate node of row t of R."""
         evaluation, sets = self.shared.experiment.evaluation, tuple(self.side.sets)
-        generates = any(self.shared.scenario.task(name).kind == "instruction" for name in sets)
+        kinds = {self.shared.scenario.task(name).kind for name in sets}
+        generates = not kinds.isdisjoint(ANSWERED)
         if evaluation.split == "validation":  # retain and general sets must not influence decisions
             sets = tuple(self.order)
-        scores = members(ANSWER_SCORES) if generates and evaluation.items else ()
+        scores = _scores_of(kinds) if generates and evaluation.items else ()
         if evaluation.prompting and not scores:
-            reason = "evaluation.items is 0" if generates else "no measured set is of kind instruction"
+            reason = "evaluation.items is 0" if generates else f"no measured set is of kind {' or '.join(ANSWERED)}"
             raise UserError(f"evaluation.{min(evaluation.prompting)}: has no effect: {reason}; remove it")
         spec = EvaluateSpec(
             sets,
@@ -259,6 +263,12 @@ class RunPlanner:
             parents |= shown
             cost *= 1 + (self.memory.settings["k"] if shown else 0)  # an example is about as long as a question
         return Node(f"row {t} after {state.name}", spec, parents, code, cost=cost, local=self.shared.local)
+
+
+def _scores_of(kinds: set[str]) -> tuple[str, ...]:
+    """Names of the scores of answers that sets of these kinds have; a score without KINDS is of all kinds."""
+    asked = {name: member(ANSWER_SCORES, name, "KINDS", ANSWERED) for name in members(ANSWER_SCORES)}
+    return tuple(name for name, own in asked.items() if not kinds.isdisjoint(own))
 
 
 def _new_first(share: str) -> tuple[bool, str]:

@@ -155,7 +155,13 @@ class PlansStages(Method):
 
 
 class TransformsData(Method):
-    """Changes the examples of instruction tasks. It is in the key of the data nodes."""
+    """Changes the examples of instruction tasks, or of tasks of other kinds. It is in the key of the data nodes.
+
+    Attributes:
+        transforms: kinds of tasks whose documents the method changes.
+    """
+
+    transforms: ClassVar[tuple[str, ...]] = ("instruction",)
 
     def transform(self, examples: list[Example], task: str, split: str) -> list[Example]:
         """Return the examples of a split (train, validation or test) of a task instead of `examples`."""

@@ -28,6 +28,7 @@ from cl.models.forward import TokenLoss, autocast
 from cl.steps.context import Context
 from cl.tasks import option_orders
 from cl.tasks.example import Example
+from cl.tasks.task import ANSWERED
 from cl.training.validation import bytes_per_token, opened, score, window
 
 Asked = tuple[Example, torch.Tensor]
@@ -70,7 +71,7 @@ def _cell(loss: TokenLoss, spec: EvaluateSpec, inputs: Inputs, name: str, out: P
     windows, count = _window(loss, spec, folder, name)
     nll, tokens = score(loss, windows, count, spec.batch, device, precision)
     cell: dict[str, Any] = {"nll": nll, "tokens": tokens, "bytes": bytes_of(folder, count, tokens, split)}
-    if isinstance(windows, DialogueRows) and spec.items and result_of(folder)["kind"] == "instruction":
+    if isinstance(windows, DialogueRows) and spec.items and result_of(folder)["kind"] in ANSWERED:
         asked = prompts(spec, inputs, name, windows)
         with autocast(device, precision):
             ends = {result_of(folder)["end_of_turn"], *decoding.stated_ends(loss.model)}
@@ -108,7 +109,7 @@ def bytes_of(folder: Path, count: int, tokens: int, split: str = "test") -> floa
         split: name of the split.
     """
     result = result_of(folder)
-    if result["kind"] == "instruction":
+    if result["kind"] in ANSWERED:
         return float(sum(len(example.answer.encode()) for example in examples(folder, split)[:count]))
     if result["kind"] == "passage":
         return float(sum(len(passage.text.encode()) for passage in passages(folder, split)[:count]))
@@ -145,9 +146,7 @@ def prompts(spec: EvaluateSpec, inputs: Inputs, name: str, windows: DialogueRows
 def _check_options(spec: EvaluateSpec, inputs: Inputs) -> None:
     """Raises UserError if no question that is asked lists its options, or one lists them in an unknown form."""
     folders = [inputs[data(name)] for name in spec.sets]
-    asked = [
-        examples(folder, spec.split)[: spec.items] for folder in folders if result_of(folder)["kind"] == "instruction"
-    ]
+    asked = [examples(folder, spec.split)[: spec.items] for folder in folders if result_of(folder)["kind"] in ANSWERED]
     listed = [option_orders.places(example) for several in asked for example in several]
     if not any(listed):
         raise UserError("evaluation.choice_orders: has no effect: no question lists its options; remove it")

@@ -166,7 +166,7 @@ def test_methods_that_cannot_stand_together_are_told(tmp_path: Path, methods: li
 
 def test_a_scenario_without_questions_has_nothing_to_retrieve(tmp_path: Path) -> None:
     folder = write_toy(tmp_path, strategies={"retrieval_bm25": None})
-    with pytest.raises(UserError, match=r"bm25 has no effect: no task is of kind instruction; leave it out"):
+    with pytest.raises(UserError, match=r"bm25 has no effect: no task is of kind instruction or reading; leave it out"):
         graph_of(folder)
 
 
