@@ -42,6 +42,7 @@ METHODS = {
     "dense": "strategies.retrieval.dense:Dense",
     "pagerank": "strategies.retrieval.pagerank:PageRank",
     "in_context": "strategies.retrieval.in_context:InContext",
+    "mac_lite": "strategies.memory.mac_lite:MacLite",
     "oracle": "strategies.retrieval.oracle:Oracle",
     "random_examples": "strategies.retrieval.random_examples:RandomExamples",
 }

@@ -15,6 +15,7 @@ from cl.graph.gate_nodes import GateNodes
 from cl.graph.measurement_specs import EvaluateSpec
 from cl.graph.node import Node
 from cl.graph.probe_nodes import history, inside_nodes, kept_steps, probe_nodes
+from cl.graph.roles import STATE
 from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.side_nodes import SideNodes
@@ -24,6 +25,7 @@ from cl.methods.contexts import Stage
 from cl.methods.edits_rows import EditsRows
 from cl.methods.lr_schedules import boundary
 from cl.methods.method import LEARN, PlansStages, Trains, overrides
+from cl.methods.modulates import Modulates
 from cl.methods.strategy import Part, Strategy
 from cl.registry import member, members, unknown
 from cl.tasks.task import ANSWERED
@@ -53,7 +55,7 @@ class RunPlanner:
         self.shared, self.strategy, self.seed = shared, strategy, seed
         self.order = order[: shared.experiment.upto]
         self.side = SideNodes(shared, strategy, own, seed)
-        self.memory = memory_nodes.retrieving(self.side, self.order)
+        self.memory = memory_nodes.beside(self.side, self.order)
 
     def plan(self) -> RunPlan:
         """Plan the run."""
@@ -80,6 +82,7 @@ class RunPlanner:
                 rows[each.stage.row] = self._row(state, each.stage.row, adapters)
         left = range(max(rows) + 1, len(self.order) + 1)  # not trained, and what is beside the model may grow
         rows |= {t: self._row(state, t, adapters) for t in left}
+        self._check_bank(rows, known)
         strategies = [self.strategy, *(own for _, own in self.side.own.values())]
         ends = {known: None} | {each.stage.row: each for each in plans if each.stage.row}
         ends |= dict.fromkeys(left, ends[max(ends)])
@@ -87,6 +90,13 @@ class RunPlanner:
         probes = probe_nodes(self.shared, rows, self.side.set, self.order, strategies, histories)
         inside = inside_nodes(probes, plans)
         return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes, inside)
+
+    def _check_bank(self, rows: Mapping[int, Node], known: int) -> None:
+        """Raises UserError for a bank of modulations beside a model that is trained on: its network is of one state."""
+        states = {node.parents[STATE].key for t, node in rows.items() if t > known}
+        if self.memory is not None and isinstance(self.memory.method, Modulates) and len(states) > 1:
+            where = f"strategies.{self.strategy.label}: {self.memory.name}"
+            raise UserError(f"{where}: the model is trained on beside the bank; list `untrained: {{tasks: later}}` too")
 
     def _stages(self, known: int) -> list[Stage]:
         """The stream after all planning methods have changed it."""
@@ -259,9 +269,12 @@ class RunPlanner:
         parents = self.side.parents(state, sets)
         if self.memory is not None:
             learned = self.order[len(self.shared.experiment.model.knows) : t]
-            shown = memory_nodes.retrieved(self.side, self.memory, learned, sets)
-            parents |= shown
-            cost *= 1 + (self.memory.settings["k"] if shown else 0)  # an example is about as long as a question
+            if isinstance(self.memory.method, Modulates):
+                parents |= memory_nodes.modulated(self.side, self.memory, state, learned, sets)
+            else:
+                shown = memory_nodes.retrieved(self.side, self.memory, learned, sets)
+                parents |= shown
+                cost *= 1 + (self.memory.settings["k"] if shown else 0)  # an example is about as long as a question
         return Node(f"row {t} after {state.name}", spec, parents, code, cost=cost, local=self.shared.local)
 
 

@@ -42,7 +42,8 @@ def warnings(strategy: str, memory: Mapping[int, Mapping[str, Figures]], measure
         return []
     last, found = memory[max(memory)], list[str]()
     if without := [name for name in measured if name not in last]:
-        found.append(f"{strategy}: nothing is shown before {', '.join(without)}, which has no questions")
+        reason = "without questions, or nothing of their kind is stored"
+        found.append(f"{strategy}: nothing is shown before {', '.join(without)}: {reason}")
     figures = mean(list(last.values()))
     wanted = figures["shown"] + figures["dropped"]
     if wanted and figures["dropped"] / wanted > MOSTLY:

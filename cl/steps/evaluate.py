@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from cl import registry
 from cl.data.batches import DialogueRows, Rows, rows
@@ -69,13 +70,14 @@ def _cell(loss: TokenLoss, spec: EvaluateSpec, inputs: Inputs, name: str, out: P
     split, folder = spec.split, inputs[data(name)]
     device, precision = spec.compute.device, spec.compute.precision
     windows, count = _window(loss, spec, folder, name)
-    nll, tokens = score(loss, windows, count, spec.batch, device, precision)
+    prefixes = _prefixes(folder)
+    nll, tokens = score(loss, windows, count, spec.batch, device, precision, prefixes)
     cell: dict[str, Any] = {"nll": nll, "tokens": tokens, "bytes": bytes_of(folder, count, tokens, split)}
     if isinstance(windows, DialogueRows) and spec.items and result_of(folder)["kind"] in ANSWERED:
         asked = prompts(spec, inputs, name, windows)
         with autocast(device, precision):
             ends = {result_of(folder)["end_of_turn"], *decoding.stated_ends(loss.model)}
-            items = answer(loss, inputs[TOKENIZER], windows, asked, spec.batch, spec.scores, ends)
+            items = answer(loss, inputs[TOKENIZER], windows, asked, spec.batch, spec.scores, ends, prefixes)
         cell |= {"scores": means(items, spec.scores), "items": len(items)}
         cell |= {"orders": max(map(len, asked))} if spec.choice_orders else {}
         cell |= {"repeated": spec.repeat_context} if spec.repeat_context else {}
@@ -97,6 +99,12 @@ def _window(loss: TokenLoss, spec: EvaluateSpec, folder: Path, name: str) -> tup
     if limit is not None and behind["longest"] > limit:
         raise UserError(f"context: {behind['longest']} is more than the {limit} tokens that the model reads; lower it")
     return rows(folder, name, spec.split, behind["longest"]), behind["rows"]
+
+
+def _prefixes(folder: Path) -> torch.Tensor | None:
+    """Embeddings [questions, P, D] that a bank puts before the questions of a set. None: there is no bank."""
+    found = folder / "prefixes.safetensors"
+    return load_file(found)["prefixes"] if found.exists() else None
 
 
 def bytes_of(folder: Path, count: int, tokens: int, split: str = "test") -> float:
@@ -160,6 +168,7 @@ def answer(
     batch: int,
     scores: Sequence[str],
     ends: Collection[int],
+    prefixes: torch.Tensor | None = None,
 ) -> list[dict[str, Any]]:
     """Answer the first examples of a split and score the answers. A model with a classifier answers with it.
 
@@ -173,6 +182,7 @@ def answer(
         batch: questions per batch.
         scores: names of the scores.
         ends: ids of the tokens that end an answer.
+        prefixes: embeddings [questions, P, D] that are read before each question. None: those of the model.
 
     Returns:
         Per example: question, reference, answer and scores. Of several orders: the first order's, the mean scores, and
@@ -188,7 +198,9 @@ def answer(
     else:
         limit = int(max(windows.lengths[row] + 1 - windows.answers[row] for row in places)) + ANSWER_MARGIN
         with torch.no_grad():
-            prompt = adapters.prompt(loss.model)
+            prompt = (
+                adapters.prompt(loss.model) if prefixes is None else prefixes[: len(questions)].to(loss.model.device)
+            )
         reader = adapters.reader(loss.model)
         produced = decoding.answers(reader, questions, limit, batch, ends, loss.separator, prompt)
     texts, items = (str(found.decode(ids, skip_special_tokens=True)) for ids in produced), []

@@ -152,7 +152,7 @@ def test_text_is_neither_stored_nor_changed(tmp_path: Path) -> None:
     [
         (
             ["untrained", "bm25", "in_context"],
-            "own: bm25 and in_context both show stored examples; keep one",
+            "own: bm25 and in_context both keep a memory beside the weights; keep one",
         ),
         (["untrained", "rewarm_cosine", "bm25"], "strategies.own: untrained: RewarmCosine acts in training"),
     ],

@@ -11,8 +11,8 @@ import yaml
 from tests.support.instruction import EXPERIMENT
 
 LETTERS = "abcdefghijklmnopqrst"
-NAMES = [first + second for first in LETTERS for second in LETTERS[:3]]
-SETS = {"form": NAMES[:20], "first": NAMES[20:32], "second": NAMES[32:44], "unread": NAMES[44:60]}
+NAMES = [first + second for first in LETTERS for second in LETTERS[:5]]
+SETS = {"form": NAMES[:20], "first": NAMES[20:32], "second": NAMES[32:44], "unread": NAMES[44:60], "meta": NAMES[60:]}
 
 
 def document(name: str) -> str:
@@ -25,8 +25,14 @@ def place(name: str) -> str:
     return f"{name[1]}{name[0]}town"
 
 
-def write_reading(folder: Path, **changes: Any) -> Path:
-    """Scenario toy.yaml and experiment toyexp.yaml with `changes` merged in; returns the folder."""
+def write_reading(folder: Path, meta: bool = False, **changes: Any) -> Path:
+    """Scenario toy.yaml and experiment toyexp.yaml with `changes` merged in; returns the folder.
+
+    Args:
+        folder: where to write.
+        meta: also give a general set of documents, for a bank of modulations.
+        changes: settings of the experiment.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for label, names in SETS.items():
         paragraphs = [
@@ -51,6 +57,7 @@ def write_reading(folder: Path, **changes: Any) -> Path:
         "version": 1,
         "tasks": {"form": task("form", "questions"), "first": task("first"), "second": task("second")},
         "retain": {"unread": task("unread")},
+        **({"general": {"meta": task("meta")}} if meta else {}),
         "split": {"validation": 0.3, "test": 0.3},
     }
     (folder / "toy.yaml").write_text(yaml.safe_dump(scenario, sort_keys=False))
