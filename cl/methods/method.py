@@ -18,6 +18,7 @@ settings. It derives from `Method`, and from each protocol whose hooks it overri
 | `Gates`*         | after a stage, in its own node   | `decide`                                                     |
 | `Merges`         | before a row of R, in its node   | `merges`, `merge`                                            |
 | `Retrieves`*     | before a row of R, in its node   | `scores`, `encoder`                                          |
+| `Modulates`*     | before a row of R, in its nodes  | `network`                                                    |
 
 Those with a star stand in files of their own beside this one.
 
