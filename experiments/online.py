@@ -26,7 +26,8 @@ from cl.metrics.records import ExperimentResult, RunResult
 YAML = str(Path(__file__).with_suffix(".yaml"))
 FIRST, LATER, UNREAD = "first", "later", "unread"
 CLOSED, PLACEBO, ORACLE = "closed_book", "reading_random", "reading_oracle"
-COLUMNS = ("strategy", "first: just read", "first: at the end", "later", "unread", "EM", "paper EM", "bytes", "ms")
+COLUMNS = ("strategy", "first: just read", "first: at the end", "later", "unread", "EM", "paper EM", "bytes", "ms to find",
+           "ms to write")  # fmt: skip
 
 Runs = Mapping[str, Sequence[RunResult]]
 """Runs by strategy, in the order of their seeds."""
@@ -80,12 +81,18 @@ def table(found: Runs) -> str:
     for label, runs in found.items():
         memory = [each.memory[max(each.memory)][FIRST] for each in runs if each.memory]
         stored = f"{memory[0]['bytes']:,.0f}" if memory else "0"
-        spent = f"{1000 * sum(each['seconds'] for each in memory) / len(memory):.2g}" if memory else ""
+        spent = [_milliseconds(memory, key) for key in ("seconds", "seconds_to_write")]
         row = runs[0].order.index(FIRST) + 1
         values = [score(runs, FIRST, row), *(score(runs, name) for name in (FIRST, LATER, UNREAD))]
         exact = [read(runs, "em"), read(runs, "em_cut_to_reference")]
-        lines.append(f"| {' | '.join([label, *map(str, [*values, *exact]), stored, spent])} |")
+        lines.append(f"| {' | '.join([label, *map(str, [*values, *exact]), stored, *spent])} |")
     return "\n".join(lines) + "\n"
+
+
+def _milliseconds(memory: Sequence[Mapping[str, float]], key: str) -> str:
+    """Mean of seconds over the runs that have them, in milliseconds."""
+    found = [each[key] for each in memory if key in each]
+    return f"{1000 * sum(found) / len(found):.2g}" if found else ""
 
 
 def retention(runs: Sequence[RunResult]) -> dict[int, Interval]:
