@@ -26,8 +26,18 @@ from cl.metrics.records import ExperimentResult, RunResult
 YAML = str(Path(__file__).with_suffix(".yaml"))
 FIRST, LATER, UNREAD = "first", "later", "unread"
 CLOSED, PLACEBO, ORACLE = "closed_book", "reading_random", "reading_oracle"
-COLUMNS = ("strategy", "first: just read", "first: at the end", "later", "unread", "EM", "paper EM", "bytes", "ms to find",
-           "ms to write")  # fmt: skip
+COLUMNS = (
+    "strategy",
+    "first: just read",
+    "first: at the end",
+    "later",
+    "unread",
+    "EM",
+    "paper EM",
+    "bytes",
+    "ms to find",
+    "ms to write",
+)
 
 Runs = Mapping[str, Sequence[RunResult]]
 """Runs by strategy, in the order of their seeds."""
