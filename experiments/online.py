@@ -108,8 +108,10 @@ def _milliseconds(memory: Sequence[Mapping[str, float]], key: str) -> str:
 def retention(runs: Sequence[RunResult]) -> dict[int, Interval]:
     """F1 on the first documents' questions after each step of the later reading, over F1 right after the first.
 
-    A run whose model answered nothing right after the first documents has no ratio: NaN.
+    A run whose model answered nothing right after the first documents has no ratio: NaN. Empty without the probe.
     """
+    if any("closed_book" not in each.probes for each in runs):
+        return {}
     row = runs[0].order.index(FIRST) + 1
     steps = sorted({each.step for each in runs[0].inside if each.row == row + 1 and each.step is not None})
     end = runs[0].stages[-1].points[-1].step if len(runs[0].stages) > row else None

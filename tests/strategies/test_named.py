@@ -29,6 +29,7 @@ from cl.methods.method import (
     Trains,
     TransformsData,
 )
+from cl.methods.modulates import Modulates
 from cl.methods.retrieves import Retrieves
 
 FILES = sorted(Path(strategies.__file__).parent.glob("*/*.yaml"))
@@ -93,7 +94,19 @@ def test_a_method_is_a_dataclass_compared_by_identity_whose_settings_have_defaul
     assert not {each.name for each in fields(cls) if each.init} & {"memory_settings", "selection_settings", "phase"}
 
 
-PROTOCOLS = (PlansStages, TransformsData, Trains, TakesRows, EditsRows, Remembers, Selects, Gates, Merges, Retrieves)
+PROTOCOLS = (
+    PlansStages,
+    TransformsData,
+    Trains,
+    TakesRows,
+    EditsRows,
+    Remembers,
+    Selects,
+    Gates,
+    Merges,
+    Retrieves,
+    Modulates,
+)
 
 
 @pytest.mark.parametrize("name", strategies.METHODS)
