@@ -11,13 +11,15 @@ import pytest
 from safetensors.numpy import load_file
 
 from cl.data import tokenization
+from cl.errors import UserError
 from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.roles import STATE, data
 from cl.models import pretrained
+from cl.tasks import scenario
 from tests.support.graph import by_label
 from tests.support.reading import SETS, document, place, write_reading
-from tests.support.training import execute, plan, run
+from tests.support.training import execute, plan, run, write_strategy
 
 BOUNDS = ("closed_book", "constant", "reading_bm25", "reading_oracle", "reading_random")
 
@@ -68,15 +70,40 @@ def test_questions_are_asked_without_their_document(first: tuple[Node, Store, Pa
 def test_a_question_of_a_reading_task_is_in_no_training_split(tmp_path: Path) -> None:
     folder = write_reading(tmp_path)
     stolen = json.loads((folder / "form.json").read_text())
-    question = f"WHERE is {SETS['first'][0]}?"
-    more = {"context": "other words", "qas": [{"question": question, "answers": [{"text": "x"}]}]}
-    stolen["data"][0]["paragraphs"].append(more)
+    questions = [{"question": f"WHERE  is {name}?", "answers": [{"text": "x"}]} for name in SETS["first"]]
+    stolen["data"][0]["paragraphs"].append({"context": "other words", "qas": questions})
     (folder / "form.json").write_text(json.dumps(stolen))
     graph, store = plan(folder)
     execute(folder, graph.data["form"], store)
-    assert store.result(graph.data["form"])["report"]["held_out"] == 1
-    trained = " ".join(example.question for example in tokenization.examples(store.path(graph.data["form"]), "train"))
-    assert SETS["first"][0] not in trained
+    held, place = store.result(graph.data["form"])["report"]["held_out"], store.path(graph.data["form"])
+    splits = {split: tokenization.examples(place, split) for split in ("train", "validation", "test")}
+    ours = {split: [e for e in each if e.question.startswith("WHERE")] for split, each in splits.items()}
+    assert (ours["train"], ours["validation"]) == ([], [])
+    assert held == len(SETS["first"]) - len(ours["test"]) > 0
+
+
+def test_a_document_that_is_studied_is_no_control(tmp_path: Path) -> None:
+    folder = write_reading(tmp_path)
+    unread, first = (json.loads((folder / f"{name}.json").read_text()) for name in ("unread", "first"))
+    unread["data"][0]["paragraphs"].append(first["data"][0]["paragraphs"][0])
+    (folder / "unread.json").write_text(json.dumps(unread))
+    found = scenario.load(str(folder / "toy.yaml"))
+    with pytest.raises(UserError, match="unread: first studies one of its documents; give the two disjoint documents"):
+        scenario.split(found.task("unread"), found)
+    scenario.split(found.task("first"), found)
+
+
+def test_documents_are_embedded_for_dense_retrieval(tmp_path: Path) -> None:
+    folder = write_reading(tmp_path, strategies={"own": None})
+    write_strategy(folder, "own", [{"untrained": {"tasks": "later"}}, "constant", {"dense": {"k": 1, "budget": 5}}])
+    graph, store = plan(folder)
+    node = graph.runs[0].rows[2].parents[data("first")]
+    execute(folder, node, store)
+    figures = store.result(node)["memory"]
+    assert (figures["stored"], figures["shown"]) == (5, 1)
+    assert 0 <= figures["own_document"] < 1  # never of questions about the seven other documents
+    vectors = next(parent for role, parent in node.parents.items() if role.kind == "vectors")
+    assert store.result(vectors)["texts"] == 5
 
 
 def test_bounds_share_what_they_train(tmp_path: Path) -> None:
