@@ -98,9 +98,9 @@ def members(package: str) -> tuple[str, ...]:
     return tuple(sorted(found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__)))
 
 
-def member(package: str, name: str, attribute: str) -> Any:
-    """Return an attribute of the module `package.name`."""
-    return getattr(importlib.import_module(f"{package}.{name}"), attribute)
+def member(package: str, name: str, attribute: str, *default: Any) -> Any:
+    """Return an attribute of the module `package.name`, or the default if one is given and the attribute is absent."""
+    return getattr(importlib.import_module(f"{package}.{name}"), attribute, *default)
 
 
 def imported(path: str, where: str) -> Any:

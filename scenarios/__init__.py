@@ -10,6 +10,8 @@ SOURCES: dict[str, str] = {
     "function_calls": "scenarios.sources.instructions:FunctionCalls",
     "preferences": "scenarios.sources.preferences:Preferences",
     "findings": "scenarios.sources.findings:Findings",
+    "definitions": "scenarios.sources.definitions:Definitions",
+    "question_sets": "scenarios.sources.question_sets:QuestionSets",
     "stimuli": "scenarios.sources.stimuli:Stimuli",
     "trace": "scenarios.sources.benchmarks:Trace",
     "cl_benchmark": "scenarios.sources.benchmarks:CLBenchmark",

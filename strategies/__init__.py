@@ -8,6 +8,7 @@ METHODS = {
     "wsd": "strategies.schedules.infinite:WSD",
     "replay": "strategies.rehearsal.replay:Replay",
     "knowledge_mixture": "strategies.data.knowledge_mixture:KnowledgeMixture",
+    "salient_spans": "strategies.data.salient_spans:SalientSpans",
     "insertion": "strategies.data.insertion:Insertion",
     "decomposition": "strategies.lengths.decomposition:Decomposition",
     "rope_base": "strategies.lengths.rope_base:RopeBase",
@@ -43,6 +44,8 @@ METHODS = {
     "dense": "strategies.retrieval.dense:Dense",
     "pagerank": "strategies.retrieval.pagerank:PageRank",
     "in_context": "strategies.retrieval.in_context:InContext",
+    "mac_lite": "strategies.memory.mac_lite:MacLite",
+    "oracle": "strategies.retrieval.oracle:Oracle",
     "random_examples": "strategies.retrieval.random_examples:RandomExamples",
 }
 """Name in a strategy's list -> "module:Class"; nothing is imported before it is used."""

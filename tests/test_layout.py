@@ -41,6 +41,7 @@ EXCEPTIONS = {
     "cl/methods/cuts_rows.py": "a protocol: tests/strategies/lengths/test_decomposition.py trains with it",
     "cl/methods/edits_rows.py": "a protocol: tests/strategies/data/test_insertion.py trains with it",
     "cl/methods/gates.py": "a protocol: tests/strategies/gating/test_promotion.py decides with it",
+    "cl/methods/modulates.py": "a protocol: tests/steps/test_amortise.py computes with it",
     "cl/methods/objective.py": "a protocol and its default: tests/training/test_learner.py trains with both",
     "cl/graph/specs.py": RECORDS,
     "cl/metrics/comparison_result.py": RECORDS,
@@ -52,6 +53,7 @@ EXCEPTIONS = {
     "cl/sample_order/specs.py": RECORDS,
     "cl/steps/consolidate.py": "executed in tests/strategies/adapters/test_lora.py and tests/invariants",
     "cl/steps/context.py": RECORDS,
+    "cl/steps/modulate.py": "reads what an amortise node has trained: tests/steps/test_amortise.py runs both",
     "cl/tasks/example.py": RECORDS,
     "cl/tasks/task.py": "a record: loaded in tests/tasks/test_scenario.py",
 }

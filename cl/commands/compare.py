@@ -73,13 +73,14 @@ def checked(graph: Graph) -> Compare:
         UserError: for a comparison that is not possible.
     """
     from cl.metrics import comparison, continual
+    from cl.tasks.task import ANSWERED
 
     wanted, defined = graph.experiment, graph.scenario
     asked, tuned = wanted.compare, wanted.tuned
     if tuned and tuned.skip > asked.skip:  # tasks on which values were chosen are no evidence for the values
         asked = dataclasses.replace(asked, skip=tuned.skip)
     tasks = min(len(defined.tasks), wanted.upto or len(defined.tasks))
-    scored = wanted.evaluation.items > 0 and all(task.kind == "instruction" for task in defined.tasks.values())
+    scored = wanted.evaluation.items > 0 and all(task.kind in ANSWERED for task in defined.tasks.values())
     left, known = max(1, tasks - asked.skip), max(0, len(wanted.model.knows) - asked.skip)
     having = continual.defined(left, len(defined.retain), known, scored, asked.metrics or ())
     comparison.check(list(wanted.strategies), tasks, asked, having)

@@ -129,12 +129,19 @@ class DialogueRows:
         tokens: flat array of token ids.
         starts: index of the first token of each row, and the total number of tokens [rows+1].
         answers: number of tokens of each row before its answer [rows].
+        learned: whether each token is learned, where an answer is learned in parts. None: all of it.
     """
 
     ordered = False
 
-    def __init__(self, tokens: npt.NDArray[np.int32], starts: Ints, answers: Ints) -> None:
-        self.tokens, self.starts, self.answers = tokens, starts, answers
+    def __init__(
+        self,
+        tokens: npt.NDArray[np.int32],
+        starts: Ints,
+        answers: Ints,
+        learned: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.tokens, self.starts, self.answers, self.learned = tokens, starts, answers, learned
         self.lengths: Ints = np.diff(starts) - 1
 
     def __len__(self) -> int:
@@ -145,6 +152,8 @@ class DialogueRows:
         ids = torch.from_numpy(self.tokens[self.starts[row] : self.starts[row + 1]].astype(np.int64))
         targets = ids[1:].clone()
         targets[: int(self.answers[row]) - 1] = IGNORE
+        if self.learned is not None:
+            targets[~torch.from_numpy(self.learned[self.starts[row] + 1 : self.starts[row + 1]])] = IGNORE
         return Row(ids, targets)
 
     def question(self, row: int) -> Tensor:
@@ -223,7 +232,8 @@ def rows(folder: Path, name: str, split: str, sequence: int) -> Rows:
         return PieceRows(arrays[split], arrays[f"{split}.{PIECES}"], arrays[f"{split}.{PIECE_LENGTHS}"], sequence)
     if f"{split}.starts" not in arrays:
         return PackedRows(arrays[split], sequence)
-    found = DialogueRows(arrays[split], arrays[f"{split}.starts"], arrays[f"{split}.answers"])
+    parts = (arrays[split], arrays[f"{split}.starts"], arrays[f"{split}.answers"])
+    found = DialogueRows(*parts, arrays.get(f"{split}.learned"))
     longest = int(found.lengths.max(initial=0))
     if longest > sequence:
         raise UserError(f"train.sequence: {sequence} is less than the longest example of {name}; raise it to {longest}")

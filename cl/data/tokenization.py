@@ -20,6 +20,10 @@ which are not learned and which no learned token attends to. A preference is two
 Passages: a passage is one row, framed as a document, and all of it is learned. Its twin is a row of the arrays
 `SPLIT.twins`, which nothing trains on.
 
+Articles: the document is one row, as a passage is, and all of it is learned, or the spans that a method has chosen
+(`SPLIT.learned`). The questions about it are rows of the measured splits, as those of an instruction task;
+`SPLIT.about` says which document each is about.
+
 Views: a *view* of examples is text without chat markers: question, new line, answer (view `plain`); view `both` also
 has the rejected answer as a document of its own. The question decides the split of a view as well, so test questions
 are never trained on through a view.
@@ -37,6 +41,7 @@ import numpy.typing as npt
 
 from cl.data.chat import Chat
 from cl.errors import UserError
+from cl.tasks.article import Article
 from cl.tasks.example import Example
 from cl.tasks.passage import Passage
 from cl.tasks.splitting import Document
@@ -102,12 +107,19 @@ def arrays_of(
     Returns:
         `SPLIT`: token ids. For examples also `SPLIT.starts`: index of the first token of each row and the total;
         `SPLIT.answers`: number of tokens before each answer. For preferences also `SPLIT.pairs`: number of pairs. For
-        passages also the same arrays of their twins.
+        passages also the same arrays of their twins. For articles of which parts are learned `SPLIT.learned`: whether
+        each token is.
     """
     if documents and isinstance(documents[0], Passage):
         passages = [document for document in documents if isinstance(document, Passage)]
         studied = _as_rows(split, [found.text for found in passages], tokenizer, separator)
         return studied | _as_rows(f"{split}.twins", [found.twin for found in passages], tokenizer, separator)
+    if documents and isinstance(documents[0], Article):
+        articles = [document for document in documents if isinstance(document, Article)]
+        rows = _as_rows(split, [found.text for found in articles], tokenizer, separator)
+        if any(found.learned is not None for found in articles):
+            rows[f"{split}.learned"] = learned_tokens(articles, tokenizer, separator)
+        return rows
     texts = [document for document in documents if isinstance(document, str)]
     if len(texts) == len(documents):
         return {split: encode(texts, tokenizer, separator)}
@@ -138,11 +150,37 @@ def _as_rows(name: str, texts: Sequence[str], tokenizer: Any, separator: int) ->
     }
 
 
+def learned_tokens(articles: Sequence[Article], tokenizer: Any, separator: int) -> npt.NDArray[np.bool_]:
+    """Whether each token of the articles' rows is learned: those of its document that overlap a chosen span.
+
+    Tokens around a document are learned where all of the document is.
+
+    Args:
+        articles: articles in the order of their rows.
+        tokenizer: transformers tokenizer that tells the characters of its tokens.
+        separator: id of the separator.
+
+    Raises:
+        UserError: for a tokenizer that does not.
+    """
+    before, after = _frame(tokenizer, separator)
+    found: list[bool] = []
+    for article in articles:
+        if not getattr(tokenizer, "is_fast", False):
+            raise UserError("model.tokenizer: does not say which characters a token stands for; use a fast tokenizer")
+        asked = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
+        offsets = tokenizer(article.text, **asked)["offset_mapping"]
+        spans, whole = article.learned or (), article.learned is None
+        inside = [whole or any(start < last and stop > first for first, last in spans) for start, stop in offsets]
+        found += [*[whole] * len(before), *inside, *[whole] * len(after or [separator])]
+    return np.array(found, dtype=np.bool_)
+
+
 def as_text(document: Document, both: bool = False) -> list[str]:
     """Render a document as plain text without chat markers.
 
     Args:
-        document: text or passage, of which the text is returned, or an example.
+        document: text, passage or article, of which the text is returned, or an example.
         both: also return a second text with the rejected answer.
     """
     if not isinstance(document, Example):
@@ -223,8 +261,27 @@ def passages(folder: Path, split: str) -> list[Passage]:
     return [Passage(**raw) for raw in json.loads((folder / f"{split}.examples.json").read_text(encoding="utf-8"))]
 
 
+def documents(folder: Path) -> list[str]:
+    """Read the documents that a task of kind `reading` studies, without their questions, from its data node."""
+    found: list[str] = json.loads((folder / "train.documents.json").read_text(encoding="utf-8"))
+    return found
+
+
+def memorable(folder: Path) -> Sequence[Example | str]:
+    """Read what a memory may store of a task from its data node: training examples, or the documents to read."""
+    return documents(folder) if (folder / "train.documents.json").exists() else examples(folder, "train")
+
+
+def about(folder: Path, split: str) -> list[int]:
+    """Read which document each question of a split is about; empty if the documents are not in the data node."""
+    from safetensors.numpy import load_file
+
+    found = load_file(folder / "tokens.safetensors").get(f"{split}.about")
+    return [] if found is None else [int(number) for number in found]
+
+
 def examples(folder: Path, split: str) -> list[Example]:
-    """Read the examples of a split from the folder of an instruction task's data node."""
+    """Read the examples of a split from the folder of the data node of an instruction or a reading task."""
     raw: list[dict[str, Any]] = json.loads((folder / f"{split}.examples.json").read_text(encoding="utf-8"))
     return [Example.parse(entry) for entry in raw]
 

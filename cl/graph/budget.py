@@ -1,7 +1,7 @@
 """Training budget of each task, and checks of an experiment against its scenario.
 
-The unit is the row: `train.sequence` tokens of text, one example of an instruction task, or one passage. Where sources
-are weighted (replay, joint training), every row counts as `train.sequence` tokens.
+The unit is the row: `train.sequence` tokens of text, one example of an instruction task, one passage, or one document
+to read. Where sources are weighted (replay, joint training), every row counts as `train.sequence` tokens.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from cl.models import model_folder, pretrained
 from cl.registry import unknown
 from cl.tasks.scenario import Scenario
 
-SETTING = {"text": "tokens", "instruction": "examples", "passage": "examples"}
+SETTING = {"text": "tokens", "instruction": "examples", "passage": "examples", "reading": "examples"}
 """Setting with the budget of each kind of task."""
-FILLED = {"text": 1.0, "instruction": 0.3, "preference": 0.6, "passage": 0.3}
+FILLED = {"text": 1.0, "instruction": 0.3, "preference": 0.6, "passage": 0.3, "reading": 0.3}
 """Assumed share of `train.sequence` that a row fills, for cost estimates; planning does not read examples."""
 
 

@@ -28,6 +28,7 @@ from cl.methods.method import LEARN, Merges, PlansStages, overrides
 from cl.methods.strategy import Part
 from cl.metrics.certificate import FEWEST
 from cl.registry import members, unknown
+from cl.tasks.task import ANSWERED
 
 ANSWER_SCORES = "cl.tasks.answer_scores"
 
@@ -172,7 +173,7 @@ class GateNodes:
                 f"{method.metric}; give {FEWEST} or more, or use metric: loss"
             )
         for name in (*self.order, *method.retain):
-            if scenario.task(name).kind != "instruction":
+            if scenario.task(name).kind not in ANSWERED:
                 raise UserError(f"{where}: metric: {name} has no answers and so no {method.metric}; use loss")
 
     def check_reads(self, plan: StagePlan) -> None:

@@ -69,6 +69,8 @@ KINDS = {
     "select": Kind("cl.steps.select", f"{GRAPH}:SelectSpec", (*TORCH, "tokenizers"), 5.0, version=2),
     "embed": Kind("cl.steps.embed", f"{MEASURED}:EmbedSpec", (*TORCH, "tokenizers"), 1.0, speed=3.0),
     "retrieve": Kind("cl.steps.retrieve", f"{MEASURED}:RetrieveSpec", ("scipy", "tokenizers", "transformers"), 2.0),
+    "amortise": Kind("cl.steps.amortise", f"{MEASURED}:AmortiseSpec", TORCH, 1.0),
+    "modulate": Kind("cl.steps.modulate", f"{MEASURED}:ModulateSpec", TORCH, 1.0, speed=3.0),
     "teacher": Kind("cl.steps.teacher", f"{GRAPH}:TeacherSpec", TORCH, 1.0, speed=3.0, version=2),
     "evaluate": Kind("cl.steps.evaluate", f"{MEASURED}:EvaluateSpec", TORCH, 0.5, speed=3.0, version=2),
     "probe": Kind("cl.steps.probe", f"{MEASURED}:ProbeSpec", TORCH, 2.0, speed=3.0, version=2),

@@ -63,6 +63,50 @@ class RetrieveSpec(Spec):
 
 
 @dataclass(frozen=True)
+class AmortiseSpec(Spec):
+    """Of an amortise node: the network of a bank of modulations.
+
+    Args:
+        set: name of the set whose articles train the network.
+        seed: of the run.
+        method: the method with the settings that change the network.
+        packing: how tokens become rows.
+        compute: device and precision.
+    """
+
+    kind = "amortise"
+    set: str
+    seed: int
+    method: Named
+    packing: Packing
+    compute: Compute
+
+
+@dataclass(frozen=True)
+class ModulateSpec(Spec):
+    """Of a modulate node: the questions of a set, each with a prefix that a bank of documents gives.
+
+    Args:
+        set: name of the set.
+        method: the method with all its settings.
+        tokens: largest number of tokens of the set, as in a row of R.
+        items: questions that are answered.
+        packing: how tokens become rows.
+        compute: device and precision.
+        split: split whose questions are asked.
+    """
+
+    kind = "modulate"
+    set: str
+    method: Named
+    tokens: int
+    items: int
+    packing: Packing
+    compute: Compute
+    split: Literal["test", "validation"] = "test"
+
+
+@dataclass(frozen=True)
 class EvaluateSpec(Spec):
     """Of an evaluate node: one row of R.
 

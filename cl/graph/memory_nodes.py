@@ -1,4 +1,4 @@
-"""Plan what stands before a row of R that shows stored examples: retrieve nodes, and the vectors that they read."""
+"""Plan what stands before a row of R with a memory: retrieve nodes and their vectors, or the nodes of a bank."""
 
 from __future__ import annotations
 
@@ -8,35 +8,95 @@ from pathlib import Path
 
 from cl.errors import UserError
 from cl.graph.code_version import entry_of
-from cl.graph.measurement_specs import EmbedSpec, RetrieveSpec
+from cl.graph.measurement_specs import AmortiseSpec, EmbedSpec, ModulateSpec, RetrieveSpec
 from cl.graph.node import Node
-from cl.graph.roles import QUERIES, STATE, TOKENIZER, Role, data
+from cl.graph.roles import NETWORK, QUERIES, STATE, TOKENIZER, Role, data
 from cl.graph.side_nodes import SideNodes
 from cl.graph.specs import row_length
+from cl.methods.modulates import Modulates
 from cl.methods.retrieves import Retrieves
 from cl.methods.strategy import Part
 from cl.models import model_folder
+from cl.registry import unknown
+
+READ = ("reading",)
+"""Kinds of tasks before whose questions a bank puts a prefix."""
 
 
-def retrieving(side: SideNodes, order: Sequence[str]) -> Part | None:
-    """The method of a strategy that shows stored examples. None: there is none.
+def beside(side: SideNodes, order: Sequence[str]) -> Part | None:
+    """The method of a strategy that keeps a memory beside the weights. None: there is none.
 
     Args:
         side: nodes of the run.
         order: names of the run's tasks.
 
     Raises:
-        UserError: for two such methods, and where no task has questions.
+        UserError: for two such methods, where no task has questions, and for a bank that cannot be trained.
     """
-    found = [part for part in side.strategy.parts if isinstance(part.method, Retrieves)]
+    found = [part for part in side.strategy.parts if isinstance(part.method, Retrieves | Modulates)]
     where = f"strategies.{side.strategy.label}"
     if len(found) > 1:
-        raise UserError(f"{where}: {found[0].name} and {found[1].name} both show stored examples; keep one")
+        raise UserError(f"{where}: {found[0].name} and {found[1].name} both keep a memory beside the weights; keep one")
     if found and side.shared.experiment.evaluation.prompting:
         raise UserError(f"evaluation: choice_orders and repeat_context do not fit {found[0].name}; leave one out")
-    if found and not _with_questions(side, order):
-        raise UserError(f"{where}: {found[0].name} has no effect: no task is of kind instruction; leave it out")
-    return found[0] if found else None
+    for part in found:
+        kinds = part.method.kinds if isinstance(part.method, Retrieves) else READ
+        if not _of_kind(side, order, kinds):
+            raise UserError(
+                f"{where}: {part.name} has no effect: no task is of kind {' or '.join(kinds)}; leave it out"
+            )
+        if isinstance(part.method, Modulates):
+            _check_bank(side, part.method, f"{where}: {part.name}")
+        return part
+    return None
+
+
+def _check_bank(side: SideNodes, method: Modulates, where: str) -> None:
+    """Raises UserError for a set that cannot train the network, and beside adapters."""
+    scenario = side.shared.scenario
+    if method.of not in scenario.general:
+        raise UserError(unknown(f"{where}.of: general set of {scenario.name}", method.of, scenario.general))
+    if (kind := scenario.task(method.of).kind) not in READ:
+        raise UserError(f"{where}.of: {method.of} is a set of kind {kind}; name one of kind {' or '.join(READ)}")
+    if side.adapted:
+        raise UserError(f"{where}: reads whole models; leave the method that adds adapters out")
+
+
+def modulated(
+    side: SideNodes, part: Part, state: Node, learned: Sequence[str], sets: Sequence[str]
+) -> dict[Role, Node]:
+    """Modulate nodes that replace the data nodes of reading tasks in a row of R.
+
+    Args:
+        side: nodes of the run.
+        part: the method with the bank.
+        state: the state of the row, which is the frozen language model.
+        learned: names of the tasks that the run has learned before the row.
+        sets: names of the sets of the row.
+    """
+    method, evaluation = part.method, side.shared.experiment.evaluation
+    assert isinstance(method, Modulates)
+    tasks = _of_kind(side, learned, READ)
+    if not tasks:
+        return {}
+    made = [key for key in part.settings if key not in method.reading_settings]
+    spec = AmortiseSpec(method.of, side.seed, part.of_settings(made), side.shared.packing, side.shared.evaluation)
+    known = {STATE: state, TOKENIZER: side.shared.tokenizer}
+    code, local = (entry_of(type(method)),), side.shared.local
+    cost = method.steps * method.batch * side.shared.packing.sequence
+    parents = known | {data(method.of): side.set(method.of)}
+    network = Node(f"{part.name} on {method.of}", spec, parents, code, cost=cost, local=local)
+
+    def node(name: str) -> Node:
+        """Modulate node of one set."""
+        packing, compute = side.shared.packing, side.shared.evaluation
+        sizes = (evaluation.tokens, evaluation.items)
+        own = ModulateSpec(name, part.named(), *sizes, packing, compute, evaluation.split)
+        stored = {Role("memory", place, task): side.set(task) for place, task in enumerate(tasks)}
+        title = f"{part.name} of {' + '.join(tasks)} for {name}"
+        return Node(title, own, {**known, NETWORK: network, data(name): side.set(name), **stored}, code, local=local)
+
+    return {data(name): node(name) for name in _of_kind(side, sets, READ)}
 
 
 def retrieved(side: SideNodes, part: Part, learned: Sequence[str], sets: Sequence[str]) -> dict[Role, Node]:
@@ -50,13 +110,17 @@ def retrieved(side: SideNodes, part: Part, learned: Sequence[str], sets: Sequenc
     """
     method = part.method
     assert isinstance(method, Retrieves)
-    tasks = _with_questions(side, learned[:1] if method.index == "frozen" else learned)
-    return {data(name): _retrieve(side, part, method, tasks, name) for name in _with_questions(side, sets) if tasks}
+    found: dict[Role, Node] = {}
+    for kind in method.kinds:
+        tasks = _of_kind(side, learned, (kind,))[: 1 if method.index == "frozen" else None]
+        names = _of_kind(side, sets, (kind,)) if tasks else []
+        found |= {data(name): _retrieve(side, part, method, tasks, name) for name in names}
+    return found
 
 
-def _with_questions(side: SideNodes, names: Sequence[str]) -> list[str]:
-    """The sets whose examples are questions with answers."""
-    return [name for name in names if side.shared.scenario.task(name).kind == "instruction"]
+def _of_kind(side: SideNodes, names: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    """The sets of some kinds."""
+    return [name for name in names if side.shared.scenario.task(name).kind in kinds]
 
 
 def _retrieve(side: SideNodes, part: Part, method: Retrieves, tasks: Sequence[str], name: str) -> Node:

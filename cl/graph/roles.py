@@ -12,7 +12,7 @@ class Role:
     """The role of a node's parent.
 
     Args:
-        kind: `state`, `base`, `tokenizer`, `data`, `memory`, `vectors`, `queries`, `teacher`, `candidate`,
+        kind: `state`, `base`, `tokenizer`, `data`, `memory`, `vectors`, `queries`, `network`, `teacher`, `candidate`,
             `incumbent`, `gate`, `reference`, `manifest`, `trace`, `grid`, `truth`.
         place: number of the parent among several: index of a method in the node's list, or position in an order.
         name: name of a data set.
@@ -40,6 +40,7 @@ class Role:
 
 STATE, BASE, TOKENIZER, MEMORY, GRID = map(Role, ("state", "base", "tokenizer", "memory", "grid"))
 QUERIES = Role("queries")
+NETWORK = Role("network")
 
 
 CANDIDATE, INCUMBENT, GATE = map(Role, ("candidate", "incumbent", "gate"))

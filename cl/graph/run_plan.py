@@ -82,9 +82,11 @@ class RunPlan:
 
     @property
     def memory(self) -> dict[int, dict[str, Node]]:
-        """Retrieve nodes by row of R and set; rows without a memory have none."""
+        """Retrieve and modulate nodes by row of R and set; rows without a memory have none."""
         parents = {t: row.parents.items() for t, row in self.rows.items()}
-        found = {t: {str(r.name): n for r, n in pairs if n.kind == "retrieve"} for t, pairs in parents.items()}
+        found = {
+            t: {str(r.name): n for r, n in pairs if n.kind in ("retrieve", "modulate")} for t, pairs in parents.items()
+        }
         return {t: shown for t, shown in found.items() if shown}
 
     @property

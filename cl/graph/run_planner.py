@@ -15,6 +15,7 @@ from cl.graph.gate_nodes import GateNodes
 from cl.graph.measurement_specs import EvaluateSpec
 from cl.graph.node import Node
 from cl.graph.probe_nodes import history, inside_nodes, kept_steps, probe_nodes
+from cl.graph.roles import STATE
 from cl.graph.run_plan import RunPlan, StagePlan
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.side_nodes import SideNodes
@@ -24,8 +25,10 @@ from cl.methods.contexts import Stage
 from cl.methods.edits_rows import EditsRows
 from cl.methods.lr_schedules import boundary
 from cl.methods.method import LEARN, PlansStages
+from cl.methods.modulates import Modulates
 from cl.methods.strategy import Part, Strategy
-from cl.registry import members, unknown
+from cl.registry import member, members, unknown
+from cl.tasks.task import ANSWERED
 
 ANSWER_SCORES = "cl.tasks.answer_scores"
 
@@ -52,7 +55,7 @@ class RunPlanner:
         self.shared, self.strategy, self.seed = shared, strategy, seed
         self.order = order[: shared.experiment.upto]
         self.side = SideNodes(shared, strategy, own, seed)
-        self.memory = memory_nodes.retrieving(self.side, self.order)
+        self.memory = memory_nodes.beside(self.side, self.order)
 
     def plan(self) -> RunPlan:
         """Plan the run."""
@@ -71,21 +74,31 @@ class RunPlanner:
             gates.check_reads(found)
             plans.append(gates.gated(found))
         rows = {known: self._row(self.side.base, known, None)}
+        state, adapters = self.side.base, None
         for each in plans:
             if each.stage.row:
                 state = self.side.evaluated(each, plans)
                 adapters = self.side.adapters(each) if state is each.state else None
                 rows[each.stage.row] = self._row(state, each.stage.row, adapters)
-        if not plans:  # nothing is trained, and what is beside the model may grow
-            rows |= {t: self._row(self.side.base, t, None) for t in range(known + 1, len(self.order) + 1)}
+        left = range(max(rows) + 1, len(self.order) + 1)  # not trained, and what is beside the model may grow
+        rows |= {t: self._row(state, t, adapters) for t in left}
+        self._check_bank(rows, known)
         strategies = [self.strategy, *(own for _, own in self.side.own.values())]
         ends = {known: None} | {each.stage.row: each for each in plans if each.stage.row}
-        histories = {t: history(ends.get(t), self.seed, self.shared.scenario) for t in rows}
+        ends |= dict.fromkeys(left, ends[max(ends)])
+        histories = {t: history(ends[t], self.seed, self.shared.scenario) for t in rows}
         edits = {t for part in self.strategy.parts if isinstance(part.method, EditsRows) for t in part.method.edits()}
         edited = {each.stage.t: each.node for each in plans if each.stage.t in edits and each.stage.phase == LEARN}
         probes = probe_nodes(self.shared, rows, self.side.set, self.order, strategies, histories, edited)
         inside = inside_nodes(probes, plans)
         return RunPlan(self.strategy, self.seed, self.order, known, plans, rows, self.side.sets, probes, inside)
+
+    def _check_bank(self, rows: Mapping[int, Node], known: int) -> None:
+        """Raises UserError for a bank of modulations beside a model that is trained on: its network is of one state."""
+        states = {node.parents[STATE].key for t, node in rows.items() if t > known}
+        if self.memory is not None and isinstance(self.memory.method, Modulates) and len(states) > 1:
+            where = f"strategies.{self.strategy.label}: {self.memory.name}"
+            raise UserError(f"{where}: the model is trained on beside the bank; list `untrained: {{tasks: later}}` too")
 
     def _stages(self, known: int) -> list[Stage]:
         """The stream after all planning methods have changed it."""
@@ -208,12 +221,13 @@ class RunPlanner:
     def _row(self, state: Node, t: int, adapters: dict[str, str] | None) -> Node:
         """The evaluate node of row t of R."""
         evaluation, sets = self.shared.experiment.evaluation, tuple(self.side.sets)
-        generates = any(self.shared.scenario.task(name).kind == "instruction" for name in sets)
+        kinds = {self.shared.scenario.task(name).kind for name in sets}
+        generates = not kinds.isdisjoint(ANSWERED)
         if evaluation.split == "validation":  # retain and general sets must not influence decisions
             sets = tuple(self.order)
-        scores = members(ANSWER_SCORES) if generates and evaluation.items else ()
+        scores = _scores_of(kinds) if generates and evaluation.items else ()
         if evaluation.prompting and not scores:
-            reason = "evaluation.items is 0" if generates else "no measured set is of kind instruction"
+            reason = "evaluation.items is 0" if generates else f"no measured set is of kind {' or '.join(ANSWERED)}"
             raise UserError(f"evaluation.{min(evaluation.prompting)}: has no effect: {reason}; remove it")
         spec = EvaluateSpec(
             sets,
@@ -232,10 +246,19 @@ class RunPlanner:
         parents = self.side.parents(state, sets)
         if self.memory is not None:
             learned = self.order[len(self.shared.experiment.model.knows) : t]
-            shown = memory_nodes.retrieved(self.side, self.memory, learned, sets)
-            parents |= shown
-            cost *= 1 + (self.memory.settings["k"] if shown else 0)  # an example is about as long as a question
+            if isinstance(self.memory.method, Modulates):
+                parents |= memory_nodes.modulated(self.side, self.memory, state, learned, sets)
+            else:
+                shown = memory_nodes.retrieved(self.side, self.memory, learned, sets)
+                parents |= shown
+                cost *= 1 + (self.memory.settings["k"] if shown else 0)  # an example is about as long as a question
         return Node(f"row {t} after {state.name}", spec, parents, code, cost=cost, local=self.shared.local)
+
+
+def _scores_of(kinds: set[str]) -> tuple[str, ...]:
+    """Names of the scores of answers that sets of these kinds have; a score without KINDS is of all kinds."""
+    asked = {name: member(ANSWER_SCORES, name, "KINDS", ANSWERED) for name in members(ANSWER_SCORES)}
+    return tuple(name for name, own in asked.items() if not kinds.isdisjoint(own))
 
 
 def _new_first(share: str) -> tuple[bool, str]:

@@ -13,10 +13,12 @@ from cl.graph.code_version import entries_of
 from cl.graph.node import Node
 from cl.graph.roles import TOKENIZER
 from cl.graph.specs import BaseSpec, Compute, DataSpec, Local, Packing, TokenizerSpec
+from cl.methods.method import TransformsData
 from cl.methods.strategy import Part
 from cl.models import precision, pretrained, vocabulary
 from cl.registry import Named, unknown
 from cl.tasks.scenario import Scenario
+from cl.tasks.task import ANSWERED
 
 DEFAULT_VOCABULARY = 4096
 
@@ -103,7 +105,7 @@ class SharedNodes:
         if view and of not in self.scenario.general:
             raise UserError(unknown(f"scenario {self.scenario.name}: general set", of, self.scenario.general))
         task = self.scenario.task(of)
-        parts = parts if task.kind == "instruction" and not view else ()
+        parts = () if view else [part for part in parts if task.kind in _transformed(part)]
         known = (name, repr([(part.name, part.settings) for part in parts]))
         if known not in self._sets:
             self._sets[known] = self._set(name, view, of, parts)
@@ -111,7 +113,7 @@ class SharedNodes:
 
     def _set(self, name: str, view: str, of: str, parts: Sequence[Part]) -> Node:
         task, model = self.scenario.task(of), self.experiment.model
-        rendered = task.kind in ("instruction", "preference") and not view
+        rendered = task.kind in (*ANSWERED, "preference") and not view
         spec = DataSpec(
             of,
             self._fingerprint(of),
@@ -140,3 +142,8 @@ class SharedNodes:
             spec = BaseSpec(pretrained.fingerprint(model), own, longest, new)
             self._bases[own] = Node(model.name, spec, {TOKENIZER: self.tokenizer}, local=self.local)
         return self._bases[own]
+
+
+def _transformed(part: Part) -> tuple[str, ...]:
+    """Kinds of tasks whose documents a method transforms."""
+    return part.method.transforms if isinstance(part.method, TransformsData) else ()

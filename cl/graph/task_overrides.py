@@ -9,6 +9,7 @@ from cl.graph.shared_nodes import SharedNodes
 from cl.methods import strategy
 from cl.methods.gates import Gates
 from cl.methods.method import Merges, Method, PlansStages, Selects, TransformsData, overrides
+from cl.methods.modulates import Modulates
 from cl.methods.retrieves import Retrieves
 from cl.methods.strategy import Strategy
 from cl.registry import unknown
@@ -24,6 +25,10 @@ ONE_TASK = (
     "train.micro_batch",
 )
 """Training settings that may differ between tasks."""
+
+
+OUTSIDE = TransformsData | Selects | Gates | Merges | Retrieves | Modulates
+"""Methods that act outside of the training of a stage."""
 
 
 def own(shared: SharedNodes, chosen: Strategy, task: str) -> tuple[SharedNodes, Strategy]:
@@ -58,5 +63,5 @@ def own(shared: SharedNodes, chosen: Strategy, task: str) -> tuple[SharedNodes, 
 
 def _of_all_tasks(method: Method) -> bool:
     """Whether a method has an effect beyond the stages of one task."""
-    beyond = isinstance(method, TransformsData | Selects | Gates | Merges | Retrieves) or method.adapter is not None
+    beyond = isinstance(method, OUTSIDE) or method.adapter is not None
     return beyond or overrides(method, PlansStages.stages)

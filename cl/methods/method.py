@@ -19,6 +19,7 @@ settings. It derives from `Method`, and from each protocol whose hooks it overri
 | `Gates`*         | after a stage, in its own node   | `decide`                                                     |
 | `Merges`         | before a row of R, in its node   | `merges`, `merge`                                            |
 | `Retrieves`*     | before a row of R, in its node   | `scores`, `encoder`                                          |
+| `Modulates`*     | before a row of R, in its nodes  | `network`                                                    |
 
 Those with a star stand in files of their own beside this one.
 
@@ -156,7 +157,13 @@ class PlansStages(Method):
 
 
 class TransformsData(Method):
-    """Changes the examples of instruction tasks. It is in the key of the data nodes."""
+    """Changes the examples of instruction tasks, or of tasks of other kinds. It is in the key of the data nodes.
+
+    Attributes:
+        transforms: kinds of tasks whose documents the method changes.
+    """
+
+    transforms: ClassVar[tuple[str, ...]] = ("instruction",)
 
     def transform(self, examples: list[Example], task: str, split: str) -> list[Example]:
         """Return the examples of a split (train, validation or test) of a task instead of `examples`."""

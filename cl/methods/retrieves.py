@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from cl.errors import UserError
 from cl.methods.method import Method
+from cl.tasks.task import ANSWERED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,11 +29,14 @@ class Recall:
     """Argument of `Retrieves.scores`: what is stored, and what is asked.
 
     Args:
-        stored: text of each stored example, its question and its answer, in the order of learning [n].
+        stored: text of each stored example, its question and its answer, or each stored document, in the order of
+            learning [n].
         asked: text of each question [m].
         stored_vectors: unit vectors of the stored texts [n, D]. None: the method reads no vectors.
         asked_vectors: unit vectors of the questions [m, D].
         seed: seed of the run; None: the method draws nothing.
+        about: place of the stored document that each question is about, None where it is not stored [m]; empty where no
+            document of the asked set is stored. No method but an oracle may read it.
     """
 
     stored: Sequence[str]
@@ -40,18 +44,21 @@ class Recall:
     stored_vectors: Floats | None = None
     asked_vectors: Floats | None = None
     seed: int | None = None
+    about: Sequence[int | None] = ()
 
 
 @dataclass(eq=False)
 class Retrieves(Method):
     """Shows stored examples before each question. Derive a dataclass with `eq=False`, and override `scores`.
 
-    The memory holds training examples of the instruction tasks learned so far. Sets without questions (text) are
-    evaluated as without the method, and are in no memory.
+    Before the questions of an instruction task stand training examples of the instruction tasks learned so far; before
+    those of a reading task stand documents of the reading tasks learned so far, and never a question. Sets without
+    questions (text) are evaluated as without the method, and are in no memory.
 
     Args:
         k: examples shown per question, at most.
-        index: `growing`: the memory gets the examples of each task that is learned; `frozen`: of the first task alone.
+        index: `growing`: the memory gets the examples of each task that is learned; `frozen`: of the first task
+            of its kind alone.
         order: `rank`: the best example first; `edges`: ranks 1, 3, 5, … first and …, 6, 4, 2 last, so that the best are
             at both ends (arXiv 2410.05983; the permutation is recalled, not read in the paper).
         budget: stored examples per task, evenly spaced over its training split. None: all.
@@ -62,6 +69,7 @@ class Retrieves(Method):
         encodes: `scores` reads vectors of the texts, which embed nodes compute once per task.
         encoding_settings: names of settings that change the vectors alone.
         draws: `scores` depends on the run's seed.
+        kinds: kinds of tasks before whose questions something is shown.
     """
 
     k: int = 4
@@ -73,6 +81,7 @@ class Retrieves(Method):
     encodes: ClassVar[bool] = False
     encoding_settings: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[bool] = False
+    kinds: ClassVar[tuple[str, ...]] = ANSWERED
 
     def __post_init__(self) -> None:
         for name in ("k", "budget", "context"):
@@ -93,7 +102,7 @@ class Retrieves(Method):
 
 
 def stored(examples: Sequence[T], budget: int | None) -> list[T]:
-    """The examples of a task that a memory stores: `budget` of them, evenly spaced; all without a budget."""
+    """What a memory stores of a task's examples or documents: `budget` of them, evenly spaced; all without a budget."""
     count = len(examples) if budget is None else min(budget, len(examples))
     return [examples[place * len(examples) // count] for place in range(count)]
 

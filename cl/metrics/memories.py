@@ -10,11 +10,12 @@ Figures = Mapping[str, float]
 
 | figure     | meaning                                                                          |
 |------------|----------------------------------------------------------------------------------|
-| `stored`   | examples in the memory                                                           |
+| `stored`   | examples or documents in the memory                                              |
 | `bytes`    | UTF-8 bytes of their questions and answers, and of vectors if there are any      |
 | `shown`    | examples before a question, mean                                                 |
 | `dropped`  | examples that were found for a question and did not fit, mean                    |
 | `own_task` | share of the shown examples that are of the question's task; absent if none is   |
+| `own_document` | share of the questions behind the document they are about; absent if it is not stored |
 | `read`     | tokens before an answer, mean                                                    |
 | `alone`    | tokens of a question alone, mean                                                 |
 | `seconds`  | seconds to score the memory for a question, mean; vectors are made elsewhere     |
@@ -41,7 +42,8 @@ def warnings(strategy: str, memory: Mapping[int, Mapping[str, Figures]], measure
         return []
     last, found = memory[max(memory)], list[str]()
     if without := [name for name in measured if name not in last]:
-        found.append(f"{strategy}: nothing is shown before {', '.join(without)}, which has no questions")
+        reason = "without questions, or nothing of their kind is stored"
+        found.append(f"{strategy}: nothing is shown before {', '.join(without)}: {reason}")
     figures = mean(list(last.values()))
     wanted = figures["shown"] + figures["dropped"]
     if wanted and figures["dropped"] / wanted > MOSTLY:

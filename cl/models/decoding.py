@@ -46,20 +46,21 @@ def answers(
         batch: questions per batch.
         ends: ids of the tokens that end an answer.
         padding: id of the padding token.
-        prompt: embeddings [P, D] that are read before each question.
+        prompt: embeddings that are read before each question: the same [P, D], or of its own [questions, P, D].
         progress: called after each batch with the number of answered questions.
 
     Raises:
         UserError: if a question with its answer may exceed the model's context.
     """
     able = backbone.of(model)
-    longest = max((len(question) for question in questions), default=0) + (0 if prompt is None else len(prompt))
+    longest = max((len(question) for question in questions), default=0) + (0 if prompt is None else prompt.shape[-2])
     if able.context is not None and longest + limit > able.context:
         raise UserError(f"evaluation: {longest} tokens of a question and {limit} of its answer exceed {able.context}")
     order = sorted(range(len(questions)), key=lambda index: (len(questions[index]), index), reverse=True)
     found: dict[int, list[int]] = {}
     for chosen in batches(order, [len(question) for question in questions], batch, able.padding == "none"):
-        produced = _produced(model, [questions[index] for index in chosen], limit, ends, padding, prompt, GREEDY)
+        own = prompt if prompt is None or prompt.dim() == 2 else prompt[list(chosen)]
+        produced = _produced(model, [questions[index] for index in chosen], limit, ends, padding, own, GREEDY)
         found |= {index: _until(ids, ends) for index, ids in zip(chosen, produced, strict=True)}
         progress(len(found))
     return [found[index] for index in range(len(questions))]
@@ -150,7 +151,7 @@ def _produced(
     """Token ids that follow each text of a batch; the longest text comes first. drawing: how a token is chosen."""
     from transformers import GenerationConfig
 
-    room = 0 if prompt is None else len(prompt)
+    room = 0 if prompt is None else prompt.shape[-2]
     width = room + len(questions[0])  # the longest comes first
     starts = [width - room - len(question) for question in questions]
     ids = torch.full((len(questions), width), padding)
@@ -174,7 +175,7 @@ def _produced(
         else:  # from embeddings, `generate` returns the new tokens only
             embedded = model.get_input_embeddings()(ids)
             for row, start in enumerate(starts):
-                embedded[row, start : start + room] = prompt
+                embedded[row, start : start + room] = prompt if prompt.dim() == 2 else prompt[row]
             out = model.generate(inputs_embeds=embedded, attention_mask=mask, generation_config=config)
     answers: list[list[int]] = out.tolist()
     return answers

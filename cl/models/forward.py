@@ -40,6 +40,7 @@ class TokenLoss:
         self.backbone = backbone.of(model)
         self.outputs: Callable[[Batch], Outputs] = self.compute
         self.root: nn.Module | None = None  # module that holds a sharded model
+        self.prefix: Tensor | None = None  # embeddings [B, P, D] before the rows of a batch, see `behind`
 
     @property
     def splits(self) -> bool:
@@ -49,6 +50,19 @@ class TokenLoss:
     def total(self, batch: Batch) -> Tensor:
         """Cross-entropy summed over all learned target tokens of a batch."""
         return losses.total_nll(self.outputs(batch))
+
+    @contextmanager
+    def behind(self, prefix: Tensor | None) -> Iterator[None]:
+        """Context in which each row of a batch is read behind embeddings of its own.
+
+        Args:
+            prefix: embeddings [B, P, D], one prefix for each row, which is one document. None: no prefix.
+        """
+        self.prefix = prefix
+        try:
+            yield
+        finally:
+            self.prefix = None
 
     def compute(self, batch: Batch) -> Outputs:
         """Compute the outputs at the learned tokens of a batch; the output layer is not applied to other tokens.
@@ -65,7 +79,7 @@ class TokenLoss:
 
     def _values(self, batch: Batch) -> Tensor:
         """Last hidden states of all input tokens [B*T, D], or logits [B*T, V] if the architecture changes logits."""
-        ids, prompt = batch.ids[:, :-1], adapters.prompt(self.model)
+        ids, prompt = batch.ids[:, :-1], adapters.prompt(self.model) if self.prefix is None else self.prefix
         if not self.boundaries and batch.parts is None:
             return self._read(ids, prompt).flatten(0, 1)
         segments = batches.segments(batch, self.separator)
@@ -75,12 +89,13 @@ class TokenLoss:
         found: dict[int, Tensor] = {}
         for group in batches.documents(ids, segments):
             rows = pad_sequence(list(group.values()), batch_first=True, padding_value=self.separator)
-            values = self._read(rows, prompt)
+            own = prompt if prompt is None or prompt.dim() == 2 else prompt[list(group)]
+            values = self._read(rows, own)
             found |= {place: values[row, : len(group[place])] for row, place in enumerate(group)}
         return torch.cat([found[place] for place in sorted(found)])
 
     def _read(self, ids: Tensor, prompt: Tensor | None = None, **given: Tensor) -> Tensor:
-        """Last hidden states [B, T, D] or logits [B, T, V] of rows, behind a prompt [P, D] if there is one."""
+        """Last hidden states [B, T, D] or logits [B, T, V] of rows, behind a prompt [P, D] or [B, P, D]."""
         inputs = {"input_ids": ids}
         if prompt is not None:
             embedded = self.model.get_input_embeddings()(ids)

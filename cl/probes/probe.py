@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["PROBES", "Beside", "Data", "History", "Measure", "Probe", "State", "Stretch", "build"]
 
 PROBES = {
+    "closed_book": "cl.probes.closed_book:ClosedBook",
     "divergence": "cl.probes.divergence:Divergence",
     "function_tokens": "cl.probes.function_tokens:FunctionTokens",
     "linear": "cl.probes.linear:Linear",
@@ -136,7 +137,7 @@ class Data:
         return rows(self.folders[name], name, split, self.lengths.get(name, self.sequence))
 
     def examples(self, name: str, split: str) -> list[Example]:
-        """Examples of a split of an instruction task."""
+        """Examples of a split of an instruction task, or questions of a reading task."""
         from cl.data.tokenization import examples
 
         return examples(self.folders[name], split)

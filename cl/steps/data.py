@@ -18,9 +18,11 @@ from cl.methods import strategy
 from cl.methods.method import TransformsData
 from cl.models import pretrained
 from cl.tasks import scenario
+from cl.tasks.article import Article, places
 from cl.tasks.example import Example
 from cl.tasks.passage import Passage
 from cl.tasks.splitting import Document
+from cl.tasks.task import ANSWERED
 
 if TYPE_CHECKING:
     from cl.graph.roles import Inputs
@@ -34,7 +36,8 @@ SPLITS = ("train", "validation", "test")
 def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Split a task's documents and tokenize each split into flat arrays of int32.
 
-    Examples of an instruction task are first transformed by the strategy's methods, and stored with the arrays.
+    Examples of an instruction task are first transformed by the strategy's methods, and stored with the arrays. Of a
+    task of kind `reading` the documents are stored without their questions, and the questions with their numbers.
 
     Returns:
         Kind, id of the token that ends an answer, tokens by split, report of the split, an example, counts by answer
@@ -48,8 +51,9 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     separator: int = found.get_vocab()[separator_of(found)]
     methods = {named.name: _transforming(named, task.name) for named in context.local.transforms}
     kind = task.kind if spec.view is None else "text"
-    chat = chat_of(found, spec.system, spec.template) if kind in ("instruction", "preference") else None
+    chat = chat_of(found, spec.system, spec.template) if kind in (*ANSWERED, "preference") else None
     _check_twins(splits.train, task.name)
+    about = places([document for document in splits.train if isinstance(document, Article)])
     arrays: dict[str, npt.NDArray[Any]] = {}
     styles: dict[str, dict[str, dict[str, int]]] = {}
     for name in SPLITS:
@@ -60,7 +64,12 @@ def run(spec: DataSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
         if spec.view is not None:
             documents = [text for document in documents for text in as_text(document, both=spec.view == "both")]
         arrays |= arrays_of(name, documents, found, separator, chat)
-        if kind != "text":
+        if about and name != "train":
+            arrays[f"{name}.about"] = np.array([about[each.text] for each in documents], dtype=np.int64)
+        if kind == "reading" and name == "train":
+            texts = json.dumps([str(document) for document in documents])
+            (context.out / "train.documents.json").write_text(texts, encoding="utf-8")
+        elif kind != "text":
             stored = json.dumps([asdict(example) for example in documents])
             (context.out / f"{name}.examples.json").write_text(stored, encoding="utf-8")
         if kind == "instruction":

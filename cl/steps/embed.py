@@ -23,11 +23,11 @@ def run(spec: EmbedSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     Returns:
         Number and width of the vectors, and number of texts that were cut off; `vectors.safetensors` holds them.
     """
-    found = tokenization.examples(inputs[data(spec.set)], spec.split)
     if spec.split == "train":
-        texts = [text for example in stored(found, spec.budget) for text in tokenization.as_text(example)]
+        found = stored(tokenization.memorable(inputs[data(spec.set)]), spec.budget)
+        texts = [text for one in found for text in tokenization.as_text(one)]
     else:
-        texts = [example.text for example in found]
+        texts = [example.text for example in tokenization.examples(inputs[data(spec.set)], spec.split)]
     if spec.encoder is None:
         whole = adapters.load(inputs[STATE], inputs.get(BASE))
         model, tokenizer = whole.get_decoder(), pretrained.stored_tokenizer(inputs[TOKENIZER])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from cl import registry
 from cl.data.batches import DialogueRows, Rows, rows
@@ -29,6 +30,7 @@ from cl.models.forward import TokenLoss, autocast
 from cl.steps.context import Context
 from cl.tasks import option_orders
 from cl.tasks.example import Example
+from cl.tasks.task import ANSWERED
 from cl.training.validation import bytes_per_token, opened, score, window
 
 Asked = tuple[Example, torch.Tensor]
@@ -69,13 +71,14 @@ def _cell(loss: TokenLoss, spec: EvaluateSpec, inputs: Inputs, name: str, out: P
     split, folder = spec.split, inputs[data(name)]
     device, precision = spec.compute.device, spec.compute.precision
     windows, count = _window(loss, spec, folder, name)
-    nll, tokens = score(loss, windows, count, spec.batch, device, precision)
+    prefixes = _prefixes(folder)
+    nll, tokens = score(loss, windows, count, spec.batch, device, precision, prefixes)
     cell: dict[str, Any] = {"nll": nll, "tokens": tokens, "bytes": bytes_of(folder, count, tokens, split)}
-    if isinstance(windows, DialogueRows) and spec.items and result_of(folder)["kind"] == "instruction":
+    if isinstance(windows, DialogueRows) and spec.items and result_of(folder)["kind"] in ANSWERED:
         asked = prompts(spec, inputs, name, windows)
         with autocast(device, precision):
             ends = {result_of(folder)["end_of_turn"], *decoding.stated_ends(loss.model)}
-            items = answer(loss, inputs[TOKENIZER], windows, asked, spec.batch, spec.scores, ends)
+            items = answer(loss, inputs[TOKENIZER], windows, asked, spec.batch, spec.scores, ends, prefixes)
         cell |= {"scores": means(items, spec.scores), "items": len(items)}
         cell |= {"orders": max(map(len, asked))} if spec.choice_orders else {}
         cell |= {"repeated": spec.repeat_context} if spec.repeat_context else {}
@@ -99,6 +102,12 @@ def _window(loss: TokenLoss, spec: EvaluateSpec, folder: Path, name: str) -> tup
     return rows(folder, name, spec.split, behind["longest"]), behind["rows"]
 
 
+def _prefixes(folder: Path) -> torch.Tensor | None:
+    """Embeddings [questions, P, D] that a bank puts before the questions of a set. None: there is no bank."""
+    found = folder / "prefixes.safetensors"
+    return load_file(found)["prefixes"] if found.exists() else None
+
+
 def bytes_of(folder: Path, count: int, tokens: int, split: str = "test") -> float:
     """UTF-8 bytes of the first rows of a split: exact for answers and for passages, estimated for text.
 
@@ -109,7 +118,7 @@ def bytes_of(folder: Path, count: int, tokens: int, split: str = "test") -> floa
         split: name of the split.
     """
     result = result_of(folder)
-    if result["kind"] == "instruction":
+    if result["kind"] in ANSWERED:
         return float(sum(len(example.answer.encode()) for example in examples(folder, split)[:count]))
     if result["kind"] == "passage":
         return float(sum(len(passage.text.encode()) for passage in passages(folder, split)[:count]))
@@ -146,9 +155,7 @@ def prompts(spec: EvaluateSpec, inputs: Inputs, name: str, windows: DialogueRows
 def _check_options(spec: EvaluateSpec, inputs: Inputs) -> None:
     """Raises UserError if no question that is asked lists its options, or one lists them in an unknown form."""
     folders = [inputs[data(name)] for name in spec.sets]
-    asked = [
-        examples(folder, spec.split)[: spec.items] for folder in folders if result_of(folder)["kind"] == "instruction"
-    ]
+    asked = [examples(folder, spec.split)[: spec.items] for folder in folders if result_of(folder)["kind"] in ANSWERED]
     listed = [option_orders.places(example) for several in asked for example in several]
     if not any(listed):
         raise UserError("evaluation.choice_orders: has no effect: no question lists its options; remove it")
@@ -162,6 +169,7 @@ def answer(
     batch: int,
     scores: Sequence[str],
     ends: Collection[int],
+    prefixes: torch.Tensor | None = None,
 ) -> list[dict[str, Any]]:
     """Answer the first examples of a split and score the answers. A model with a classifier answers with it.
 
@@ -175,6 +183,7 @@ def answer(
         batch: questions per batch.
         scores: names of the scores.
         ends: ids of the tokens that end an answer.
+        prefixes: embeddings [questions, P, D] that are read before each question. None: those of the model.
 
     Returns:
         Per example: question, reference, answer and scores. Of several orders: the first order's, the mean scores, and
@@ -190,7 +199,9 @@ def answer(
     else:
         limit = int(max(windows.lengths[row] + 1 - windows.answers[row] for row in places)) + ANSWER_MARGIN
         with torch.no_grad():
-            prompt = adapters.prompt(loss.model)
+            prompt = (
+                adapters.prompt(loss.model) if prefixes is None else prefixes[: len(questions)].to(loss.model.device)
+            )
         reader = adapters.reader(loss.model)
         produced = decoding.answers(reader, questions, limit, batch, ends, loss.separator, prompt)
     texts, items = (str(found.decode(ids, skip_special_tokens=True)) for ids in produced), []

@@ -1,4 +1,6 @@
-"""Compute a retrieve node: the questions of a set, each behind stored examples, as a data set for a row of R.
+"""Compute a retrieve node: the questions of a set, each behind what is stored, as a data set for a row of R.
+
+Before the questions of an instruction task stand examples, before those of a reading task the documents to read.
 
 The rows are those that a row of R measures without a memory, in the same order, so scores and losses of both compare
 the same questions. Answers and what is learned of them stay as they are.
@@ -17,7 +19,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from cl.data import tokenization
-from cl.data.shown_examples import Tokens, behind, fitted
+from cl.data.shown_examples import Shown, Tokens, behind, fitted
 from cl.graph.roles import QUERIES, TOKENIZER, Inputs, Role, data
 from cl.graph.specs import row_length
 from cl.graph.stored import result_of
@@ -51,7 +53,8 @@ def run(spec: RetrieveSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     asked = tokenization.examples(folder, split)[: max(count, spec.items)]
     memory = _memory(inputs, method)
     began = time.perf_counter()
-    best = _best(method, spec, inputs, memory, asked)
+    about = _about(spec, inputs, method, memory)[: len(asked)]
+    best = _best(method, spec, inputs, memory, asked, about)
     seconds = time.perf_counter() - began
     encode = _encoder(spec, method.order, inputs[TOKENIZER])
     alone = [encode(example, ()) for example in asked]
@@ -71,6 +74,7 @@ def run(spec: RetrieveSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     figures = {
         **_sizes(memory, inputs),
         **_shares(spec.set, best, shown),
+        **_own_documents(list(memory), about, shown),
         "read": _mean([len(question) for question, _ in rows]),
         "alone": _mean([len(question) for question, _ in alone]),
         "seconds": seconds / len(asked),
@@ -78,25 +82,40 @@ def run(spec: RetrieveSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     return result_of(folder) | {"window": {"rows": count, "longest": spec.context}, "memory": figures}
 
 
-def _encoder(spec: RetrieveSpec, order: str, folder: Path) -> Callable[[Example, Sequence[Example]], Tokens]:
+def _encoder(spec: RetrieveSpec, order: str, folder: Path) -> Callable[[Example, Sequence[Shown]], Tokens]:
     """The function that returns the token ids of an example behind others, given best first."""
     tokenizer, separator = pretrained.stored_tokenizer(folder), result_of(folder)["separator_id"]
     chat = tokenization.chat_of(tokenizer, spec.system, spec.template)
 
-    def encode(asked: Example, best: Sequence[Example]) -> Tokens:
+    def encode(asked: Example, best: Sequence[Shown]) -> Tokens:
         whole = behind(asked, arranged(best, order), chat is not None)
         return tokenization.dialogue(whole, tokenizer, separator, chat)
 
     return encode
 
 
-def _memory(inputs: Inputs, method: Retrieves) -> dict[Stored, Example]:
-    """The stored examples in the order of learning."""
-    found: dict[Stored, Example] = {}
+def _memory(inputs: Inputs, method: Retrieves) -> dict[Stored, Shown]:
+    """The stored examples or documents in the order of learning."""
+    found: dict[Stored, Shown] = {}
     for role in _placed(inputs, "memory"):
-        kept = stored(tokenization.examples(inputs[role], "train"), method.budget)
+        kept = stored(tokenization.memorable(inputs[role]), method.budget)
         found |= {(str(role.name), number): example for number, example in enumerate(kept)}
     return found
+
+
+def _about(spec: RetrieveSpec, inputs: Inputs, method: Retrieves, memory: Mapping[Stored, Shown]) -> list[int | None]:
+    """Place in the memory of the document that each question is about; None for one that is not stored.
+
+    Empty for a set without documents, or whose documents are not in the memory.
+    """
+    held = {str(role.name): inputs[role] for role in _placed(inputs, "memory")}
+    numbers = tokenization.about(inputs[data(spec.set)], spec.split)
+    if not numbers or spec.set not in held:
+        return []
+    kept = stored(range(len(tokenization.documents(held[spec.set]))), method.budget)
+    names = {name: place for place, name in enumerate(memory)}
+    places = {number: names[spec.set, index] for index, number in enumerate(kept)}
+    return [places.get(number) for number in numbers]
 
 
 def _placed(inputs: Inputs, kind: str) -> list[Role]:
@@ -105,17 +124,22 @@ def _placed(inputs: Inputs, kind: str) -> list[Role]:
 
 
 def _best(
-    method: Retrieves, spec: RetrieveSpec, inputs: Inputs, memory: Mapping[Stored, Example], asked: Sequence[Example]
+    method: Retrieves,
+    spec: RetrieveSpec,
+    inputs: Inputs,
+    memory: Mapping[Stored, Shown],
+    asked: Sequence[Example],
+    about: Sequence[int | None] = (),
 ) -> list[list[Stored]]:
     """The best stored examples for each question, best first. The question itself is never shown with its answer."""
-    texts = [text for example in memory.values() for text in tokenization.as_text(example)]
+    texts = [text for one in memory.values() for text in tokenization.as_text(one)]
     vectors = [load_file(inputs[role] / "vectors.safetensors")["vectors"] for role in _placed(inputs, "vectors")]
     queries = load_file(inputs[QUERIES] / "vectors.safetensors")["vectors"][: len(asked)] if vectors else None
     stacked = np.concatenate(vectors) if vectors else None
-    scores = method.scores(Recall(texts, [example.text for example in asked], stacked, queries, spec.seed))
+    scores = method.scores(Recall(texts, [example.text for example in asked], stacked, queries, spec.seed, about))
     places: dict[str, list[int]] = {}
-    for place, example in enumerate(memory.values()):
-        places.setdefault(normal(example), []).append(place)
+    for place, one in enumerate(memory.values()):
+        places.setdefault(normal(one), []).append(place)
     for row, example in enumerate(asked):
         scores[row, places.get(normal(example), [])] = -np.inf
     names = list(memory)
@@ -132,12 +156,22 @@ def _arrays(split: str, rows: Sequence[Tokens]) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _sizes(memory: Mapping[Stored, Example], inputs: Inputs) -> dict[str, float]:
-    """Number of stored examples, and their bytes: UTF-8 of questions and answers, and the vectors if there are any.
+def _own_documents(
+    names: Sequence[Stored], about: Sequence[int | None], shown: Sequence[Sequence[Stored]]
+) -> dict[str, float]:
+    """Share of the questions that stand behind the document they are about, if it could be there."""
+    if not about:
+        return {}
+    own = [place is not None and names[place] in kept for place, kept in zip(about, shown, strict=True)]
+    return {"own_document": _mean(own)}
+
+
+def _sizes(memory: Mapping[Stored, Shown], inputs: Inputs) -> dict[str, float]:
+    """Number of stored examples or documents, and their bytes: UTF-8 of the texts, and the vectors if there are any.
 
     Counts of words are made anew from the texts, so they are not stored.
     """
-    text = sum(len(text.encode()) for example in memory.values() for text in tokenization.as_text(example))
+    text = sum(len(text.encode()) for one in memory.values() for text in tokenization.as_text(one))
     files = [load_file(inputs[role] / "vectors.safetensors")["vectors"] for role in _placed(inputs, "vectors")]
     return {"stored": len(memory), "bytes": text + sum(each.nbytes for each in files)}
 

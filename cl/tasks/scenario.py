@@ -16,8 +16,9 @@ from cl import construction, registry
 from cl.errors import UserError
 from cl.plain_values import require_file_name, require_plain, require_text
 from cl.tasks import task_orders
+from cl.tasks.article import Article
 from cl.tasks.passage import Passage
-from cl.tasks.splitting import Document, Report, Shares, Splits, normal, split_texts, stated, strictest
+from cl.tasks.splitting import Document, Report, Shares, Splits, normal, split_texts, stated, strictest, studied
 from cl.tasks.task import KINDS, Part, Source, Task, digest
 
 __all__ = ["Part", "Report", "Scenario", "Source", "Splits", "Task", "load", "size", "split"]
@@ -25,6 +26,7 @@ __all__ = ["Part", "Report", "Scenario", "Source", "Splits", "Task", "load", "si
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 MOST_BYTES = 10**15
 WITHOUT_QUESTIONS = ("text", "passage")
+TRAINS_NO_QUESTION = (*WITHOUT_QUESTIONS, "reading")
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,9 @@ class Scenario:
         """Split of each question that another set's benchmark states as test or validation; see `splitting.stated`.
 
         Args:
-            name: a set; text shares no questions with other sets.
+            name: a set; text shares no questions with other sets, and none is trained on in a reading task.
         """
-        if self.task(name).kind in WITHOUT_QUESTIONS:
+        if self.task(name).kind in TRAINS_NO_QUESTION:
             return {}
         others = (task for other, task in {**self.tasks, **self.retain, **self.general}.items() if other != name)
         return strictest(_stated(task) for task in others if task.kind not in WITHOUT_QUESTIONS and task.states_splits)
@@ -163,6 +165,9 @@ def split(task: Task, scenario: Scenario) -> Splits:
         splits = split_texts(streams, shares, task.limit, measured_only, scenario.stated_elsewhere(task.name))
     except UserError as error:
         raise UserError(f"{task.name}: {error}") from error
+    if task.kind == "reading":
+        splits = studied(splits, measured_only)
+        _check_unread(task, scenario)
     report = splits.report
     for name, documents in report.documents.items():
         if documents == 0 and not (measured_only and name == "train"):
@@ -172,6 +177,16 @@ def split(task: Task, scenario: Scenario) -> Splits:
                 "give more text, a larger limit or a larger share in `split`"
             )
     return splits
+
+
+def _check_unread(task: Task, scenario: Scenario) -> None:
+    """Raises UserError for a document that the stream studies, and a set outside of it has as one that is not read."""
+    if task.name in scenario.tasks:
+        return
+    own = {normal(document) for document in task.documents()}
+    for other in scenario.tasks.values():
+        if other.kind == "reading" and any(normal(document) in own for document in other.documents()):
+            raise UserError(f"{task.name}: {other.name} studies one of its documents; give the two disjoint documents")
 
 
 _STATED: dict[str, dict[str, str]] = {}
@@ -200,6 +215,8 @@ def kind_of(document: Document) -> str:
         return "text"
     if isinstance(document, Passage):
         return "passage"
+    if isinstance(document, Article):
+        return "reading"
     return "preference" if document.rejected else "instruction"
 
 

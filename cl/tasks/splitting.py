@@ -6,19 +6,22 @@ of a smaller limit. The text of an `Example` is its question: no question is in 
 answers. If a benchmark states its own splits, they are kept; if it has no validation split, one is taken from its
 training. A question that any source of any set states as test is dropped from all training and validation, and one
 stated as validation from all training: the report counts them (`held_out`).
+
+Articles are all studied; their questions are measured, and count as stated for test in every other set.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from cl.tasks.article import Article, asked_once
 from cl.tasks.example import Example
 from cl.tasks.passage import Passage
 
-Document = str | Example | Passage
+Document = str | Example | Passage | Article
 
 ORDER = ("test", "validation", "train")
 """Splits; a question that is stated for one is in none of those after it."""
@@ -147,8 +150,43 @@ def stated(documents: Iterable[Document]) -> dict[str, str]:
     Returns:
         Split by normalised question.
     """
-    held = (one for one in documents if isinstance(one, Example) and one.split in ("validation", "test"))
-    return strictest({normal(example): str(example.split)} for example in held)
+    return strictest({text: split} for document in documents for text, split in _held(document))
+
+
+def _held(document: Document) -> Iterator[tuple[str, str]]:
+    """Normalised questions that a document keeps out of training, with their split."""
+    if isinstance(document, Example) and document.split in ("validation", "test"):
+        yield normal(document), str(document.split)
+    if isinstance(document, Article):
+        yield from ((normal(question), "test") for question in document.questions)
+
+
+def studied(splits: Splits, measured_only: bool) -> Splits:
+    """The splits of a task of kind `reading`: all documents to train on, and the questions to measure.
+
+    Args:
+        splits: articles as the hash of their documents splits them.
+        measured_only: nothing is trained on, so the documents are only those that are not for training.
+
+    Returns:
+        Articles, and as validation and test split the questions of those that the hash put into validation, and of all
+        others. A question that is asked twice is kept once and counted as a duplicate.
+    """
+    parts = [splits.validation, [*splits.test, *splits.train]]
+    every = [article for part in parts for article in part if isinstance(article, Article)]
+    kept, count = asked_once(every), len(splits.validation)
+    validation, test = ([question for each in part for question in each] for part in (kept[:count], kept[count:]))
+    found: dict[str, list[Document]]
+    found = {"train": [] if measured_only else [*every], "validation": [*validation], "test": [*test]}
+    again = sum(len(article.questions) for article in every) - len(validation) - len(test)
+    report = replace(
+        splits.report,
+        duplicates=splits.report.duplicates + again,
+        documents={name: len(part) for name, part in found.items()},
+        bytes={name: sum(len(str(one).encode()) for one in part) for name, part in found.items()},
+        overlap=None,
+    )
+    return Splits(found["train"], found["validation"], found["test"], report)
 
 
 def strictest(found: Iterable[Mapping[str, str]]) -> dict[str, str]:

@@ -11,8 +11,10 @@ from typing import Protocol
 from cl.errors import UserError
 from cl.tasks.splitting import Document
 
-KINDS = ("text", "instruction", "preference", "passage")
-"""Kinds of tasks by their documents: text; examples; examples with a rejected answer; passages with twins."""
+KINDS = ("text", "instruction", "preference", "passage", "reading")
+"""Kinds of tasks by their documents: text; examples; examples with a rejected answer; passages with twins; articles."""
+ANSWERED = ("instruction", "reading")
+"""Kinds whose measured splits hold questions with answers."""
 
 
 class Source(Protocol):

@@ -41,7 +41,15 @@ def opened(spec: EvaluateSpec | ProbeSpec | ItemwiseSpec, inputs: Inputs) -> Ite
         del found, model, loss  # before the next model is opened
 
 
-def score(loss: TokenLoss, windows: Rows, count: int, batch: int, device: str, precision: str) -> tuple[float, int]:
+def score(
+    loss: TokenLoss,
+    windows: Rows,
+    count: int,
+    batch: int,
+    device: str,
+    precision: str,
+    prefixes: torch.Tensor | None = None,
+) -> tuple[float, int]:
     """Sum the loss over the first `count` rows of `windows`.
 
     Args:
@@ -51,6 +59,7 @@ def score(loss: TokenLoss, windows: Rows, count: int, batch: int, device: str, p
         batch: rows per forward pass.
         device: `cpu` or `cuda`.
         precision: `fp32` or `bf16`.
+        prefixes: embeddings [rows, P, D] that are read before each row. None: nothing is.
 
     Returns:
         Loss in nats, and number of target tokens.
@@ -60,7 +69,9 @@ def score(loss: TokenLoss, windows: Rows, count: int, batch: int, device: str, p
         for start in range(0, count, batch):
             chosen = (windows[row] for row in range(start, min(start + batch, count)))
             found = collate(chosen, loss.separator).to(device)
-            total += float(loss.total(found))
+            own = None if prefixes is None else prefixes[start : start + len(found.ids)].to(device)
+            with loss.behind(own):
+                total += float(loss.total(found))
             tokens += int(found.learned())
     return total, tokens
 

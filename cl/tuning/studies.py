@@ -25,6 +25,7 @@ from cl.metrics import continual
 from cl.metrics.run_metrics import better
 from cl.tasks import scenario
 from cl.tasks.scenario import Scenario
+from cl.tasks.task import ANSWERED
 
 SEARCHED = ("train", "strategy", "strategies")
 """Settings that a search may change: how a model learns, and nothing that it is measured by."""
@@ -185,7 +186,7 @@ def applying(whole: Experiment, ranges: Mapping[str, Range], label: str) -> dict
 def scored(whole: Experiment) -> bool:
     """Whether the tasks of a trial are scored by answers."""
     kinds = {task.kind for task in scenario.load(whole.tune.scenario or whole.scenario).tasks.values()}
-    return kinds == {"instruction"} and whole.evaluation.items > 0
+    return kinds <= set(ANSWERED) and whole.evaluation.items > 0
 
 
 def parts(whole: Experiment, label: str) -> list[Part]:

@@ -152,7 +152,7 @@ def test_text_is_neither_stored_nor_changed(tmp_path: Path) -> None:
     [
         (
             ["untrained", "bm25", "in_context"],
-            "own: bm25 and in_context both show stored examples; keep one",
+            "own: bm25 and in_context both keep a memory beside the weights; keep one",
         ),
         (["untrained", "rewarm_cosine", "bm25"], "strategies.own: untrained: RewarmCosine acts in training"),
     ],
@@ -166,7 +166,7 @@ def test_methods_that_cannot_stand_together_are_told(tmp_path: Path, methods: li
 
 def test_a_scenario_without_questions_has_nothing_to_retrieve(tmp_path: Path) -> None:
     folder = write_toy(tmp_path, strategies={"retrieval_bm25": None})
-    with pytest.raises(UserError, match=r"bm25 has no effect: no task is of kind instruction; leave it out"):
+    with pytest.raises(UserError, match=r"bm25 has no effect: no task is of kind instruction or reading; leave it out"):
         graph_of(folder)
 
 

@@ -15,10 +15,12 @@ from cl.config.model import Model
 from cl.config.train import Optimization
 from cl.graph.kinds import KINDS
 from cl.graph.measurement_specs import (
+    AmortiseSpec,
     EmbedSpec,
     EvaluateSpec,
     GateSpec,
     ItemwiseSpec,
+    ModulateSpec,
     ProbeSpec,
     PromoteSpec,
     RetrieveSpec,
@@ -63,6 +65,8 @@ FULL: list[Spec] = [
     SelectSpec("a", 0, LORA, PACKING, COMPUTE, "Be brief."),
     EmbedSpec("a", "train", 2, COMPUTE, 5, "hash"),
     RetrieveSpec("a", LORA, 64, 5, PACKING, 128, 3, "validation", "Be brief."),
+    AmortiseSpec("a", 3, LORA, PACKING, COMPUTE),
+    ModulateSpec("a", LORA, 64, 5, PACKING, COMPUTE, "validation"),
     TeacherSpec("a", 0, Teaching("previous", "cache_top_k", 5, 2.0), PACKING, COMPUTE, (3, 9)),
     EvaluateSpec(("a", "b"), 64, 2, 5, PACKING, COMPUTE, {"a": "t1"}, "validation", ("strict",), 4, 2),
     ProbeSpec(LORA, ("a",), 2, PACKING, COMPUTE, {"a": "t1"}, "validation", 3, HISTORY),

@@ -29,6 +29,7 @@ from tests.support.instruction import write_stream
 from tests.support.mixture import DPO, MIXTURE, SFT, aligned
 from tests.support.order_command import toy as order_toy
 from tests.support.probed import write_probed
+from tests.support.reading import write_reading
 from tests.support.teaching import with_mode
 from tests.support.training import Silent, plan, write_strategy, write_toy
 
@@ -91,6 +92,13 @@ def inserted(folder: Path) -> Path:
     return write_inserted(folder, probes={"memorisation": settings, "membership": settings})
 
 
+def reading(folder: Path) -> Path:
+    """Documents to read, whole and in parts, looked up and in a bank; questions without them."""
+    bank = {"mac_lite": {"of": "meta", "steps": 3, "batch": 4, "inner": 16, "top_k": 2}}
+    strategies = {"reading_salient": None, "reading_oracle": None, "mac_lite": bank}
+    return write_reading(folder, meta=True, strategies=strategies, probes={"closed_book": {"items": 6}})
+
+
 def sample_order(folder: Path) -> Path:
     """The toy stream of `cl order`."""
     return order_toy(folder)
@@ -121,6 +129,7 @@ STREAMS: dict[str, Callable[[Path], Path]] = {
     "teachers": teachers,
     "probes": probes,
     "inserted": inserted,
+    "reading": reading,
     "sample_order": sample_order,
     "gated": gated,
     "cut": cut,

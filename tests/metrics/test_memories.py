@@ -23,7 +23,8 @@ def test_what_mostly_does_not_fit_is_told() -> None:
 
 def test_sets_without_questions_are_told() -> None:
     found = warnings("retrieval_bm25", {1: {"copy": FITS}}, ["copy", "prose", "retained"])
-    assert found == ["retrieval_bm25: nothing is shown before prose, retained, which has no questions"]
+    reason = "without questions, or nothing of their kind is stored"
+    assert found == [f"retrieval_bm25: nothing is shown before prose, retained: {reason}"]
 
 
 @pytest.mark.parametrize("memory", [{}, {1: {"copy": {"shown": 0.0, "dropped": 0.0}}}])

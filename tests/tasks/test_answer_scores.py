@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cl import registry
-from cl.tasks import answer_scoring
+from cl.tasks import answer_scoring, short_answers
 from cl.tasks.example import Example
 
 PACKAGE = "cl.tasks.answer_scores"
@@ -13,13 +13,15 @@ EXAMPLE = Example("Capital of France?", "Paris", "phrase")
 
 
 def test_every_module_is_a_score() -> None:
-    assert registry.members(PACKAGE) == ("format_ok", "normalised", "strict")
+    assert registry.members(PACKAGE) == ("em", "em_cut_to_reference", "f1", "format_ok", "normalised", "strict")
 
 
 @pytest.mark.parametrize("name", registry.members(PACKAGE))
 def test_a_score_is_the_function_of_its_name_as_a_number(name: str) -> None:
-    score, expected = registry.member(PACKAGE, name, "score"), getattr(answer_scoring, name)
+    score, of = registry.member(PACKAGE, name, "score"), {"em_cut_to_reference": "em_cut"}.get(name, name)
+    expected = getattr(short_answers, of, None) or getattr(answer_scoring, of)
     found = [score(text, EXAMPLE) for text in ("Paris", "the answer is paris.", "word " * 50, "")]
     assert found == [float(expected(text, EXAMPLE)) for text in ("Paris", "the answer is paris.", "word " * 50, "")]
     assert {type(value) for value in found} == {float}
-    assert set(found) == {0.0, 1.0}
+    assert {0.0, 1.0} <= set(found)
+    assert registry.member(PACKAGE, name, "KINDS", None) == (("reading",) if hasattr(short_answers, of) else None)

@@ -46,7 +46,7 @@ def test_overrides_replace_values_by_dotted_key_or_nested(path: str) -> None:
         ({"tasks": []}, "tasks: must hold `key: value` lines, not"),
         (
             {"tasks.first.kind": "image"},
-            r"tasks.first.kind: 'image' is unknown .*\(known: instruction, passage, preference, text\)",
+            r"tasks.first.kind: 'image' is unknown .*\(known: instruction, passage, preference, reading, text\)",
         ),
         ({"tasks.first.limit": "6 MiB"}, "tasks.first.limit: '6 MiB' is not a size such as"),
         ({"tasks.first.sources": []}, "tasks.first.sources: must be a list"),

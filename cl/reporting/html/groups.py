@@ -69,7 +69,8 @@ class Line:
 
 def is_reference(run: RunResult) -> bool:
     """Whether one stage learned several tasks at once, or each task was learned from the base model."""
-    return run.independent or (len(run.stages) == 1 and len(run.order) - run.known > 1)
+    last = run.stages[0].row if len(run.stages) == 1 else None
+    return run.independent or (last is not None and last - run.known > 1)
 
 
 def groups(result: ExperimentResult) -> list[Group]:

@@ -33,3 +33,18 @@ def test_a_method_that_trains_would_have_no_effect() -> None:
     assert Untrained().validate([]) == []
     with pytest.raises(UserError, match="RewarmCosine acts in training, and nothing is trained; leave one of the two"):
         Untrained().validate([RewarmCosine()])
+
+
+def test_the_first_task_is_learned_and_later_rows_are_of_the_state_after_it(toy: Path) -> None:
+    write_strategy(toy, "still", [{"untrained": {"tasks": "later"}}, "constant"])
+    write_strategy(toy, "plain", ["constant"])
+    still, plain = planned("--strategies={still: , plain: }").runs
+    assert [stage.node.key for stage in still.stages] == [plain.stages[0].node.key]
+    assert list(still.rows) == list(plain.rows) == [0, 1, 2]
+    assert still.rows[2].key == still.rows[1].key == plain.rows[1].key != plain.rows[2].key
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(UserError, match="tasks: 'first' is neither all nor later"):
+        Untrained(tasks="first")
+    assert Untrained(tasks="later").validate([RewarmCosine()]) == []
