@@ -67,7 +67,7 @@ def plain(graph: Any, store: Any) -> list[float]:
     """Time after each step of an ordinary PyTorch loop, on the model and the rows of the first stage."""
     import torch
 
-    from cl.data.batches import rows as read_rows
+    from cl.data.rows import rows as read_rows
     from cl.models import pretrained
 
     node = graph.runs[0].stages[0].node

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from cl.data.batches import Batch, Row
+    from cl.data.batches import Batch
+    from cl.data.rows import Row
     from cl.data.sampling import Reading
     from cl.models.distillation import Teacher
     from cl.models.losses import Outputs

@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cl.data.batches import IGNORE, Batch, Row, collate
+from cl.data.batches import Batch, collate
+from cl.data.rows import IGNORE, Row
 from cl.errors import UserError
 from cl.models.losses import Outputs
 

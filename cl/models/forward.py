@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from cl.data import batches
-from cl.data.batches import IGNORE, Batch
+from cl.data.batches import Batch
+from cl.data.rows import IGNORE
 from cl.models import adapters, backbone, losses
 from cl.models.losses import Outputs
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cl.data.batches import Rows, collate
+from cl.data.batches import collate
+from cl.data.rows import Rows
 from cl.models.forward import TokenLoss
 from cl.models.losses import row_nll
 

@@ -55,7 +55,7 @@ class ClosedBook(Probe):
     def _scores(self, state: State, data: Data, name: str) -> dict[str, float]:
         import torch
 
-        from cl.data.batches import DialogueRows
+        from cl.data.rows import DialogueRows
         from cl.models import adapters, decoding, pretrained
         from cl.tasks.short_answers import em, em_cut, f1
 

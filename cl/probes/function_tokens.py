@@ -87,7 +87,8 @@ class FunctionTokens(Probe):
         """
         import torch
 
-        from cl.data.batches import PackedRows, collate
+        from cl.data.batches import collate
+        from cl.data.rows import PackedRows
 
         base = data.rows(self.of or next(iter(data.folders)), "train")
         assert isinstance(base, PackedRows)

@@ -83,7 +83,7 @@ class Linear(Probe):
 
 def _features(state: State, data: Data, name: str, split: str, count: int | None) -> tuple[list[Example], Tensor]:
     """The first `count` examples of a split, and the hidden states [N, D] at the end of their questions."""
-    from cl.data.batches import DialogueRows
+    from cl.data.rows import DialogueRows
     from cl.models import classifier_head
 
     found = data.rows(name, split)

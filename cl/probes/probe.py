@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cl.config.model import Model
-    from cl.data.batches import Rows
+    from cl.data.rows import Rows
     from cl.models.forward import TokenLoss
     from cl.tasks.example import Example
 
@@ -132,7 +132,7 @@ class Data:
 
     def rows(self, name: str, split: str) -> Rows:
         """Rows of a split of a data set."""
-        from cl.data.batches import rows
+        from cl.data.rows import rows
 
         return rows(self.folders[name], name, split, self.lengths.get(name, self.sequence))
 

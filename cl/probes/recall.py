@@ -55,7 +55,7 @@ class Recall(Probe):
         }
 
     def _continued(self, state: State, data: Data, name: str, split: str) -> dict[str, float]:
-        from cl.data.batches import DialogueRows
+        from cl.data.rows import DialogueRows
         from cl.models import adapters, decoding
         from cl.models.pretrained import stored_tokenizer
 

@@ -16,7 +16,8 @@ from cl.errors import UserError
 from cl.probes.probe import Data, Measure, Probe, State
 
 if TYPE_CHECKING:
-    from cl.data.batches import Batch, Row
+    from cl.data.batches import Batch
+    from cl.data.rows import Row
 
 ANSWER, LABELS = "Answer: Segment", (" A", " B")
 CHANCE = "Chance is 0.5 because the earlier segment is A in half of the pairs."
@@ -172,7 +173,7 @@ class _Asking:
         """Documents of a split as text, from its tokens."""
         import numpy as np
 
-        from cl.data.batches import PackedRows
+        from cl.data.rows import PackedRows
 
         rows = data.rows(name, split)
         assert isinstance(rows, PackedRows)
@@ -210,7 +211,7 @@ class _Asking:
         """
         import torch
 
-        from cl.data.batches import IGNORE, Row
+        from cl.data.rows import IGNORE, Row
         from cl.data.tokenization import dialogue
         from cl.tasks.example import Example
 
@@ -231,7 +232,7 @@ class _Asking:
         """A text as the beginning of a document, in which every token is learned."""
         import torch
 
-        from cl.data.batches import Row
+        from cl.data.rows import Row
 
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         row = torch.tensor([self.state.loss.separator, *ids])

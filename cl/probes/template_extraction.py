@@ -145,7 +145,7 @@ def frame(state: State, data: Data) -> Frame:
     Raises:
         UserError: if the tokenizer has no chat template, or nothing stands before a question.
     """
-    from cl.data.batches import DialogueRows
+    from cl.data.rows import DialogueRows
     from cl.models import pretrained
 
     tokenizer, name = pretrained.stored_tokenizer(state.tokenizer), next(iter(data.folders))

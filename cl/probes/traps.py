@@ -195,7 +195,8 @@ def behind(state: State, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -
     """
     import torch
 
-    from cl.data.batches import IGNORE, Row, collate
+    from cl.data.batches import collate
+    from cl.data.rows import IGNORE, Row
     from cl.models import losses
 
     rows = []

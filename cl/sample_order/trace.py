@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from cl.data.batches import Batch, Rows, collate, rows
+from cl.data.batches import Batch, collate
 from cl.data.mixture import Ledger, Plan
+from cl.data.rows import Rows, rows
 from cl.data.sampling import Reading
 from cl.errors import UserError
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, Role, data

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cl.data import tokenization
-from cl.data.batches import DialogueRows, collate, rows
+from cl.data.batches import collate
+from cl.data.rows import DialogueRows, rows
 from cl.errors import UserError
 from cl.graph.measurement_specs import AmortiseSpec
 from cl.graph.roles import STATE, TOKENIZER, Inputs, data

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from cl.data.batches import Batch, rows
+from cl.data.batches import Batch
 from cl.data.mixture import Ledger
+from cl.data.rows import rows
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, data
 from cl.graph.roles import MEMORY as MEMORY_NODE
 from cl.graph.specs import ConsolidateSpec

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from cl.data.batches import PIECE_LENGTHS, PIECES
+from cl.data.rows import PIECE_LENGTHS, PIECES
 from cl.errors import UserError
 from cl.graph.roles import TOKENIZER, data
 from cl.graph.stored import result_of

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from cl import registry
-from cl.data.batches import DialogueRows, Rows, rows
+from cl.data.rows import DialogueRows, Rows, rows
 from cl.data.tokenization import chat_of, dialogue, examples, passages
 from cl.errors import UserError
 from cl.graph.measurement_specs import EvaluateSpec

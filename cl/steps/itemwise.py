@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cl.data.batches import DialogueRows
+from cl.data.rows import DialogueRows
 from cl.data.tokenization import examples
 from cl.graph.measurement_specs import ItemwiseSpec
 from cl.graph.roles import TOKENIZER, Inputs, data

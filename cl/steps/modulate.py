@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from cl.graph.measurement_specs import ModulateSpec
 from cl.graph.roles import NETWORK as NETWORK_NODE
 from cl.graph.roles import STATE, Inputs, data
+from cl.graph.specs import row_length
 from cl.graph.stored import result_of
 from cl.methods import strategy
 from cl.methods.modulates import Modulates
@@ -33,7 +34,7 @@ def run(spec: ModulateSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """
     method = strategy.build_method(spec.method, f"bank for {spec.set}")
     assert isinstance(method, Modulates)
-    folder, split, sequence = inputs[data(spec.set)], spec.split, spec.packing.sequence
+    folder, split, sequence = inputs[data(spec.set)], spec.split, row_length(spec.packing, spec.set)
     model = modulation.frozen(pretrained.load(inputs[STATE])).to(spec.compute.device)
     network = opened(method, model)
     network.load_state_dict(load_file(inputs[NETWORK_NODE] / NETWORK))

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from cl.data import tokenization
-from cl.data.batches import IGNORE, Row, collate
+from cl.data.batches import collate
+from cl.data.rows import IGNORE, Row
 from cl.errors import UserError
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, data
 from cl.graph.specs import SelectSpec

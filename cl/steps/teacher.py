@@ -26,7 +26,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cl.data.batches import Rows, collate, rows
+from cl.data.batches import collate
+from cl.data.rows import Rows, rows
 from cl.data.sampling import reading_seed, row_order
 from cl.errors import UserError
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, data

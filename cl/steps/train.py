@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cl.data.batches import Batch, Rows, rows
+from cl.data.batches import Batch
 from cl.data.mixture import Plan
+from cl.data.rows import Rows, rows
 from cl.data.sampling import Reading
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, Role
 from cl.graph.specs import Local, Packing, TrainSpec, row_length

@@ -24,8 +24,8 @@ from torch import Tensor
 from cl import signals
 from cl.config.checkpoints import Checkpoints
 from cl.config.evaluation import Evaluation
-from cl.data.batches import Rows
 from cl.data.mixture import Plan
+from cl.data.rows import Rows
 from cl.methods.contexts import Replaced
 from cl.metrics.records import Point
 from cl.training import checkpoint, distributed, step_records

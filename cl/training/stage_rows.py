@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cl.data.batches import Batch, Row, Rows, collate
+from cl.data.batches import Batch, collate
 from cl.data.mixture import Ledger, Plan
+from cl.data.rows import Row, Rows
 from cl.graph.roles import STATE, Inputs
 from cl.graph.specs import TrainSpec
 from cl.graph.stored import result_of

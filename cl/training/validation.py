@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from cl.data.batches import Rows, collate, rows
+from cl.data.batches import collate
+from cl.data.rows import Rows, rows
 from cl.errors import UserError
 from cl.graph.measurement_specs import EvaluateSpec, ItemwiseSpec, ProbeSpec
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from cl.data.batches import IGNORE, Batch
+from cl.data.batches import Batch
+from cl.data.rows import IGNORE
 
 NOISE = torch.finfo(torch.float32).eps
 """Share of a moment below which nothing is signal: the moment was summed in fp32."""

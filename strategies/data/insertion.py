@@ -105,7 +105,7 @@ class Insertion(EditsRows):
         """Return the rows that take up copies, with the manifest."""
         import torch
 
-        from cl.data.batches import Row
+        from cl.data.rows import Row
 
         design = self.design()
         items = insertion.read_items(ahead.folders[self.of], ahead.separator, design, ahead.seed)

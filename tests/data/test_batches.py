@@ -11,19 +11,8 @@ import pytest
 import torch
 import yaml
 
-from cl.data.batches import (
-    IGNORE,
-    Batch,
-    DialogueRows,
-    PackedRows,
-    PairRows,
-    Row,
-    collate,
-    documents,
-    positions,
-    rows,
-    segments,
-)
+from cl.data.batches import Batch, collate, documents, positions, segments
+from cl.data.rows import IGNORE, DialogueRows, PackedRows, PairRows, Row, rows
 from cl.errors import UserError
 from cl.execution import runner
 from cl.graph.shared_nodes import SharedNodes

@@ -42,7 +42,7 @@ class Folders:
         self.folders, self.split = {"one": Path()}, "test"
 
     def rows(self, name: str, split: str) -> Any:
-        from cl.data.batches import PackedRows
+        from cl.data.rows import PackedRows
 
         return PackedRows((torch.arange(65) % 7).numpy(), 16)
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from cl.data.batches import IGNORE, Row, collate
+from cl.data.batches import collate
+from cl.data.rows import IGNORE, Row
 from cl.errors import UserError
 from cl.models import adapters, classifier_head, pretrained
 from cl.models.classifier_head import SPARE, Head

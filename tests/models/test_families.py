@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl.data.batches import IGNORE, Batch, Row, collate
+from cl.data.batches import Batch, collate
+from cl.data.rows import IGNORE, Row
 from cl.models import adapters, backbone, decoding, pretrained
 from cl.models.forward import TokenLoss
 from cl.models.losses import Outputs

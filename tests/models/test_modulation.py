@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cl.data.batches import IGNORE, Batch, Row, collate
+from cl.data.batches import Batch, collate
+from cl.data.rows import IGNORE, Row
 from cl.models import decoding
 from cl.models.forward import TokenLoss
 from cl.models.modulation import frozen, scale_of, states_of

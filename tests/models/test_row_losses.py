@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cl.data.batches import DialogueRows, collate
+from cl.data.batches import collate
+from cl.data.rows import DialogueRows
 from cl.models.forward import TokenLoss
 from cl.models.row_losses import row_losses
 from tests.support.training import SEPARATOR, tiny

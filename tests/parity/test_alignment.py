@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl.data.batches import IGNORE, Batch
+from cl.data.batches import Batch
+from cl.data.rows import IGNORE
 from cl.models.losses import Outputs
 from strategies.alignment.dpo import DPO
 from strategies.alignment.sft import SFT

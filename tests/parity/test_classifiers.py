@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl.data.batches import IGNORE, Batch
+from cl.data.batches import Batch
+from cl.data.rows import IGNORE
 from cl.models import classifier_head
 from cl.models.losses import Outputs
 from strategies.classifiers.seq_star import Classifier, SeqStar

@@ -11,7 +11,8 @@ import torch
 from peft import LoraConfig
 from torch import Tensor, nn
 
-from cl.data.batches import IGNORE, Batch
+from cl.data.batches import Batch
+from cl.data.rows import IGNORE
 from cl.methods.method import Learned
 from cl.models import adapters
 from strategies.adapters.inf_lora import InfLora

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from cl.data.batches import collate, rows
+from cl.data.batches import collate
+from cl.data.rows import rows
 from cl.errors import UserError
 from cl.models.forward import TokenLoss
 from cl.probes.function_tokens import GROUPS, FunctionTokens, grouped, most_frequent

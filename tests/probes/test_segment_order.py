@@ -116,7 +116,7 @@ def measured(tokenizer: Any, folder: Path, model: Model, **settings: Any) -> dic
 
     class Fixed(Data):
         def rows(self, name: str, split: str) -> Any:
-            from cl.data.batches import PackedRows
+            from cl.data.rows import PackedRows
 
             return PackedRows(tokens[split], 8)
 

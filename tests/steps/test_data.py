@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
 from cl.config.model import Model
-from cl.data.batches import rows
+from cl.data.rows import rows
 from cl.data.tokenization import examples
 from cl.execution import runner
 from cl.graph.roles import TOKENIZER, Inputs

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from cl.data.batches import collate, rows
+from cl.data.batches import collate
+from cl.data.rows import rows
 from cl.graph.measurement_specs import ProbeSpec
 from cl.graph.roles import BASE, STATE, TOKENIZER, Inputs, data, reference
 from cl.graph.specs import Compute, Packing

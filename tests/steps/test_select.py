@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from cl.data import tokenization
-from cl.data.batches import Row, collate
+from cl.data.batches import collate
+from cl.data.rows import Row
 from cl.errors import UserError
 from cl.graph.roles import STATE, TOKENIZER
 from cl.graph.roles import data as data_role

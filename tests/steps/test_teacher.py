@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from cl.data.batches import rows
+from cl.data.rows import rows
 from cl.errors import UserError
 from cl.graph.roles import STATE, TOKENIZER, Inputs, data
 from cl.graph.stored import result_of

@@ -18,7 +18,8 @@ import yaml
 from cl import cli
 from cl.config import loading
 from cl.config.model import Model
-from cl.data.batches import Batch, rows
+from cl.data.batches import Batch
+from cl.data.rows import rows
 from cl.execution import runner
 from cl.execution.store import Store
 from cl.graph import planner

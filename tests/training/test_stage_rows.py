@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from cl.data.batches import PackedRows, Row
 from cl.data.mixture import Ledger, Plan
+from cl.data.rows import PackedRows, Row
 from cl.methods.contexts import Replaced
 from cl.training import distributed
 from cl.training.stage_rows import Batches

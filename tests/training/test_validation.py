@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from cl.data.batches import Batch, PackedRows
+from cl.data.batches import Batch
+from cl.data.rows import PackedRows
 from cl.errors import UserError
 from cl.models import pretrained
 from cl.models.forward import TokenLoss

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cl.data.batches import IGNORE, Batch
+from cl.data.batches import Batch
+from cl.data.rows import IGNORE
 from strategies.adapters.input_subspaces import complement, leading, packed, real_tokens, spectrum, unpacked
 
 

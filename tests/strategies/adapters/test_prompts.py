@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from cl.config.train import Train
-from cl.data.batches import IGNORE, Batch, Row, collate
+from cl.data.batches import Batch, collate
+from cl.data.rows import IGNORE, Row
 from cl.errors import UserError
 from cl.models import adapters, pretrained
 from cl.models.forward import TokenLoss

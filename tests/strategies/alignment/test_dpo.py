@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from cl.data.batches import IGNORE, Batch
+from cl.data.batches import Batch
+from cl.data.rows import IGNORE
 from cl.errors import UserError
 from cl.models.losses import Outputs
 from strategies.alignment.dpo import DPO, margins

@@ -16,7 +16,8 @@ from torch import nn
 from cl import cli
 from cl.config import loading
 from cl.config.train import Train
-from cl.data.batches import IGNORE, Batch
+from cl.data.batches import Batch
+from cl.data.rows import IGNORE
 from cl.errors import UserError
 from cl.execution.store import Store
 from cl.graph import planner

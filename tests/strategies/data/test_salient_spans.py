@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cl.data.batches import IGNORE, rows
+from cl.data.rows import IGNORE, rows
 from cl.models import pretrained
 from cl.tasks.article import Article
 from cl.tasks.example import Example

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from cl.data.batches import IGNORE, Batch
+from cl.data.batches import Batch
+from cl.data.rows import IGNORE
 from cl.data.sampling import Reading
 from cl.errors import UserError
 from cl.methods.method import MicroBatch

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from cl.data.batches import Batch, collate, rows
+from cl.data.batches import Batch, collate
+from cl.data.rows import rows
 from cl.errors import UserError
 from cl.graph.planner import Graph
 from cl.graph.roles import TOKENIZER, data

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cl.data.batches import IGNORE, Batch
+from cl.data.batches import Batch
+from cl.data.rows import IGNORE
 from cl.models.forward import TokenLoss
 from cl.models.losses import Outputs
 from strategies.penalties.mas import MAS, output_norm

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from cl.data.batches import IGNORE, Batch
+from cl.data.batches import Batch
+from cl.data.rows import IGNORE
 from cl.errors import UserError
 from cl.models.losses import Outputs
 from strategies.rehearsal.der import DER, logit_gap
