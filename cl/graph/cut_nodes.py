@@ -71,7 +71,7 @@ class CutNodes:
         known = (name, sequence, batch)
         if known not in self._nodes:
             try:
-                part.method.fits(sequence, batch)
+                part.method.fits_shape(sequence, batch)
             except UserError as error:
                 raise UserError(f"{self.where}: {part.name}: {error}") from error
             spec = CutSpec(name, part.named(), sequence, batch)

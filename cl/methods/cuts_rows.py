@@ -50,7 +50,7 @@ class CutsRows(Method):
     R and probes measure the text as it is. Tasks of other kinds are left as they are.
     """
 
-    def fits(self, sequence: int, batch: int) -> None:
+    def fits_shape(self, sequence: int, batch: int) -> None:
         """Check the shape of a step. Runs while planning.
 
         Raises:

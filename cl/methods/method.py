@@ -13,7 +13,7 @@ settings. It derives from `Method`, and from each protocol whose hooks it overri
 |                  |                                  | `after_step`, `figures`, `state_dict`, `load_state_dict`     |
 | `TakesRows`      | inside a train node              | `row_mask`                                                   |
 | `EditsRows`*     | while planning, before a stage   | `reads`, `edits`, `fits`, `replaced_rows`                    |
-| `CutsRows`*      | before a stage, in its own node  | `fits`, `cut`                                                |
+| `CutsRows`*      | before a stage, in its own node  | `fits_shape`, `cut`                                          |
 | `Remembers`      | between stages, in its own node  | `consolidate`, `remember`                                    |
 | `Selects`        | before a stage, in its own node  | `selection_size`, `select`                                   |
 | `Gates`*         | after a stage, in its own node   | `decide`                                                     |

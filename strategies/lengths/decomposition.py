@@ -53,7 +53,7 @@ class Decomposition(CutsRows):
         if self.above not in ("random", "longest"):
             raise UserError(f"above: {self.above!r} is neither random nor longest")
 
-    def fits(self, sequence: int, batch: int) -> None:
+    def fits_shape(self, sequence: int, batch: int) -> None:
         """The longest piece is a row, so a row is a power of two, and no shorter than the shortest piece."""
         if sequence & (sequence - 1) or sequence < self.shortest:
             raise UserError(

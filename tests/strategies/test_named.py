@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import strategies
+from cl.methods.cuts_rows import CutsRows
 from cl.methods.edits_rows import EditsRows
 from cl.methods.gates import Gates
 from cl.methods.method import (
@@ -100,6 +101,7 @@ PROTOCOLS = (
     Trains,
     TakesRows,
     EditsRows,
+    CutsRows,
     Remembers,
     Selects,
     Gates,
