@@ -14,17 +14,11 @@ from cl.methods.retrieves import Retrieves
 from cl.methods.strategy import Strategy
 from cl.registry import unknown
 
-ONE_TASK = (
-    "train.lr",
-    "train.weight_decay",
-    "train.betas",
-    "train.eps",
-    "train.clip",
-    "train.sequence",
-    "train.batch",
-    "train.micro_batch",
-)
-"""Training settings that may differ between tasks."""
+RATES = ("train.lr", "train.weight_decay", "train.betas", "train.eps", "train.clip")
+"""Training settings that may differ between tasks and change no row."""
+SHAPES = ("train.sequence", "train.batch", "train.micro_batch")
+"""Training settings that may differ between tasks and change the rows of a step."""
+ONE_TASK = (*RATES, *SHAPES)
 
 
 OUTSIDE = TransformsData | Selects | Gates | Merges | Retrieves | Modulates

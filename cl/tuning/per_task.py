@@ -31,7 +31,7 @@ from cl.config import experiment, nested
 from cl.config.experiment import Experiment
 from cl.config.search_ranges import Range
 from cl.errors import UserError
-from cl.graph.task_overrides import ONE_TASK
+from cl.graph.task_overrides import RATES
 from cl.methods.method import Remembers
 from cl.metrics.run_metrics import better
 from cl.tasks import scenario
@@ -124,9 +124,9 @@ def choose(raw: dict[str, Any], ranges: Mapping[str, Range], search: Search) -> 
     whole, labels = studies.checked(raw, ranges)
     if whole.by_task:
         raise UserError("by_task: the protocol per_task sets it; remove it")
-    if wrong := [key for key in ranges if key.startswith("train.") and key not in ONE_TASK]:
-        allowed = ", ".join(ONE_TASK)
-        raise UserError(f"{wrong[0]}: cannot differ by task, so per_task cannot choose it; search {allowed}")
+    if wrong := [key for key in ranges if key.startswith("train.") and key not in RATES]:
+        allowed = ", ".join(RATES)
+        raise UserError(f"{wrong[0]}: is not chosen for a task by its own loss, so per_task cannot; search {allowed}")
     defined, known = scenario.load(whole.scenario), len(whole.model.knows)
     asked = [(label, order) for label in labels for order in defined.ordered(whole.orders, known)]
     own = {label: studies.applying(whole, ranges, label) for label in labels}

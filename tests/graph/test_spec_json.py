@@ -55,10 +55,10 @@ TRAIN = TrainSpec(
 STREAM: dict[str, Any] = {"stages": (TRAIN, TRAIN), "sets": ("a", "b"), "tokens": 64, "batch": 2}
 ESTIMATOR: dict[str, Any] = {**STREAM, "references": 2, "stars": True, "stride": 3, "part": 1}
 FULL: list[Spec] = [
-    TokenizerSpec({"a": "hash"}, 300, {"name": "llama"}),
+    TokenizerSpec({"a": "hash"}, 300, {"name": "llama"}, ("new",)),
     CutSpec("a", LORA, 32, 4),
     DataSpec("a", "hash", (LORA, Named("shuffle", {})), "both", ""),
-    BaseSpec({"name": "llama"}, 3, 32),
+    BaseSpec({"name": "llama"}, 3, 32, "mean"),
     TRAIN,
     ConsolidateSpec(2, 0, ("a",), LORA, PACKING, COMPUTE, "1"),
     MergeSpec(LORA, 2),

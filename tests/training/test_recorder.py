@@ -69,7 +69,8 @@ def recorded(share: float, seconds: float, tokens: int, monkeypatch: Any, steps:
     )  # fmt: skip
     callback = Recorder(job, None)
     monkeypatch.setattr(callback, "_restore", lambda learner, optimizer: None)
-    callback.begin(None)
+    callback.optimizer = torch.optim.SGD([torch.nn.Parameter(one)])
+    callback.begin(callback.optimizer)
     for step in range(1, steps + 1):
         clock.now += 1
         learner.step, learner.last = step, {"loss": one, "terms": {}, "grad_norm": one, "lr": 0.1}

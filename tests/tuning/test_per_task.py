@@ -129,7 +129,7 @@ def test_no_study_looks_beyond_the_task_that_comes_or_at_a_test_split(tmp_path: 
     [
         ("--tune.objectives=[mft_nll]", "tune.objectives: per_task always uses the score or loss of the arriving task"),
         ("--tune.decay=1", "tune: decay 1.0 must be between 0 and 1"),
-        ("--train.batch={value: 4, low: 2, high: 8}", "train.batch: cannot differ by task"),
+        ("--train.batch={value: 4, low: 2, high: 8}", "train.batch: is not chosen for a task by its own loss"),
         ("--by_task.german.train.lr=1e-3", "by_task: the protocol per_task sets it"),
         (
             "--strategies={lora_ewc: {ewc: {gamma: {value: 0.9, low: 0.1, high: 1.0}}}}",
