@@ -71,7 +71,9 @@ def test_loss_and_gradient_at_the_reference_and_away_from_it() -> None:
 def test_the_loss_is_a_sum_over_pairs_which_stay_together() -> None:
     model, method = Words(), DPO("liked")
     other = pair()._replace(origin=torch.tensor([[0, 9], [0, 9]]))
-    both = Batch(*(None if one is None else torch.cat([one, two]) for one, two in zip(pair(), other, strict=True)))
+    both = Batch(
+        *(None if one is None or two is None else torch.cat([one, two]) for one, two in zip(pair(), other, strict=True))
+    )
     method.survey(learned_of(model, [both], outputs=model.outputs))
     objective = method.objective()
     assert (objective.rows, objective.name, objective.learns_from) == (2, "dpo", ("preference",))
