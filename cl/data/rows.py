@@ -13,9 +13,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.numpy import load_file
 from torch import Tensor
 
+from cl.data import token_files
 from cl.errors import UserError
 
 IGNORE = -100  # target that is not learned: the default `ignore_index` of torch's cross-entropy
@@ -186,7 +186,7 @@ def rows(folder: Path, name: str, split: str, sequence: int) -> Rows:
     Raises:
         UserError: for an example that is longer than `sequence`.
     """
-    arrays = load_file(folder / "tokens.safetensors")
+    arrays = token_files.mapped(folder)
     if f"{split}.{PIECES}" in arrays:
         return PieceRows(arrays[split], arrays[f"{split}.{PIECES}"], arrays[f"{split}.{PIECE_LENGTHS}"], sequence)
     if f"{split}.starts" not in arrays:

@@ -40,6 +40,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cl.data.chat import Chat
+from cl.data.encoding import encoded
 from cl.errors import UserError
 from cl.tasks.article import Article
 from cl.tasks.example import Example
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
 
 
 SEPARATOR = "<|endoftext|>"
-BATCH = 1000  # documents tokenized at once
 
 
 def frame_of(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -297,10 +297,8 @@ def encode(documents: list[str], tokenizer: Any, separator: int) -> npt.NDArray[
         separator: id of the separator.
     """
     before, after = _frame(tokenizer, separator)
-    pieces: list[npt.NDArray[np.int32]] = []
-    for start in range(0, len(documents), BATCH):
-        encoded = tokenizer(
-            documents[start : start + BATCH], add_special_tokens=False, split_special_tokens=True, verbose=False
-        )["input_ids"]
-        pieces += [np.array([*before, *ids, *after], dtype=np.int32) for ids in encoded]
-    return np.concatenate([*pieces, np.array([separator], dtype=np.int32)]) if pieces else np.zeros(0, np.int32)
+    if not documents:
+        return np.zeros(0, np.int32)
+    first, last = (np.array(ids, dtype=np.int32) for ids in (before, after))
+    pieces = [part for ids in encoded(documents, tokenizer) for part in (first, ids, last)]
+    return np.concatenate([*pieces, np.array([separator], dtype=np.int32)])

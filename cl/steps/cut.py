@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
+from cl.data import token_files
 from cl.data.rows import PIECE_LENGTHS, PIECES
 from cl.errors import UserError
 from cl.graph.roles import TOKENIZER, data
@@ -35,7 +36,7 @@ def run(spec: CutSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     method = strategy.build_method(spec.method, f"rows of {spec.set}")
     assert isinstance(method, CutsRows)
     folder = inputs[data(spec.set)]
-    tokens = load_file(folder / "tokens.safetensors")["train"]
+    tokens = token_files.mapped(folder)["train"]
     separator = result_of(inputs[TOKENIZER])["separator_id"]
     starts = np.flatnonzero(tokens == separator).astype(np.int64)
     found = method.cut(Text(starts, spec.sequence, spec.batch))

@@ -46,7 +46,7 @@ def test_no_document_is_no_token(tokenizer: Any) -> None:
 def test_documents_do_not_depend_on_the_batch_they_are_encoded_in(tokenizer: Any, monkeypatch: Any) -> None:
     texts = list(documents("german"))
     whole = encode(texts, tokenizer, 0)
-    monkeypatch.setattr(tokenization, "BATCH", 3)
+    monkeypatch.setattr("cl.data.encoding.BATCH", 3)
     np.testing.assert_array_equal(encode(texts, tokenizer, 0), whole)
 
 

@@ -105,7 +105,7 @@ EDITS: dict[str, tuple[tuple[str, str, str], set[str]]] = {
     "a cut": (("strategies/lengths/decomposition.py", "BLOCK = 4096", "BLOCK = 4095"), {"cut"}),
     "a merge": (("strategies/merging/ties.py", "sign", "sgn"), {"merge"}),
     "a gate": (("strategies/gating/promotion.py", "gain >= required", "gain > required"), {"gate"}),
-    "tokens": (("cl/data/tokenization.py", "BATCH = 1000", "BATCH = 999"), {"data"}),
+    "tokens": (("cl/data/encoding.py", "BATCH = 1000", "BATCH = 999"), {"data"}),
     "forward pass": (("cl/models/forward.py", "use_cache=False", "use_cache=None"), OPENING - {"merge"} | {"amortise"}),
 }  # fmt: skip
 
