@@ -44,7 +44,8 @@ def write(folder: Path, megabytes: int) -> Path:
             for document in text(min(10, megabytes - part) * 1_000_000, part):
                 file.write(json.dumps({"text": document}) + "\n")
     (folder / "big.yaml").write_text(
-        "summary: generated text\nversion: 1\ntasks:\n  big:\n    sources: [{source: files, path: big.jsonl, column: text}]\n"
+        "summary: generated text\nversion: 1\n"
+        "tasks:\n  big:\n    sources: [{source: files, path: big.jsonl, column: text}]\n"
         "split: {validation: 0.01, test: 0.01}\n"
     )
     path = folder / "data.yaml"
