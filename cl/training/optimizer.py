@@ -96,7 +96,7 @@ def _schedule_free(model: nn.Module, train: Optimization) -> torch.optim.Optimiz
     try:
         from schedulefree import AdamWScheduleFree
     except ImportError as error:
-        raise UserError("train.optimizer: schedule_free needs schedulefree; pip install 'cl[quant]'") from error
+        raise UserError("train.optimizer: schedule_free needs schedulefree; pip install 'cl[optimizers]'") from error
     found: torch.optim.Optimizer = AdamWScheduleFree(
         _groups(train, model), lr=train.lr, betas=train.betas, eps=train.eps
     )

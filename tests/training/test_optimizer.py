@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,23 @@ from torch import nn
 
 from cl.config.train import Optimization, Optimizer, Train
 from cl.data.batches import Batch
+from cl.errors import UserError
 from cl.training import optimizer as optimizers
 from cl.training.learner import Learner
 from cl.training.optimizer import Composed, build_optimizer
 from strategies.adapters.lora import Lora
 from tests.support.training import learn, plan, tiny, write_toy
 
-ALL = tuple(optimizers.BUILD)
+ALL: list[Any] = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            name == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None,
+            reason="bitsandbytes is not installed",
+        ),
+    )
+    for name in optimizers.BUILD
+]
 
 
 @pytest.mark.parametrize("name", ["llama-tiny", "neox-tiny"])
@@ -145,6 +157,7 @@ def test_muon_keeps_the_rates_of_groups_that_a_schedule_sets() -> None:
 
 
 def test_moments_of_8_bits_follow_adamw() -> None:
+    pytest.importorskip("bitsandbytes")
     found = {}
     kinds: tuple[Optimizer, ...] = ("adamw", "adamw_8bit")
     for kind in kinds:
@@ -173,11 +186,20 @@ def test_schedule_free_stores_and_measures_the_average() -> None:
     assert model.weight.item() == pytest.approx(at, abs=1e-6)
 
 
+def test_a_package_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setitem(sys.modules, "schedulefree", None)
+    asked: dict[Optimizer, str] = {"adamw_8bit": r"cl\[quant\]", "schedule_free": r"cl\[optimizers\]"}
+    for kind, extra in asked.items():
+        with pytest.raises(UserError, match=f"train\\.optimizer: {kind} needs .*; pip install '{extra}'"):
+            build_optimizer(nn.Linear(1, 1), Optimization(optimizer=kind))
+
+
 class StoppedError(Exception):
     """Not an error of ours."""
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ALL if kind != "adamw"])
+@pytest.mark.parametrize("kind", [each for each in ALL if each.values != ("adamw",)])
 def test_a_stage_that_was_interrupted_ends_with_the_same_bits(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
