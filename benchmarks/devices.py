@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import auto_cli
 
-if Path(sys.path[0]) == Path(__file__).parent:  # `strategies` below is the package, not the benchmark here
+if __name__ == "__main__" and Path(sys.path[0]) == Path(__file__).parent:  # `strategies` below is the package
     sys.path.pop(0)
 
 from cl import registry
@@ -67,6 +69,38 @@ def raw(strategy: str, scenario: str, steps: int, devices: int, distributed: str
         },
         "evaluation": {"tokens": 1024, "items": 0, "points": 2, "share": 0.9, "probe_tokens": 256},
     }  # fmt: skip
+
+
+def on_device(device: str, strategies: list[str] | None, folder: str, until: float) -> Iterator[str]:
+    """A line per strategy: two tasks of two steps on another kind of device, beside the CPU.
+
+    Args:
+        device: `cuda`, for instance.
+        strategies: names of strategies; by default all.
+        folder: folder of the stores.
+        until: `time.monotonic()` after which no strategy is begun.
+    """
+    for strategy in strategies or registry.names("strategies"):
+        if time.monotonic() > until:
+            yield f"{strategy:22} not begun: the time is over"
+            continue
+        words = "no stream of these that it can learn"
+        for scenario in STREAMS:
+            here, there = (raw(strategy, scenario, 2, 1, "ddp") for _ in range(2))
+            there["train"]["device"] = device
+            try:
+                planner.build(loading.parse(here))
+            except UserError as error:
+                words = f"not run: {error}"
+                continue
+            try:
+                both = figures(here, Store(f"{folder}/cpu")), figures(there, Store(f"{folder}/{device}"))
+                row, loss, norm = (apart(a, b) for a, b in zip(*both, strict=True))
+                words = f"{scenario:20} R {row:.1e}   loss {loss:.1e}   gradient {norm:.1e}"
+            except Exception as error:  # the next strategies are tried too
+                words = f"{scenario:20} FAILED: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            break
+        yield f"{strategy:22} {words}"
 
 
 Figures = tuple[list[float], list[float], list[float]]

@@ -30,6 +30,8 @@ class Model:
             the chat template decides about the system turn.
         template: further arguments of the chat template, such as `enable_thinking: false`; an error if it has no such
             argument.
+        weights: form of the linear modules inside the layers: fp32, bf16, or for a frozen base under adapters 8bit or
+            4bit (NF4). The base is rounded once; everything reads the rounded values, and nothing merged is rounded.
         trust_remote_code: run code that comes with a model on the hub or in a directory.
     """
 
@@ -42,6 +44,7 @@ class Model:
     knows: list[str] = field(default_factory=list)
     system: str | None = None
     template: dict[str, str | bool | int] = field(default_factory=dict)
+    weights: Literal["fp32", "bf16", "8bit", "4bit"] = "fp32"
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:

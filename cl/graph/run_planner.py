@@ -151,6 +151,7 @@ class RunPlanner:
             known={t: self.shared.budget.weight(t) for t in self.shared.experiment.model.knows if t in sources},
             continues=stage.continues,
             optimizer="keep" if self._keeps(stage) else "reset",
+            weights=shared.weights,
         )
         snapshots = kept_steps(self.shared.experiment, self.strategy, stage, range(first + 1, last))
         after = _forecast(shares, before, last * train.batch, train.sequence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Literal
 
 from cl.config.experiment import Experiment
 from cl.errors import UserError
@@ -131,6 +132,11 @@ class SharedNodes:
             self._fingerprints[name] = self.scenario.fingerprint(name)
         return self._fingerprints[name]
 
+    @property
+    def weights(self) -> Literal["bf16", "8bit", "4bit"] | None:
+        """The form of the linear modules; None: fp32."""
+        return None if self.experiment.model.weights == "fp32" else self.experiment.model.weights
+
     def base(self, seed: int) -> Node:
         """Base node: the model before any training. Only a fresh model depends on the seed."""
         model = self.experiment.model
@@ -139,7 +145,7 @@ class SharedNodes:
             lengths = [length for _, length in self.packing.lengths]
             longest = self.train.sequence if own is None else max([self.train.sequence, *lengths])
             new = None if model.new_embeddings == "pieces" else model.new_embeddings
-            spec = BaseSpec(pretrained.fingerprint(model), own, longest, new)
+            spec = BaseSpec(pretrained.fingerprint(model), own, longest, new, self.weights)
             self._bases[own] = Node(model.name, spec, {TOKENIZER: self.tokenizer}, local=self.local)
         return self._bases[own]
 

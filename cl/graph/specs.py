@@ -157,6 +157,7 @@ class BaseSpec(Spec):
         seed: of a fresh model.
         sequence: tokens per row.
         new: with what embeddings of new tokens begin, if not with the mean of their pieces.
+        weights: form to which linear modules are rounded, if not fp32.
     """
 
     kind = "base"
@@ -164,6 +165,7 @@ class BaseSpec(Spec):
     seed: int | None
     sequence: int
     new: Literal["mean"] | None = None
+    weights: Literal["bf16", "8bit", "4bit"] | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ class TrainSpec(Spec):
         known: weight in tokens of each task that the pretrained model knows and the stage reads.
         continues: the stage goes on inside its parent's.
         optimizer: `keep` the parent's optimizer state, or `reset` it.
+        weights: form in which linear modules are kept, if not fp32.
     """
 
     kind = "train"
@@ -198,6 +201,7 @@ class TrainSpec(Spec):
     known: dict[str, int] = field(default_factory=dict)
     continues: bool = False
     optimizer: Literal["keep", "reset"] = "reset"
+    weights: Literal["bf16", "8bit", "4bit"] | None = None
 
 
 @dataclass(frozen=True)

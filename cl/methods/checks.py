@@ -103,6 +103,42 @@ def check_optimizer(methods: Sequence[Trains], optimizer: str, sharded: bool) ->
         raise UserError(f"train.optimizer: {optimizer} does not work with train.distributed: fsdp; use adamw or sgd")
 
 
+WHOLE = (Trains.prepare, Trains.survey, Trains.step_terms, Trains.after_backward, Trains.after_step)
+"""Hooks that read or change weights."""
+
+
+def check_weights(methods: Sequence[Method], weights: str, optimizer: str, devices: int, sharded: bool) -> None:
+    """Check that a stage can be trained with linear modules in a form (`cl.models.quantized`).
+
+    Args:
+        methods: methods that act inside the stage.
+        weights: the form: bf16, 8bit or 4bit.
+        optimizer: name of the optimizer.
+        devices: number of processes.
+        sharded: the model is sharded over them.
+
+    Raises:
+        UserError: for a sharded model; for trained weights, unless they are bf16 and no method, other optimizer or
+            other process reads them.
+    """
+    if sharded:
+        raise UserError(f"model.weights: {weights} does not work with train.distributed: fsdp; use fp32")
+    if any(isinstance(method, Trains) and method.freezes_weights for method in methods):
+        return
+    if weights != "bf16":
+        remedy = "use a strategy with adapters, bf16 or fp32"
+        raise UserError(f"model.weights: {weights}: this stage trains the weights themselves; {remedy}")
+    if optimizer != "adamw":
+        raise UserError(f"model.weights: bf16: train.optimizer: {optimizer} loses small updates of bf16; use adamw")
+    if devices > 1:
+        raise UserError("model.weights: bf16: trained weights are rounded at random in each process; use 1 device")
+    for method in methods:
+        reads = isinstance(method, Trains) and any(overrides(method, hook) for hook in WHOLE)
+        if reads or isinstance(method, Remembers):
+            name = type(method).__name__
+            raise UserError(f"model.weights: bf16: {name} needs fp32 where it reads trained weights; use fp32")
+
+
 def check_devices(methods: Iterable[Method], sharded: bool) -> None:
     """Refuse methods that several devices cannot train together.
 

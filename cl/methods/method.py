@@ -189,10 +189,12 @@ class Trains(Method):
             the model's layers alone; so the model may be sharded (FSDP).
         adds_parameters: `prepare` decides which parameters are trained, so it runs before that of other methods, which
             read them, wherever the method stands in the list.
+        freezes_weights: `prepare` leaves no weight of a linear module of the model itself trained.
     """
 
     shardable: ClassVar[bool] = False
     adds_parameters: ClassVar[bool] = False
+    freezes_weights: ClassVar[bool] = False
 
     def suits(self, outline: Outline) -> None:
         """Check that the architecture suits the method. Runs while planning; `outline.model` takes seconds to make.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cl.errors import UserError
 from cl.graph.roles import TOKENIZER
 from cl.graph.stored import result_of
-from cl.models import backbone, pretrained, vocabulary
+from cl.models import backbone, pretrained, quantized, vocabulary
 from cl.models.forward import evaluating
 from cl.models.pretrained import create, save
 
@@ -40,6 +40,8 @@ def run(spec: BaseSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     if limit is not None and spec.sequence > limit:
         raise UserError(f"train.sequence: {spec.sequence} is longer than the model's context of {limit} tokens")
     _check_causal(created, spec.sequence)
+    if spec.weights is not None:
+        quantized.round_(created, spec.weights)
     save(created, context.out)
     for file in inputs[TOKENIZER].glob("tokenizer*"):
         shutil.copy(file, context.out / file.name)

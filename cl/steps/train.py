@@ -27,7 +27,7 @@ from cl.graph.specs import Local, Packing, TrainSpec, row_length
 from cl.graph.stored import MANIFEST, result_of
 from cl.methods import strategy
 from cl.methods.method import Learned, PlansStages, Remembers, Trains, overrides
-from cl.models import adapters
+from cl.models import adapters, quantized
 from cl.models.forward import autocast
 from cl.steps.context import Context
 from cl.training import checkpoint, distributed, teachers
@@ -95,6 +95,7 @@ def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
     sources = {name: rows(folder, name, "train", sequence) for name, folder in inputs.datasets().items()}
     plan = stage_plan(spec, starting_ledger(spec, inputs, sources), sources)
     learner = _learner(spec, inputs, local, plan.readings)
+    told = _narrow(learner.model, spec)
     separator = learner.token_loss.separator
     replaced = replaced_rows(spec, learner.methods, plan, sources, inputs.datasets(), separator)
     if not spec.continues:
@@ -118,8 +119,22 @@ def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
         watcher=context.watcher,
         snapshots=Snapshots(local.snapshots, context.work / "snapshots", inputs[STATE]),
         replaced=replaced,
-        told=[text for folder in inputs.datasets().values() for text in result_of(folder).get("cut", NONE)["told"]],
+        told=[
+            *told,
+            *(text for folder in inputs.datasets().values() for text in result_of(folder).get("cut", NONE)["told"]),
+        ],
     )
+
+
+def _narrow(model: Any, spec: TrainSpec) -> list[str]:
+    """Keep linear modules in the form of `model.weights`; returns a sentence about those that keep fp32."""
+    if spec.weights is None:
+        return []
+    if spec.weights == "bf16":
+        quantized.train_in_bf16(model)
+    left = quantized.hold(model, spec.weights)
+    merged = f"{left} frozen linear modules are kept in fp32 in training: adapters were merged into them"
+    return [f"model.weights: {spec.weights}: {merged}"] if left else []
 
 
 def _learner(spec: TrainSpec, inputs: Inputs, local: Local, readings: Sequence[Reading]) -> Learner:
@@ -257,7 +272,7 @@ def _result(job: Job) -> dict[str, Any]:
         "seconds": job.seconds,
         "eval_seconds": job.eval_seconds,
         "tokens_per_second": tokens / max(job.seconds, 1e-9),
-        "parameters": sum(p.numel() for p in job.learner.model.parameters()),
+        "parameters": quantized.parameters(job.learner.model),
         "seen": job.points[-1].seen,
         "ledger": final.to_json(),
         "ledger_before": job.plan.ledger.to_json(),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cl.config.train import Optimization
 from cl.errors import UserError
+from cl.training.stochastic_rounding import StochasticAdamW
 
 Groups = list[dict[str, Any]]
 
@@ -44,9 +45,14 @@ def _groups(train: Optimization, model: nn.Module, parameters: Iterable[nn.Param
 
 
 def _adamw(model: nn.Module, train: Optimization) -> torch.optim.Optimizer:
-    """AdamW (arXiv 2403.08763, section 3)."""
-    groups = _groups(train, model)
-    return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps, fused=True)
+    """AdamW (arXiv 2403.08763, section 3); parameters in bf16 are rounded at random."""
+    narrow = [p for p in model.parameters() if p.requires_grad and p.dtype == torch.bfloat16]
+    inside = set(map(id, narrow))
+    whole = _groups(train, model, [p for p in model.parameters() if id(p) not in inside])
+    found = torch.optim.AdamW(whole, lr=train.lr, betas=train.betas, eps=train.eps, fused=True)
+    if not narrow:
+        return found
+    return Composed(found, StochasticAdamW(_groups(train, model, narrow), train.lr, train.betas, train.eps))
 
 
 def _sgd(model: nn.Module, train: Optimization) -> torch.optim.Optimizer:
@@ -199,6 +205,16 @@ def load(optimizer: torch.optim.Optimizer, found: Mapping[str, Tensor]) -> None:
         else:
             state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    _keep_moments_in_fp32(optimizer, state)
     if (optimizer.__module__ or "").startswith("bitsandbytes"):  # counts steps in whole numbers
         for values in optimizer.state.values():
             values["step"] = int(values["step"])
+
+
+def _keep_moments_in_fp32(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Any]]) -> None:
+    """Set the state of bf16 parameters again: loading has rounded their moments to the parameter's type."""
+    parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
+    for place, parameter in enumerate(parameters):
+        if parameter.dtype == torch.bfloat16 and place in state:
+            moved = {name: value.to(parameter.device) for name, value in state[place].items() if name != "step"}
+            optimizer.state[parameter] |= moved

@@ -53,6 +53,7 @@ class Lora(Trains):
 
     shardable: ClassVar[bool] = True
     adds_parameters: ClassVar[bool] = True
+    freezes_weights: ClassVar[bool] = True
 
     life: Life = "continue"
     r: int = 16

@@ -48,6 +48,7 @@ class MoeLora(Trains):
 
     shardable: ClassVar[bool] = True
     adds_parameters: ClassVar[bool] = True
+    freezes_weights: ClassVar[bool] = True
 
     experts: int = 8
     r: int = 16

@@ -50,7 +50,7 @@ HISTORY = History(3, (Stretch(1, 4, 128), Stretch(2, 5, None)))
 LORA, PACKING, COMPUTE = Named("lora", {"r": 4, "targets": ["q"]}), Packing(32, False), Compute("cuda", "bf16", True)
 TRAIN = TrainSpec(
     t=1, steps=8, first=0, last=7, shares={"a": 0.75, "replay:b": 0.25}, seed=0, train=Optimization(betas=(0.8, 0.9)),
-    compute=COMPUTE, methods=(LORA,), known={"b": 100}, continues=True, optimizer="keep",
+    compute=COMPUTE, methods=(LORA,), known={"b": 100}, continues=True, optimizer="keep", weights="4bit",
 )  # fmt: skip
 STREAM: dict[str, Any] = {"stages": (TRAIN, TRAIN), "sets": ("a", "b"), "tokens": 64, "batch": 2}
 ESTIMATOR: dict[str, Any] = {**STREAM, "references": 2, "stars": True, "stride": 3, "part": 1}
@@ -58,7 +58,7 @@ FULL: list[Spec] = [
     TokenizerSpec({"a": "hash"}, 300, {"name": "llama"}, ("new",)),
     CutSpec("a", LORA, 32, 4),
     DataSpec("a", "hash", (LORA, Named("shuffle", {})), "both", ""),
-    BaseSpec({"name": "llama"}, 3, 32, "mean"),
+    BaseSpec({"name": "llama"}, 3, 32, "mean", "bf16"),
     TRAIN,
     ConsolidateSpec(2, 0, ("a",), LORA, PACKING, COMPUTE, "1"),
     MergeSpec(LORA, 2),

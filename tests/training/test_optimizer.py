@@ -199,13 +199,15 @@ class StoppedError(Exception):
     """Not an error of ours."""
 
 
-@pytest.mark.parametrize("kind", [each for each in ALL if each.values != ("adamw",)])
+@pytest.mark.parametrize("kind", [*(each for each in ALL if each.values != ("adamw",)), "bf16"])
 def test_a_stage_that_was_interrupted_ends_with_the_same_bits(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model = {"name": "llama-tiny", "vocabulary": 300, "weights": "bf16" if kind == "bf16" else "fp32"}
+    train = {} if kind == "bf16" else {"optimizer": kind}
     folders = []
     for name in ("whole", "broken"):
-        folder = write_toy(tmp_path / name, train={"optimizer": kind}, checkpoints={"steps": 5}, tokens=4 * 32 * 12)
+        folder = write_toy(tmp_path / name, model=model, train=train, checkpoints={"steps": 5}, tokens=4 * 32 * 12)
         if name == "broken":
             inner, calls = Learner.training_step, iter(range(100))
 
