@@ -77,7 +77,7 @@ def compare_with_store(graph: Graph, protect: bool, all_lines: bool = False) -> 
             result_files.check_writable(result_files.results_folder(graph))
             store.needed.add(graph.experiment.name, [node.key for node in graph.nodes])
         todo = runner.pending(graph.wanted, store)
-        cost = cost_estimate.estimate(graph, todo, store)
+        cost = cost_estimate.estimate(graph, todo, store, measure=protect)
         jobs = launcher.of(graph.experiment).jobs(todo) if todo else []
     planned = Planned(graph, store, todo, cost)
     show_plan(console, graph, store, todo, cost, jobs, all_lines)

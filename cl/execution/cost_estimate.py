@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cl.execution import calibration
+from cl.execution import calibration, step_speed
 from cl.execution.store import Store
 from cl.graph.node import Node
 from cl.graph.planner import Graph
@@ -45,20 +45,21 @@ class Estimate:
         return sum(self.seconds.values()) + self.once
 
 
-def estimate(graph: Graph, nodes: Iterable[Node], store: Store) -> Estimate:
+def estimate(graph: Graph, nodes: Iterable[Node], store: Store, measure: bool = False) -> Estimate:
     """Estimate the seconds of nodes that are computed one after another on this machine.
 
     Args:
         graph: the planned experiment.
         nodes: nodes to compute.
         store: the store.
+        measure: time a few steps where no train node tells the speed, which takes seconds.
     """
     nodes = list(nodes)
     if not nodes:
         return Estimate({}, 0.0, 0.0, False)
     example = next((plan.node for run in graph.runs for plan in run.stages), None)
     known = None if example is None else _measured(example, store)
-    rate = known or _calibrated(graph)
+    rate = known or _guessed(graph, measure)
     seconds = {}
     for node in nodes:
         overhead = 1 + graph.experiment.evaluation.share if node.kind == "train" else 1.0
@@ -95,6 +96,14 @@ def _shape(spec: Mapping[str, Any]) -> tuple[Any, ...]:
     """Settings that determine the speed of a train node, from the JSON form of its specification."""
     names = ("sequence", "batch", "micro_batch", "gradient_checkpointing")
     return *(spec["train"].get(name) for name in names), *(spec["compute"].get(name) for name in COMPUTE)
+
+
+def _guessed(graph: Graph, measure: bool) -> float:
+    """Tokens per second from a few steps, or from the calibrated rate where none are made."""
+    known = step_speed.tokens_per_second(
+        graph.experiment.model, graph.experiment.train.optimization, graph.compute, measure
+    )
+    return known or _calibrated(graph)
 
 
 def _calibrated(graph: Graph) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
@@ -22,6 +23,7 @@ from cl.redaction import redacted
 from cl.reporting.formatting import abbreviated, duration
 
 SCREEN = 40  # train nodes that are listed one by one
+SURE = 0.05  # share of the estimated time after which the speed so far corrects the estimate
 
 
 def show_plan(
@@ -159,6 +161,20 @@ def totals(graph: Graph, todo: list[Node], cost: Estimate) -> str:
     )
 
 
+def left(done: float, total: float, spent: float) -> str:
+    """The time that is left, in words: as estimated at first, corrected by the speed so far as soon as there is one.
+
+    Args:
+        done: estimated seconds of what is done.
+        total: estimated seconds of all.
+        spent: seconds that have passed.
+    """
+    if done >= total:
+        return ""
+    factor = spent / done if done > 0 and spent >= SURE * total else 1.0
+    return f"about {duration((total - done) * factor)} left"
+
+
 class ProgressListener:
     """A progress bar for the whole graph and one per node in progress, with the newest loss.
 
@@ -185,6 +201,7 @@ class ProgressListener:
             console=console,
         )
         self.whole = self.bars.add_task("all", total=max(1.0, sum(cost.seconds.values())), note="")
+        self.began: float | None = None
         self.current: dict[str, TaskID] = {}
         self.done: dict[str, float] = {}
 
@@ -198,6 +215,7 @@ class ProgressListener:
 
     def started(self, node: Node) -> None:
         """Add a bar for the node."""
+        self.began = time.monotonic() if self.began is None else self.began
         if node.key not in self.current:  # a node starts again after its worker died
             self.current[node.key] = self.bars.add_task(escape(f"{node.kind} {node.name}"), total=1, note="")
 
@@ -233,7 +251,9 @@ class ProgressListener:
     def _count(self, node: Node, share: float = 1.0) -> None:
         """Count a share of the node's estimated seconds as done."""
         self.done[node.key] = share * self.cost.seconds.get(node.key, 0.0)  # 0: made again, which nobody planned
-        self.bars.update(self.whole, completed=sum(self.done.values()))
+        done, total = sum(self.done.values()), sum(self.cost.seconds.values())
+        spent = 0.0 if self.began is None else time.monotonic() - self.began
+        self.bars.update(self.whole, completed=done, note=left(done, total, spent))
 
     def _line(self, word: str, node: Node, note: str) -> None:
         """Print one line about a node."""

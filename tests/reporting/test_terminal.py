@@ -9,6 +9,7 @@ from rich.console import Console
 
 from cl import cli
 from cl.commands import shared
+from cl.reporting.terminal import left
 from tests.support.instruction import write_stream
 
 
@@ -57,3 +58,17 @@ def test_plan_lists_a_run_that_trains_nothing(
     assert line.split()[-2:] == ["0", "nothing"]
     assert "1 runs ask for 0 train nodes, of which 0 are distinct." in found
     assert "To execute: 0 train nodes of 0 tokens" in found
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "spent", "words"),
+    [
+        (0.0, 600.0, 20.0, "about 10 min left"),  # nothing is done: the estimate
+        (10.0, 600.0, 20.0, "about 9.8 min left"),  # too little time has passed to correct it
+        (60.0, 600.0, 120.0, "about 18 min left"),  # twice as slow as estimated
+        (300.0, 600.0, 100.0, "about 100 s left"),  # three times as fast
+        (600.0, 600.0, 700.0, ""),
+    ],
+)
+def test_the_time_left_follows_the_speed_so_far(done: float, total: float, spent: float, words: str) -> None:
+    assert left(done, total, spent) == words.replace("100 s", "1.7 min")
