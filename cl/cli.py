@@ -43,10 +43,11 @@ examples:
   cl order validate sample_order_small
   cl explain quickstart         (why is a node computed again?)
   cl store gc --drop old_experiment --dry-run
+  cl run mine --fail-fast       (end at the first node that breaks, instead of computing the others)
   cl run mine --allow-code=.    (classes of your own in the working directory; --allow-code: anywhere)
 
 exit codes: 0 done; 2 bad input, with a message of one line; 3 done but for what stands on nodes that
-  diverged; 130 interrupted (SIGINT), 143 stopped (SIGTERM); 1 a defect, with its traceback
+  diverged or broke; 130 interrupted (SIGINT), 143 stopped (SIGTERM); 1 a defect, with its traceback
 """
 SETTINGS = """
 settings, each as --KEY=VALUE, which replaces the value in the experiment's file:
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         argv: arguments. None: those of the process.
 
     Returns:
-        Exit code: 0; 2 for bad input, after a message of one line; 3 if nodes diverged; 128 plus the number of the
+        Exit code: 0; 2 for bad input, after a message of one line; 3 if nodes failed; 128 plus the number of the
         signal after SIGINT or SIGTERM.
     """
     try:
@@ -93,6 +94,7 @@ def _run(arguments: list[str]) -> None:
     from jsonargparse import ArgumentError
 
     folders, arguments = own_code.taken(arguments)
+    arguments = ["--fail_fast=true" if argument == "--fail-fast" else argument for argument in arguments]
     settings: list[str] = []
     if arguments and (arguments[0] in EXPERIMENTAL or arguments[:2] == ["store", "accept"]):
         settings = [a for a in arguments if a.startswith("--") and a not in FLAGS and not a.startswith("--help=")]

@@ -45,7 +45,7 @@ class DivergedError(UserError):
 
 
 class IncompleteError(UserError):
-    """Some nodes diverged. All nodes that do not stand on them are stored.
+    """Some nodes failed. All nodes that do not stand on them are stored.
 
     Args:
         failures: name of each such node and what happened, by the node's key.

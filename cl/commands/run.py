@@ -46,7 +46,7 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
         The result. None: the nodes were submitted as jobs; the last job reports.
 
     Raises:
-        IncompleteError: if nodes diverged, after the report of the runs that are complete.
+        IncompleteError: if nodes failed, after the report of the runs that are complete.
     """
     from cl.execution import result_files
     from cl.reporting.terminal import ProgressListener
@@ -78,7 +78,7 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
 def _launched(
     planned: Planned, listener: ProgressListener, command: list[str]
 ) -> tuple[str | None, IncompleteError | None]:
-    """Compute the missing nodes: a message about submitted jobs, and the error of nodes that diverged."""
+    """Compute the missing nodes: a message about submitted jobs, and the error of nodes that failed."""
     from cl.execution.launchers import launcher
 
     graph, todo = planned.graph, planned.todo
@@ -95,7 +95,7 @@ def _complete(planned: Planned, incomplete: IncompleteError | None) -> tuple[Pla
     """The experiment with the runs that are complete, and a sentence about each other run.
 
     Raises:
-        IncompleteError: if no run is complete.
+        IncompleteError: if no run is complete; or the error of the first node that broke.
     """
     if incomplete is None:
         return planned, []
@@ -111,7 +111,7 @@ def _complete(planned: Planned, incomplete: IncompleteError | None) -> tuple[Pla
         else:
             whole.append(run)
     if not whole:
-        raise incomplete
+        raise incomplete.__cause__ or incomplete
     return dataclasses.replace(planned, graph=dataclasses.replace(graph, runs=whole)), gaps
 
 

@@ -59,6 +59,8 @@ class Experiment:
         upto: run only this many leading tasks of each order; by default all.
         tracking: where runs are logged.
         launcher: where nodes are executed: `local` in this process, `ray` on a Ray cluster, `slurm` as Slurm jobs.
+        fail_fast: end the run at the first node that breaks (`--fail-fast`); by default a node that breaks stops what
+            stands on it, and the others are computed and reported.
         cluster: resources for the launchers `ray` and `slurm`.
         store: folder or fsspec URL of the node store.
         output: folder of reports; each experiment has its own folder in it.
@@ -87,6 +89,7 @@ class Experiment:
     upto: int | None = None
     tracking: Tracking = field(default_factory=Tracking)
     launcher: str = "local"
+    fail_fast: bool = False
     cluster: Cluster = field(default_factory=Cluster)
     store: str = "store"
     output: str = "results"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import time
+import traceback
 from collections.abc import Iterable
 from contextlib import nullcontext
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cl import signals
-from cl.errors import DivergedError, IncompleteError, UserError
+from cl.errors import DivergedError, IncompleteError, UserError, of_machine, one_line
 from cl.execution import machine, verification
 from cl.execution.listener import Listener
 from cl.execution.records import DamageError
@@ -50,19 +51,22 @@ def pending(wanted: Iterable[Node], store: Store) -> list[Node]:
     return list(found.values())
 
 
-def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
+def run(nodes: Iterable[Node], store: Store, listener: Listener, fail_fast: bool = True) -> None:
     """Execute nodes in the given order and publish each. A published node stays stored if a later node fails.
 
-    A node that diverges stops what stands on it and nothing else.
+    A node that diverges stops what stands on it and nothing else. So does a node that breaks, unless the first one is
+    to end the run.
 
     Args:
         nodes: nodes, parents first.
         store: the store.
         listener: is notified.
+        fail_fast: pass the error of a node that breaks on at once.
 
     Raises:
-        IncompleteError: at the end, if nodes diverged.
-        UserError: for a missing GPU. Other errors of a node are passed on.
+        IncompleteError: at the end, if nodes failed; its cause is the first error of a node that broke.
+        UserError: for a missing GPU, and for bad input that a node finds. Errors of the machine, such as a full disk,
+            are passed on at once, too.
     """
     nodes = list(nodes)
     _check_gpus(nodes)
@@ -70,6 +74,7 @@ def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
     machine.keep_freed_memory()
     failures: dict[str, tuple[str, str]] = {}
     missing: set[str] = set()
+    broken: Exception | None = None
     for node in nodes:
         signals.check()
         if missing & {parent.key for parent in (*node.parents.values(), *node.uses.values())}:
@@ -77,14 +82,29 @@ def run(nodes: Iterable[Node], store: Store, listener: Listener) -> None:
             continue
         try:
             _run(node, store, listener)
-        except DivergedError as error:
-            listener.note(node, str(error))
-            failures[node.key] = (f"{node.kind} {node.name}", str(error))
+        except Exception as error:
+            if not isinstance(error, DivergedError):
+                if fail_fast or isinstance(error, UserError) or of_machine(error) is not None:
+                    raise
+                broken = broken or error
+            failures[node.key] = (f"{node.kind} {node.name}", _told(node, error, store))
+            listener.note(node, failures[node.key][1])
             missing.add(node.key)
         gc.collect()  # learner, trainer and callbacks form cycles; their tensors do not trigger the collector
         gc.freeze()  # what is left are imported modules: the next collection need not visit a million objects again
     if failures:
-        raise IncompleteError(failures)
+        raise IncompleteError(failures) from broken
+
+
+def _told(node: Node, error: Exception, store: Store) -> str:
+    """What happened to a node, in a line; the traceback of one that broke is kept beside the store."""
+    if isinstance(error, DivergedError):
+        return str(error)
+    log = store.scratch / "failed" / f"{node.key}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    here = log.relative_to(Path.cwd()) if log.is_relative_to(Path.cwd()) else log
+    return one_line(f"broke: {type(error).__name__}: {error}; traceback in {here}")
 
 
 def _run(node: Node, store: Store, listener: Listener) -> None:

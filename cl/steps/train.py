@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from cl.methods.method import Learned, PlansStages, Remembers, Trains, overrides
 from cl.models import adapters, quantized
 from cl.models.forward import autocast
 from cl.steps.context import Context
-from cl.training import checkpoint, distributed, teachers
+from cl.training import checkpoint, distributed, out_of_memory, teachers
 from cl.training.learner import Learner
 from cl.training.optimizer import measured
 from cl.training.recorder import Job, Recorder
@@ -57,9 +57,25 @@ def run(spec: TrainSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
 
     Stores the model, the methods' states and, if asked, the optimizer's state.
 
+    Where memory does not suffice, the stage goes on from its newest checkpoint with smaller micro-batches.
+
     Returns:
-        Points of the curve, ledgers, tokens by source, seconds.
+        Points of the curve, ledgers, tokens by source, seconds; `micro_batch`, if it was reduced.
     """
+    if _local(context).devices > 1:  # one process cannot change what all do
+        return _trained(spec, inputs, context)
+
+    def train(rows: int) -> dict[str, Any]:
+        fitted = spec if rows == chosen else replace(spec, train=replace(spec.train, micro_batch=rows))
+        return _trained(fitted, inputs, context)
+
+    chosen = spec.train.micro_batch or spec.train.batch
+    result, rows = out_of_memory.fitting(train, spec.train.batch, chosen, context.watcher.note)
+    return result if rows == chosen else {**result, "micro_batch": rows}
+
+
+def _trained(spec: TrainSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Train the stage and store its state."""
     job = _job(spec, inputs, context)
     optimizer = _fit(job, starting_optimizer(spec, inputs))
     moments = checkpoint.optimizer_tensors(optimizer) if _local(context).keep_optimizer else None

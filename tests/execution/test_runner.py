@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from cl.config import loading
-from cl.errors import UserError
+from cl.errors import IncompleteError, UserError
 from cl.execution import runner
 from cl.execution.store import Store
 from cl.graph import planner
@@ -205,3 +206,45 @@ def test_a_gpu_that_is_not_here_is_said_before_anything_is_computed(
     with pytest.raises(UserError, match=r"train english needs cuda \(1 GPU\(s\)\) and there are 0 here"):
         runner.run(nodes, store, Log())
     assert not computed
+
+
+def test_a_node_that_breaks_stops_what_stands_on_it_and_nothing_else(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[Node] = []
+    fake(monkeypatch, computed)
+    inner = runner.compute
+
+    def compute(node: Node, *rest: Any) -> dict[str, Any]:
+        if node.kind == "train" and node.name == "german":
+            raise KeyError("no such column")
+        return inner(node, *rest)
+
+    monkeypatch.setattr(runner, "compute", compute)
+    store, listener, graph = Store("store"), Log(), planned()
+    todo = runner.pending(graph.wanted, store)
+    with pytest.raises(KeyError):
+        runner.run(todo, store, listener)
+    computed.clear()
+    with pytest.raises(
+        IncompleteError, match=r"train german: broke: KeyError: 'no such column'; traceback in"
+    ) as found:
+        runner.run(runner.pending(graph.wanted, store), store, listener, fail_fast=False)
+    assert isinstance(found.value.__cause__, KeyError)
+    assert [store.has(row) for _, row in sorted(graph.runs[0].rows.items())] == [True, True, False]
+    (log,) = (toy / "store" / "failed").iterdir()
+    assert "KeyError: 'no such column'" in log.read_text()
+    assert any(line.startswith("german: broke: KeyError") for line in listener.lines)
+
+
+@pytest.mark.parametrize("error", [UserError("text: is empty"), OSError(errno.ENOSPC, "No space left on device")])
+def test_bad_input_and_a_full_disk_end_the_run_at_once(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def compute(node: Node, *_: Any) -> dict[str, Any]:
+        raise error
+
+    monkeypatch.setattr(runner, "compute", compute)
+    store = Store("store")
+    with pytest.raises(type(error)):
+        runner.run(runner.pending(planned().wanted, store), store, Log(), fail_fast=False)

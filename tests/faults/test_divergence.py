@@ -1,4 +1,4 @@
-"""A strategy that diverges ends alone: all else is computed and reported, and the exit code says so."""
+"""A strategy that diverges or breaks ends alone: all else is computed and reported, and the exit code says so."""
 
 from __future__ import annotations
 
@@ -53,3 +53,23 @@ def test_so_it_is_in_other_processes(tmp_path: Path, setting: str) -> None:
     assert ended.returncode == 3, ended.stderr[-2000:]
     assert "diverged at step" in ended.stderr
     assert [run["strategy"] for run in results(tmp_path)["runs"]] == ["finetune"]
+
+
+@pytest.mark.slow
+def test_a_method_with_a_defect_ends_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_strategy(tmp_path, "defect", [{"tests.support.diverging:Defect": {}}])
+    monkeypatch.chdir(write_toy(tmp_path, strategies={"defect": None, "finetune": None}))
+    assert cli.main(["run", "toyexp.yaml", "--tracking.uri=none"]) == 3
+    told = "train english: broke: ZeroDivisionError: division by zero; traceback in store/failed/"
+    assert told in capsys.readouterr().err
+    assert [run["strategy"] for run in results(tmp_path)["runs"]] == ["finetune"]
+    (note,) = results(tmp_path)["notes"]
+    assert note.startswith(
+        "defect (seed 0, english > german) is missing in all tables and figures: train english broke"
+    )
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["run", "toyexp.yaml", "--tracking.uri=none", "--fail-fast"])
+    with pytest.raises(ZeroDivisionError):  # nothing is complete: a defect keeps its traceback
+        cli.main(["run", "toyexp.yaml", "--tracking.uri=none", "--strategies={defect: }"])

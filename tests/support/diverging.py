@@ -1,4 +1,4 @@
-"""A method of a user's own that diverges."""
+"""Methods of a user's own that diverge or break."""
 
 from __future__ import annotations
 
@@ -21,3 +21,11 @@ class Wild(Trains):
         for parameter in at.model.parameters():
             if at.step + 1 == self.step:
                 parameter.grad.fill_(float("inf"))
+
+
+@dataclass(eq=False)
+class Defect(Trains):
+    """Divides by zero in the first step of each stage."""
+
+    def after_backward(self, at: Step) -> None:
+        _ = 1 / at.step

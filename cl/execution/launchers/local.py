@@ -18,11 +18,11 @@ class Local:
     waits = True
 
     def __init__(self, experiment: Experiment) -> None:
-        pass
+        self.fail_fast = experiment.fail_fast
 
     def launch(self, todo: Sequence[Node], store: Store, listener: Listener, command: Sequence[str]) -> None:
         """Compute the nodes in the given order."""
-        runner.run(todo, store, listener)
+        runner.run(todo, store, listener, self.fail_fast)
 
     def jobs(self, todo: Sequence[Node]) -> list[Job]:
         """No jobs."""

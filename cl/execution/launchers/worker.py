@@ -20,19 +20,22 @@ def address(store: Store) -> str:
 
 
 def work(sent: Mapping[str, Any], url: str, threads: int, listener: listeners.Listener) -> None:
-    """Execute the nodes of a message and publish them. Errors of a node are passed on.
+    """Execute the nodes of a message and publish them.
 
     Args:
         sent: message from `cl.execution.transport.pack`.
         url: URL of the store.
         threads: number of threads.
         listener: is notified.
+
+    Raises:
+        IncompleteError: if a node fails, as `cl.execution.runner.run` says.
     """
     import torch
 
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for the node's record and its child processes
     torch.set_num_threads(threads)  # sums over another number of threads round differently
-    runner.run(transport.unpack(sent), Store(url), listener)
+    runner.run(transport.unpack(sent), Store(url), listener, fail_fast=False)
 
 
 class Log:
