@@ -16,6 +16,8 @@ from cl.yaml_text import require_arguments
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+    from cl.graph.selection import Selection
+
 COMMANDS = {
     "run": "execute the missing nodes of an experiment, then report",
     "plan": "print an experiment's graph: stored and missing nodes, tokens and time",
@@ -30,6 +32,8 @@ COMMANDS = {
 }
 EXPERIMENTAL = ("run", "plan", "explain", "compare", "tune", "order")
 """Commands that take an experiment and its settings; so does `store accept`."""
+PARTIAL = ("run", "plan", "explain")
+"""Commands that take a part of the graph."""
 FLAGS = ("-h", "--help", "--all", "--dry-run", "--undo")
 """Options without a value."""
 EPILOG = """
@@ -43,6 +47,7 @@ examples:
   cl order validate sample_order_small
   cl explain quickstart         (why is a node computed again?)
   cl store gc --drop old_experiment --dry-run
+  cl run mine --only=strategies.rewarm*,seeds.0 --until=row.2      (--only-kind=train: a part of the graph)
   cl run mine --fail-fast       (end at the first node that breaks, instead of computing the others)
   cl run mine --allow-code=.    (classes of your own in the working directory; --allow-code: anywhere)
 
@@ -95,6 +100,7 @@ def _run(arguments: list[str]) -> None:
 
     folders, arguments = own_code.taken(arguments)
     arguments = ["--fail_fast=true" if argument == "--fail-fast" else argument for argument in arguments]
+    chosen_part, arguments = _selection(arguments)
     settings: list[str] = []
     if arguments and (arguments[0] in EXPERIMENTAL or arguments[:2] == ["store", "accept"]):
         settings = [a for a in arguments if a.startswith("--") and a not in FLAGS and not a.startswith("--help=")]
@@ -111,7 +117,22 @@ def _run(arguments: list[str]) -> None:
     except ArgumentError as error:
         raise UserError(str(error)) from error
     with own_code.allowed(folders):
-        _dispatch(chosen, settings)
+        _dispatch(chosen, settings, chosen_part)
+
+
+def _selection(arguments: list[str]) -> tuple[Selection | None, list[str]]:
+    """The part of the graph that arguments ask for, and the other arguments.
+
+    Raises:
+        UserError: for a part with a command that has none.
+    """
+    if not any(argument.startswith(("--only", "--until")) for argument in arguments):
+        return None, arguments
+    from cl.graph.selection import OPTIONS, taken
+
+    if arguments[0] not in PARTIAL:
+        raise UserError(f"{', '.join(OPTIONS)}: are options of {', '.join(PARTIAL)}; leave them out")
+    return taken(arguments)
 
 
 def build_parser(arguments: list[str]) -> ArgumentParser:
@@ -186,19 +207,19 @@ def _add_arguments(parser: ArgumentParser, command: str) -> None:
         parser.add_argument("--undo", action="store_true", help="accept: revoke all declarations")
 
 
-def _dispatch(chosen: Any, settings: list[str]) -> None:
+def _dispatch(chosen: Any, settings: list[str], part: Selection | None) -> None:
     """Call the chosen command."""
     from cl.commands import list, plan, report, run, scenario, store
 
     options = chosen[chosen.subcommand]
     if chosen.subcommand == "run":
-        run.run(options.experiment, settings)
+        run.run(options.experiment, settings, part)
     elif chosen.subcommand == "plan":
-        plan.plan(options.experiment, settings, options.all)
+        plan.plan(options.experiment, settings, options.all, part)
     elif chosen.subcommand == "explain":
         from cl.commands import explain
 
-        explain.explain(options.experiment, settings, options.node, options.all)
+        explain.explain(options.experiment, settings, options.node, options.all, part)
     elif chosen.subcommand == "compare":
         from cl.commands import compare
 

@@ -16,11 +16,18 @@ from cl.execution.store import Store
 if TYPE_CHECKING:
     from cl.execution.differences import Difference, Explanation
     from cl.graph.node import Node
+    from cl.graph.selection import Selection
 
 MOST_DIFFERENCES, MOST_GROUPS = 8, 12
 
 
-def explain(name: str, settings: list[str], node: str | None = None, all_lines: bool = False) -> None:
+def explain(
+    name: str,
+    settings: list[str],
+    node: str | None = None,
+    all_lines: bool = False,
+    selection: Selection | None = None,
+) -> None:
     """Print a table of the missing nodes with their differences from the nearest stored nodes.
 
     Nodes with the same differences share a line.
@@ -30,10 +37,11 @@ def explain(name: str, settings: list[str], node: str | None = None, all_lines: 
         settings: settings of the command line.
         node: beginning of a key or part of a name; only matching nodes are explained.
         all_lines: print every group and every difference.
+        selection: the part of the graph that is asked for. None: all.
     """
     from cl.execution import differences, runner
 
-    graph = build_graph(name, settings)
+    graph = build_graph(name, settings, selection)
     store = Store(graph.experiment.store)
     with quiet():
         missing = _chosen(runner.pending(graph.wanted, store), node)

@@ -17,22 +17,26 @@ from cl.redaction import redacted, without_secrets
 
 if TYPE_CHECKING:
     from cl.commands.shared import Planned
+    from cl.graph.selection import Selection
     from cl.metrics.records import ExperimentResult
     from cl.reporting.mlflow import Tracker
     from cl.reporting.terminal import ProgressListener
 
 
-def run(name: str, settings: list[str]) -> ExperimentResult | None:
+def run(name: str, settings: list[str], selection: Selection | None = None) -> ExperimentResult | None:
     """Execute the missing nodes of an experiment, then report: terminal table, HTML, results.json, MLflow.
 
     Args:
         name: name or path of the experiment.
         settings: settings of the command line.
+        selection: the part of the graph that is asked for. None: all.
 
     Returns:
-        The result. None: the nodes were submitted as jobs; the last job reports.
+        The result. None: the nodes were submitted as jobs, and the last job reports; or no run is complete in the part.
     """
-    return execute(compare_with_store(build_graph(name, settings), protect=True), ["run", name, *settings])
+    given = [] if selection is None else selection.arguments
+    graph = build_graph(name, settings, selection)
+    return execute(compare_with_store(graph, protect=True), ["run", name, *settings, *given])
 
 
 def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
@@ -52,11 +56,15 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
     from cl.reporting.terminal import ProgressListener
 
     graph, started = planned.graph, time.monotonic()
-    with tracker_of(graph.experiment, planned.store, graph.runs) as tracker:
+    whole = graph.part is None  # runs are delivered once they are whole
+    with tracker_of(graph.experiment, planned.store, graph.runs) if whole else contextlib.nullcontext() as tracker:
         listener = ProgressListener(console, planned.todo, planned.cost, tracker.point if tracker else None)
         submitted, incomplete = _launched(planned, listener, command)
         if submitted is not None:
             console.print(escape(submitted))
+            return None
+        if not whole:
+            _told_of_part(planned, incomplete)
             return None
         if tracker is not None:
             tracker.close()  # plotly inspects modules that the tracker's thread may have imported in part
@@ -73,6 +81,14 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
     if incomplete is not None:
         raise incomplete
     return result
+
+
+def _told_of_part(planned: Planned, incomplete: IncompleteError | None) -> None:
+    """Say what became of a part of the graph; nothing is reported. Raises the error of nodes that failed."""
+    if incomplete is not None:
+        raise incomplete.__cause__ or incomplete
+    stored = len(planned.graph.nodes)
+    console.print(f"{stored} nodes of this part are stored.\nFor a report leave --until and --only-kind out.")
 
 
 def _launched(

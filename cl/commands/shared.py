@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cl.graph.node import Node
     from cl.graph.planner import Graph
     from cl.graph.run_plan import RunPlan
+    from cl.graph.selection import Selection
     from cl.reporting.mlflow import Tracker
     from cl.reporting.mlflow_values import Beside
 
@@ -44,18 +45,21 @@ class Planned:
     cost: Estimate
 
 
-def build_graph(name: str, settings: list[str]) -> Graph:
+def build_graph(name: str, settings: list[str], selection: Selection | None = None) -> Graph:
     """Load and plan an experiment.
 
     Args:
         name: name or path of the experiment.
         settings: settings of the command line.
+        selection: the part of the graph that is asked for. None: all.
     """
     from cl.config import loading
     from cl.graph import planner
+    from cl.graph.selection import selected
 
     with quiet():
-        return planner.build(loading.load(name, settings))
+        graph = planner.build(loading.load(name, settings))
+    return graph if selection is None else selected(graph, selection)
 
 
 def compare_with_store(graph: Graph, protect: bool, all_lines: bool = False) -> Planned:

@@ -40,6 +40,7 @@ class Graph:
         runs: plans of the runs.
         data: data node of each set, without transformations.
         base: base node of the first seed.
+        part: the wanted nodes, where a part of the graph was chosen (`cl.graph.selection`). None: all that is reported.
     """
 
     experiment: Experiment
@@ -47,6 +48,7 @@ class Graph:
     runs: list[RunPlan]
     data: dict[str, Node]
     base: Node
+    part: tuple[Node, ...] | None = None
 
     @cached_property
     def nodes(self) -> list[Node]:
@@ -55,7 +57,9 @@ class Graph:
 
     @cached_property
     def wanted(self) -> list[Node]:
-        """The nodes whose results are reported: base, data, train nodes, rows of R, probes."""
+        """The nodes whose results are reported: base, data, train nodes, rows of R, probes; or the chosen part."""
+        if self.part is not None:
+            return list(self.part)
         found = [node for run in self.runs for node in run.wanted]
         return [self.base, *self.data.values(), *found]
 

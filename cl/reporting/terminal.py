@@ -97,7 +97,7 @@ def _print_runs(console: Console, graph: Graph, waiting: set[str], cost: Estimat
         parts += [f"seed {seed}"] if len(experiment.seeds) > 1 else []
         if parts:
             console.print(f"\n[bold]{', '.join(parts)}[/]")
-        console.print(_stages(runs, waiting, listed, cost))
+        console.print(_stages(runs, waiting, listed, {node.key for node in graph.nodes}, cost))
 
 
 def _jobs(jobs: Sequence[Job], cost: Estimate, cluster: Cluster) -> Table:
@@ -113,8 +113,14 @@ def _jobs(jobs: Sequence[Job], cost: Estimate, cluster: Cluster) -> Table:
     return table
 
 
-def _stages(runs: Iterable[RunPlan], waiting: set[str], listed: set[str], cost: Estimate) -> Table:
+def _stages(runs: Iterable[RunPlan], waiting: set[str], listed: set[str], asked: set[str], cost: Estimate) -> Table:
     """A table with one line per train node; only the column of sources wraps. Adds the printed keys to `listed`."""
+
+    def state_of(key: str) -> str:
+        if key not in asked:
+            return "[dim]left out[/]"
+        return "shared" if key in listed else duration(cost.seconds[key]) if key in waiting else "[green]stored[/]"
+
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name in ("run", "train node", "key"):
         table.add_column(name, no_wrap=True)
@@ -125,7 +131,7 @@ def _stages(runs: Iterable[RunPlan], waiting: set[str], listed: set[str], cost: 
         label = escape(run.strategy.label)
         for plan in run.stages:
             key = plan.node.key
-            state = "shared" if key in listed else duration(cost.seconds[key]) if key in waiting else "[green]stored[/]"
+            state = state_of(key)
             listed.add(key)
             reads = _reads(plan.node)
             table.add_row(label, plan.stage.name, key[:8], abbreviated(plan.node.cost), reads, state)
