@@ -25,17 +25,20 @@ COMMANDS = {
     "compare": "run an experiment, then test its strategies against each other",
     "tune": "choose hyperparameters by a protocol: Optuna studies over the ranges in an experiment",
     "order": "estimate the loss after another order of the batches, or of the tasks",
+    "export": "write the model of one run as a folder for plain transformers or peft, with a card",
     "report": "write the report of an experiment again from its results.json",
     "scenario": "show a scenario: tasks, sizes, overlap, one example each",
     "list": "list strategies, scenarios, models, metrics or experiments",
     "store": "manage the node store: ls, gc (delete unused nodes), verify (checksums), accept (edits without effect)",
 }
-EXPERIMENTAL = ("run", "plan", "explain", "compare", "tune", "order")
+EXPERIMENTAL = ("run", "plan", "explain", "compare", "tune", "order", "export")
 """Commands that take an experiment and its settings; so does `store accept`."""
-PARTIAL = ("run", "plan", "explain")
+PARTIAL = ("run", "plan", "explain", "export")
 """Commands that take a part of the graph."""
-FLAGS = ("-h", "--help", "--all", "--dry-run", "--undo")
+FLAGS = ("-h", "--help", "--all", "--dry-run", "--undo", "--merged")
 """Options without a value."""
+OWN = ("--to", "--row")
+"""Options with a value that are no settings of an experiment."""
 EPILOG = """
 examples:
   cl plan quickstart
@@ -45,6 +48,7 @@ examples:
   cl compare comparison_small --compare.pairs=all
   cl tune tune_small --tune.trials=20 --tune.workers=2
   cl order validate sample_order_small
+  cl export quickstart --only=strategies.rewarm_replay_25 --to=my-model
   cl explain quickstart         (why is a node computed again?)
   cl store gc --drop old_experiment --dry-run
   cl run mine --only=strategies.rewarm*,seeds.0 --until=row.2      (--only-kind=train: a part of the graph)
@@ -103,7 +107,8 @@ def _run(arguments: list[str]) -> None:
     chosen_part, arguments = _selection(arguments)
     settings: list[str] = []
     if arguments and (arguments[0] in EXPERIMENTAL or arguments[:2] == ["store", "accept"]):
-        settings = [a for a in arguments if a.startswith("--") and a not in FLAGS and not a.startswith("--help=")]
+        own = (*FLAGS, *OWN, "--help")
+        settings = [a for a in arguments if a.startswith("--") and a.partition("=")[0] not in own]
         arguments = [a for a in arguments if a not in settings]
     if bare := [setting for setting in settings if "=" not in setting]:
         raise UserError(f"{bare[0]}: has no value; write {bare[0]}=VALUE, with the equals sign")
@@ -174,11 +179,15 @@ def describe_settings(width: int = 80) -> str:
 
 def _add_arguments(parser: ArgumentParser, command: str) -> None:
     """Add a command's arguments and options to its parser."""
-    if command in ("run", "plan", "explain", "compare", "tune"):
+    if command in ("run", "plan", "explain", "compare", "tune", "export"):
         text = "name or YAML path; any setting: --train.lr=1e-3, --strategy.replay.share=0.1"
         parser.add_argument("experiment", type=str, help=text)
         if command == "explain":
             parser.add_argument("node", type=str, nargs="?", default=None, help="beginning of a key, or part of a name")
+        if command == "export":
+            parser.add_argument("--to", type=str, required=True, help="a new folder, or hub:USER/NAME")
+            parser.add_argument("--row", type=int | None, default=None, help="row of R; by default the last")
+            parser.add_argument("--merged", action="store_true", help="merge adapters into the weights")
         if command in ("plan", "explain"):
             parser.add_argument("--all", action="store_true", help="print a line for each node")
     elif command == "order":
@@ -232,6 +241,10 @@ def _dispatch(chosen: Any, settings: list[str], part: Selection | None) -> None:
         from cl.commands import order
 
         order.order(options.action, options.experiment, settings)
+    elif chosen.subcommand == "export":
+        from cl.commands import export
+
+        export.export(options.experiment, settings, options.to, options.row, options.merged, part)
     elif chosen.subcommand == "report":
         report.report(options.results)
     elif chosen.subcommand == "scenario":

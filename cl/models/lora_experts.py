@@ -71,6 +71,15 @@ def restore(model: Any, name: str, folder: Path) -> None:
         module.lora_A[name].router.weight.data.copy_(routers[path])
 
 
+def stored(folder: Path) -> bool:
+    """Whether an adapter's folder holds experts."""
+    file = folder / "adapter_model.safetensors"
+    if not file.exists():
+        return False
+    with safe_open(file, "pt") as found:
+        return any(key.endswith(ROUTER) for key in found.keys())  # noqa: SIM118  # not a mapping
+
+
 def present(model: nn.Module) -> bool:
     """Whether any module of the model has experts."""
     return any(isinstance(module, Experts) for module in model.modules())
