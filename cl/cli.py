@@ -25,15 +25,16 @@ COMMANDS = {
     "compare": "run an experiment, then test its strategies against each other",
     "tune": "choose hyperparameters by a protocol: Optuna studies over the ranges in an experiment",
     "order": "estimate the loss after another order of the batches, or of the tasks",
+    "status": "print what of an experiment is stored, running, failed or waiting, from any terminal",
     "export": "write the model of one run as a folder for plain transformers or peft, with a card",
     "report": "write the report of an experiment again from its results.json",
     "scenario": "show a scenario: tasks, sizes, overlap, one example each",
     "list": "list strategies, scenarios, models, metrics or experiments",
     "store": "manage the node store: ls, gc (delete unused nodes), verify (checksums), accept (edits without effect)",
 }
-EXPERIMENTAL = ("run", "plan", "explain", "compare", "tune", "order", "export")
+EXPERIMENTAL = ("run", "plan", "explain", "compare", "tune", "order", "status", "export")
 """Commands that take an experiment and its settings; so does `store accept`."""
-PARTIAL = ("run", "plan", "explain", "export")
+PARTIAL = ("run", "plan", "explain", "status", "export")
 """Commands that take a part of the graph."""
 FLAGS = ("-h", "--help", "--all", "--dry-run", "--undo", "--merged")
 """Options without a value."""
@@ -48,6 +49,7 @@ examples:
   cl compare comparison_small --compare.pairs=all
   cl tune tune_small --tune.trials=20 --tune.workers=2
   cl order validate sample_order_small
+  cl status quickstart          (from another terminal: what runs, how far, what failed)
   cl export quickstart --only=strategies.rewarm_replay_25 --to=my-model
   cl explain quickstart         (why is a node computed again?)
   cl store gc --drop old_experiment --dry-run
@@ -190,6 +192,9 @@ def _add_arguments(parser: ArgumentParser, command: str) -> None:
             parser.add_argument("--merged", action="store_true", help="merge adapters into the weights")
         if command in ("plan", "explain"):
             parser.add_argument("--all", action="store_true", help="print a line for each node")
+    elif command == "status":
+        text = "name or YAML path; if it is left out, all of the store (--store=URL)"
+        parser.add_argument("experiment", type=str, nargs="?", default=None, help=text)
     elif command == "order":
         text = (
             "record: reference runs and gradients only; validate: against real retrainings; tasks: every order of tasks"
@@ -241,6 +246,10 @@ def _dispatch(chosen: Any, settings: list[str], part: Selection | None) -> None:
         from cl.commands import order
 
         order.order(options.action, options.experiment, settings)
+    elif chosen.subcommand == "status":
+        from cl.commands import status
+
+        status.status(options.experiment, settings, part)
     elif chosen.subcommand == "export":
         from cl.commands import export
 

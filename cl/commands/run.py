@@ -86,7 +86,7 @@ def execute(planned: Planned, command: list[str]) -> ExperimentResult | None:
 def _told_of_part(planned: Planned, incomplete: IncompleteError | None) -> None:
     """Say what became of a part of the graph; nothing is reported. Raises the error of nodes that failed."""
     if incomplete is not None:
-        raise incomplete.__cause__ or incomplete
+        raise incomplete
     stored = len(planned.graph.nodes)
     console.print(f"{stored} nodes of this part are stored.\nFor a report leave --until and --only-kind out.")
 

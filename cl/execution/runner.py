@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import time
-import traceback
 from collections.abc import Iterable
 from contextlib import nullcontext
 from functools import partial
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cl import signals
-from cl.errors import DivergedError, IncompleteError, UserError, of_machine, one_line
-from cl.execution import machine, verification
+from cl.errors import DivergedError, IncompleteError, UserError, of_machine
+from cl.execution import machine, progress, verification
 from cl.execution.listener import Listener
 from cl.execution.records import DamageError
 from cl.execution.store import Store
@@ -87,24 +86,13 @@ def run(nodes: Iterable[Node], store: Store, listener: Listener, fail_fast: bool
                 if fail_fast or isinstance(error, UserError) or of_machine(error) is not None:
                     raise
                 broken = broken or error
-            failures[node.key] = (f"{node.kind} {node.name}", _told(node, error, store))
+            failures[node.key] = (f"{node.kind} {node.name}", progress.failed(store, node, error))
             listener.note(node, failures[node.key][1])
             missing.add(node.key)
         gc.collect()  # learner, trainer and callbacks form cycles; their tensors do not trigger the collector
         gc.freeze()  # what is left are imported modules: the next collection need not visit a million objects again
     if failures:
         raise IncompleteError(failures) from broken
-
-
-def _told(node: Node, error: Exception, store: Store) -> str:
-    """What happened to a node, in a line; the traceback of one that broke is kept beside the store."""
-    if isinstance(error, DivergedError):
-        return str(error)
-    log = store.scratch / "failed" / f"{node.key}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    here = log.relative_to(Path.cwd()) if log.is_relative_to(Path.cwd()) else log
-    return one_line(f"broke: {type(error).__name__}: {error}; traceback in {here}")
 
 
 def _run(node: Node, store: Store, listener: Listener) -> None:
@@ -175,13 +163,15 @@ def _check_finite(result: dict[str, Any]) -> None:
 class _Watcher:
     """Passes progress and points of one node on to a listener."""
 
-    def __init__(self, node: Node, listener: Listener) -> None:
-        self.node, self.listener = node, listener
+    def __init__(self, node: Node, listener: Listener, work: Path) -> None:
+        self.node, self.listener, self.written = node, listener, progress.Writer(node, work)
 
     def progress(self, done: int, total: int) -> None:
+        self.written.progress(done, total)
         self.listener.progress(self.node, done, total)
 
     def point(self, point: Point) -> None:
+        self.written.point(point)
         self.listener.point(self.node, point)
 
     def note(self, text: str) -> None:
@@ -204,7 +194,7 @@ def compute(node: Node, store: Store, work: Path, listener: Listener) -> dict[st
     uses = {name: store.path(used) for name, used in node.uses.items()}
     from cl.steps.context import Context
 
-    context = Context(work / "out", work, _Watcher(node, listener), node.local, uses)
+    context = Context(work / "out", work, _Watcher(node, listener, work), node.local, uses)
     with pretrained.trusting(node.local.model) if node.local is not None else nullcontext():
         result: dict[str, Any] = node.how.module().run(node.spec, inputs, context)
     return result
