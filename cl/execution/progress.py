@@ -128,6 +128,7 @@ def failed(store: Store, node: Node, error: Exception) -> str:
     told = str(error) if diverged else one_line(f"broke: {type(error).__name__}: {error}; traceback in {here}")
     trace = "" if diverged else "".join(traceback.format_exception(error))
     log.write_text(f"{told}\n{trace}", encoding="utf-8")
+    (store.scratch / "work" / node.key / FILE).unlink(missing_ok=True)  # this process lives, and does other nodes
     return told
 
 

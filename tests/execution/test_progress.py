@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -13,14 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from cl import cli
 from cl.errors import DivergedError
 from cl.execution import progress
 from cl.execution.progress import Progress, Writer
 from cl.execution.store import Store
 from cl.metrics.records import Point
 from tests.support.nodes import node
-from tests.support.training import plan, write_strategy, write_toy
 
 NOW = Progress("train", "german", time.time() - 50, time.time(), 25, 100, 3.5, 900.0, socket.gethostname(), os.getpid())
 
@@ -74,37 +71,3 @@ def test_what_failed_is_kept_in_a_line_and_a_traceback(tmp_path: Path) -> None:
     assert progress.failed(store, one, ValueError("no\nsuch")).startswith("broke: ValueError: no such; traceback in")
     assert progress.failed(store, one, DivergedError(3, 2.0)) == progress.failure(store, one.key)
     assert "diverged at step 3" in str(progress.failure(store, one.key))
-
-
-def test_status_of_an_experiment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ended: int
-) -> None:
-    write_strategy(tmp_path, "defect", [{"tests.support.diverging:Defect": {}}])
-    monkeypatch.chdir(write_toy(tmp_path, strategies={"finetune": None, "defect": None}))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def shown(*arguments: str) -> str:
-        assert cli.main(["status", *arguments]) == 0
-        return capsys.readouterr().out
-
-    assert "0 of " in shown("toyexp.yaml")
-    assert cli.main(["run", "toyexp.yaml", "--tracking.uri=none", "--until=row.1"]) == 3
-    capsys.readouterr()
-    graph, store = plan(tmp_path)
-    german = graph.runs[0].stages[1].node
-    folder = store.scratch / "work" / german.key
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "progress.json").write_text(json.dumps(vars(NOW)))
-    found = shown("toyexp.yaml")
-    assert "1 running, 1 failed, " in found
-    lines = {tuple(line.split()[:3]): line for line in found.splitlines()}
-    assert "25%  loss 3.500  900 tok/s  about 2.5 min left" in lines["running", "train", "german"]
-    assert "broke: ZeroDivisionError: division by zero" in lines["failed", "train", "english"]
-    assert any(key[:2] == ("waiting", "evaluate") for key in lines)
-    (folder / "progress.json").write_text(json.dumps(vars(replace(NOW, process=ended))))
-    assert "stopped" in shown("toyexp.yaml")
-    whole = shown("--store=store")
-    assert "toyexp" in whole
-    assert "stopped train german" in whole
-    assert cli.main(["status", "--train.lr=1"]) == 2
-    assert "--train.lr: is a setting of an experiment; name one" in capsys.readouterr().err
