@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from cl.graph.selection import Selection
 
 COMMANDS = {
+    "new": "write a folder for a study of your own: experiment, scenario, method, tests",
     "run": "execute the missing nodes of an experiment, then report",
+    "check": "say whether a file of an experiment, a scenario or a strategy is right, without computing anything",
     "plan": "print an experiment's graph: stored and missing nodes, tokens and time",
     "explain": "print why nodes of an experiment are missing: differences from the nearest stored nodes",
     "compare": "run an experiment, then test its strategies against each other",
@@ -32,7 +34,7 @@ COMMANDS = {
     "list": "list strategies, scenarios, models, metrics or experiments",
     "store": "manage the node store: ls, gc (delete unused nodes), verify (checksums), accept (edits without effect)",
 }
-EXPERIMENTAL = ("run", "plan", "explain", "compare", "tune", "order", "status", "export")
+EXPERIMENTAL = ("run", "plan", "explain", "compare", "tune", "order", "status", "export", "check")
 """Commands that take an experiment and its settings; so does `store accept`."""
 PARTIAL = ("run", "plan", "explain", "status", "export")
 """Commands that take a part of the graph."""
@@ -42,6 +44,7 @@ OWN = ("--to", "--row")
 """Options with a value that are no settings of an experiment."""
 EPILOG = """
 examples:
+  cl new my-study               (a folder of your own, in which everything runs as written)
   cl plan quickstart
   cl run quickstart --strategy.replay.share=0.1 --tracking.uri=http://localhost:5000
   cl run --help                 (all settings of an experiment)
@@ -192,6 +195,10 @@ def _add_arguments(parser: ArgumentParser, command: str) -> None:
             parser.add_argument("--merged", action="store_true", help="merge adapters into the weights")
         if command in ("plan", "explain"):
             parser.add_argument("--all", action="store_true", help="print a line for each node")
+    elif command == "new":
+        parser.add_argument("folder", type=str, help="a new folder, whose name is that of the study")
+    elif command == "check":
+        parser.add_argument("file", type=str, help="a YAML file; of an experiment also settings")
     elif command == "status":
         text = "name or YAML path; if it is left out, all of the store (--store=URL)"
         parser.add_argument("experiment", type=str, nargs="?", default=None, help=text)
@@ -246,6 +253,14 @@ def _dispatch(chosen: Any, settings: list[str], part: Selection | None) -> None:
         from cl.commands import order
 
         order.order(options.action, options.experiment, settings)
+    elif chosen.subcommand == "new":
+        from cl.commands import new
+
+        new.new(options.folder)
+    elif chosen.subcommand == "check":
+        from cl.commands import check
+
+        check.check(options.file, settings)
     elif chosen.subcommand == "status":
         from cl.commands import status
 
