@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from argparse import RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cl import own_code, signals
+from cl.commands.table import ARGUMENTS, CALLS
 from cl.errors import IncompleteError, UserError, of_machine, one_line
 from cl.redaction import redacted
 from cl.yaml_text import require_arguments
@@ -161,7 +163,8 @@ def build_parser(arguments: list[str]) -> ArgumentParser:
         wants_settings = name in EXPERIMENTAL and {"-h", "--help"} & set(arguments)
         epilog = SETTINGS + describe_settings() if wants_settings else None
         command = ArgumentParser(description=text, epilog=epilog, formatter_class=formatter, exit_on_error=False)
-        _add_arguments(command, name)
+        for argument, options in ARGUMENTS[name]:
+            command.add_argument(argument, **options)
         commands.add_subcommand(name, command, help=text)
     return parser
 
@@ -182,105 +185,11 @@ def describe_settings(width: int = 80) -> str:
     return "\n".join(lines)
 
 
-def _add_arguments(parser: ArgumentParser, command: str) -> None:
-    """Add a command's arguments and options to its parser."""
-    if command in ("run", "plan", "explain", "compare", "tune", "export"):
-        text = "name or YAML path; any setting: --train.lr=1e-3, --strategy.replay.share=0.1"
-        parser.add_argument("experiment", type=str, help=text)
-        if command == "explain":
-            parser.add_argument("node", type=str, nargs="?", default=None, help="beginning of a key, or part of a name")
-        if command == "export":
-            parser.add_argument("--to", type=str, required=True, help="a new folder, or hub:USER/NAME")
-            parser.add_argument("--row", type=int | None, default=None, help="row of R; by default the last")
-            parser.add_argument("--merged", action="store_true", help="merge adapters into the weights")
-        if command in ("plan", "explain"):
-            parser.add_argument("--all", action="store_true", help="print a line for each node")
-    elif command == "new":
-        parser.add_argument("folder", type=str, help="a new folder, whose name is that of the study")
-    elif command == "check":
-        parser.add_argument("file", type=str, help="a YAML file; of an experiment also settings")
-    elif command == "status":
-        text = "name or YAML path; if it is left out, all of the store (--store=URL)"
-        parser.add_argument("experiment", type=str, nargs="?", default=None, help=text)
-    elif command == "order":
-        text = (
-            "record: reference runs and gradients only; validate: against real retrainings; tasks: every order of tasks"
-        )
-        parser.add_argument(
-            "action", choices=["record", "estimate", "validate", "search", "position", "tasks"], help=text
-        )
-        parser.add_argument("experiment", type=str, help="name or YAML path; any setting, as --order.references=3")
-    elif command == "report":
-        parser.add_argument("results", type=str, help="a results.json that `cl run` wrote")
-    elif command == "scenario":
-        parser.add_argument("action", choices=["show"])
-        parser.add_argument("name", type=str, help="name or YAML path of a scenario")
-        parser.add_argument("--model", type=str | None, default=None, help="count tokens with its tokenizer")
-    elif command == "list":
-        parser.add_argument("kind", choices=["strategies", "scenarios", "models", "metrics", "experiments"])
-    else:
-        parser.add_argument("action", choices=["ls", "gc", "verify", "accept"])
-        text = "accept: experiment whose missing nodes are equal to stored nodes with other code; settings as for run"
-        parser.add_argument("experiment", type=str, nargs="?", default=None, help=text)
-        parser.add_argument("--store", type=str, default="store", help="folder or fsspec URL")
-        parser.add_argument("--drop", type=str, nargs="+", default=[], help="gc: experiments to delete as well")
-        parser.add_argument("--dry-run", action="store_true", help="gc, accept: only print the changes")
-        parser.add_argument("--undo", action="store_true", help="accept: revoke all declarations")
-
-
 def _dispatch(chosen: Any, settings: list[str], part: Selection | None) -> None:
     """Call the chosen command."""
-    from cl.commands import list, plan, report, run, scenario, store
-
     options = chosen[chosen.subcommand]
-    if chosen.subcommand == "run":
-        run.run(options.experiment, settings, part)
-    elif chosen.subcommand == "plan":
-        plan.plan(options.experiment, settings, options.all, part)
-    elif chosen.subcommand == "explain":
-        from cl.commands import explain
-
-        explain.explain(options.experiment, settings, options.node, options.all, part)
-    elif chosen.subcommand == "compare":
-        from cl.commands import compare
-
-        compare.compare(options.experiment, settings)
-    elif chosen.subcommand == "tune":
-        from cl.commands import tune
-
-        tune.tune(options.experiment, settings)
-    elif chosen.subcommand == "order":
-        from cl.commands import order
-
-        order.order(options.action, options.experiment, settings)
-    elif chosen.subcommand == "new":
-        from cl.commands import new
-
-        new.new(options.folder)
-    elif chosen.subcommand == "check":
-        from cl.commands import check
-
-        check.check(options.file, settings)
-    elif chosen.subcommand == "status":
-        from cl.commands import status
-
-        status.status(options.experiment, settings, part)
-    elif chosen.subcommand == "export":
-        from cl.commands import export
-
-        export.export(options.experiment, settings, options.to, options.row, options.merged, part)
-    elif chosen.subcommand == "report":
-        report.report(options.results)
-    elif chosen.subcommand == "scenario":
-        scenario.scenario_show(options.name, options.model)
-    elif chosen.subcommand == "list":
-        list.list_names(options.kind)
-    elif options.action == "accept":
-        from cl.commands import accept
-
-        accept.accept(options.experiment, settings, options.dry_run, options.undo)
-    else:
-        store.store(options.action, options.store, options.drop, options.dry_run)
+    name = "accept" if chosen.subcommand == "store" and options.action == "accept" else chosen.subcommand
+    CALLS[name](importlib.import_module(f"cl.commands.{name}"), options, settings, part)
 
 
 if __name__ == "__main__":
