@@ -43,9 +43,9 @@ from cl.data.chat import Chat
 from cl.data.encoding import encoded
 from cl.errors import UserError
 from cl.tasks.article import Article
+from cl.tasks.documents import Document
 from cl.tasks.example import Example
 from cl.tasks.passage import Passage
-from cl.tasks.splitting import Document
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

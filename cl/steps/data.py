@@ -19,9 +19,9 @@ from cl.methods.method import TransformsData
 from cl.models import pretrained
 from cl.tasks import scenario
 from cl.tasks.article import Article, places
+from cl.tasks.documents import Document
 from cl.tasks.example import Example
 from cl.tasks.passage import Passage
-from cl.tasks.splitting import Document
 from cl.tasks.task import ANSWERED
 
 if TYPE_CHECKING:

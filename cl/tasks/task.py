@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cl.errors import UserError
-from cl.tasks.splitting import Document
+from cl.tasks.documents import Document
 
 KINDS = ("text", "instruction", "preference", "passage", "reading")
 """Kinds of tasks by their documents: text; examples; examples with a rejected answer; passages with twins; articles."""

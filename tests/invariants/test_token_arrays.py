@@ -28,10 +28,10 @@ from cl.steps import data
 from cl.steps import tokenizer as tokenizer_
 from cl.tasks import scenario
 from cl.tasks.article import Article
+from cl.tasks.documents import Document
 from cl.tasks.example import Example
 from cl.tasks.passage import Passage
 from cl.tasks.scenario import Part, Scenario, Task
-from cl.tasks.splitting import Document
 from scenarios.sources.files import Files
 from tests.support.steps import context
 
