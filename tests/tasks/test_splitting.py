@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from cl.tasks.documents import Document
 from cl.tasks.example import Example
-from cl.tasks.splitting import ORDER, Report, Shares, _chance, _digest, split_texts, stated, text_of
+from cl.tasks.placement import ORDER
+from cl.tasks.splitting import Report, Shares, _chance, _digest, split_texts, stated, text_of
 
 SHARES = Shares(validation=0.1, test=0.2, seed=0)
 WORDS = [f"document number {index} says {index * 7}" for index in range(1000)]
@@ -96,13 +97,16 @@ def test_one_question_is_never_in_two_splits_whatever_its_answers() -> None:
     assert found.report.duplicates == 50
 
 
+Row = tuple[bytes, str, int, Document]  # rank, split, size
+
+
 def in_memory(
     streams: list[tuple[list[Document], int | None]], limit: int | None, measured_only: bool, elsewhere: dict[str, str]
 ) -> tuple[dict[str, list[Document]], tuple[int, int, int]]:
     """The same splits from lists and sets, document by document."""
     held = elsewhere | stated(each for documents, _ in streams for each in documents)
     held |= {text: min(split, held[text], key=ORDER.index) for text, split in elsewhere.items()}
-    known, kept, counts = set[bytes](), list[tuple[bytes, str, int, Document]](), [0, 0, 0]
+    known, kept, counts = set[bytes](), list[Row](), [0, 0, 0]
     for documents, own in streams:
         fresh = []
         for document, split in placed(documents):
@@ -164,7 +168,8 @@ def test_records_and_a_file_decide_as_lists_in_memory(seed: int, measured_only: 
 
     def document() -> Document:
         text = draw.choice(["", " ", "ä", "A  b"]) + str(draw.randint(0, 30))
-        return Example(text, "x", "phrase", split=draw.choice([None, *ORDER])) if asks else text  # type: ignore[arg-type]
+        split: Any = draw.choice([None, *ORDER])
+        return Example(text, "x", "phrase", split=split) if asks else text
 
     streams = [([document() for _ in range(draw.randint(0, 40))], draw.choice(limits)) for _ in range(3)]
     limit = draw.choice(limits)
