@@ -32,7 +32,7 @@ def encoded(texts: Sequence[str], tokenizer: Any) -> Iterator[Ids]:
         fast = backend is not None and (not texts or _agree(tokenizer, backend, texts[0]))
         for batch in grouped(texts, BATCH, CHARACTERS):
             if fast:
-                yield from (np.array(each.ids, dtype=np.int32) for each in _by_all_cores(backend, batch))
+                yield from (np.array(each.ids, dtype=np.int32) for each in by_all_cores(backend, batch))
             else:
                 yield from (np.array(ids, dtype=np.int32) for ids in _own(tokenizer, batch))
 
@@ -79,7 +79,7 @@ def _plain(tokenizer: Any) -> Iterator[Any]:
         backend.encode_special_tokens = before
 
 
-def _by_all_cores(backend: Any, texts: list[str]) -> Any:
+def by_all_cores(backend: Any, texts: list[str]) -> Any:
     """Encodings of a batch by as many threads as there are cores."""
     before = os.environ.get(THREADS)
     os.environ[THREADS] = "true"

@@ -54,6 +54,10 @@ class Files:
         """Hash of the files' names and contents, and the settings that decide how documents are read."""
         return f"{content_hash(self.files())} column={self.column!r} separator={self.separator!r}"
 
+    def size(self) -> int:
+        """Bytes of text, roughly, from the sizes of the files."""
+        return sum(path.stat().st_size * tables.EXPANSION.get(path.suffix, 1) for path in self.files())
+
     def files(self) -> list[Path]:
         """Return the files that are read, sorted; raises UserError if there is no file."""
         names = glob.glob(str(self.path / "**") if self.path.is_dir() else str(self.path), recursive=True)

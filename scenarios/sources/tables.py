@@ -21,6 +21,8 @@ from cl.errors import UserError
 TABLES = (".jsonl", ".json", ".parquet")
 """Endings of files that hold rows; one of COMPRESSED may follow the first two."""
 COMPRESSED = (".gz", ".zst")
+EXPANSION = {".gz": 3, ".zst": 3, ".parquet": 2}
+"""How many times more bytes a file's text has than the file, roughly."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 OTHER_CODES = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
                codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
