@@ -99,9 +99,11 @@ def _answered(node: Node, graph: Graph) -> int:
 def _rows(records: Iterable[Record], store: Store, graph: Graph) -> dict[str, float]:
     """Seconds of the newest stored row of R of each specification, by models of the same size."""
     base = store.read_or_none(graph.base.key)
+    if base is None:
+        return {}
     sizes = {record.key: record.result.get("parameters") for record in records}
     found = {}
-    for record in sorted(records, key=lambda record: record.created) if base is not None else ():
+    for record in sorted(records, key=lambda record: record.created):
         state = record.identity["parents"].get(str(STATE), "")
         if record.identity["kind"] == "evaluate" and sizes.get(state) == base.result["parameters"]:
             found[_row(record.identity["spec"])] = float(record.result["seconds_in_all"])

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
 from cl.config.model import Model
-from cl.data import packing, token_files
+from cl.data import encoding, packing, token_files
 from cl.data.rows import rows
 from cl.data.tokenization import examples
 from cl.execution import runner
@@ -72,8 +72,13 @@ def test_a_killed_node_goes_on_from_its_last_round(tmp_path: Path, tokenizer: An
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     monkeypatch.setattr(packing, "ROUND", 2000)
     encoded: list[str] = []
-    inner, append = packing.encoded, token_files.Growing.append
-    monkeypatch.setattr(packing, "encoded", lambda texts, found: (encoded.extend(texts), inner(texts, found))[1])
+    append = token_files.Growing.append
+
+    def noted(texts: list[str], found: Any) -> Any:
+        encoded.extend(texts)
+        return encoding.encoded(texts, found)
+
+    monkeypatch.setattr(packing, "encoded", noted)
 
     def run(name: str) -> tuple[dict[str, Any], bytes]:
         step = context(tmp_path / name, Local(str(tmp_path / "one.yaml"), Model(name="any")))
