@@ -40,6 +40,7 @@ def test_answers_of_a_row_are_counted(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found.seconds[row.key] == pytest.approx(0.5 + (row.cost + answers) / (3 * 512))
 
 
+@pytest.mark.slow
 def test_a_row_takes_as_long_as_the_newest_stored_row_like_it(tmp_path: Path) -> None:
     graph, store = plan(write_toy(tmp_path))
     rows = [row for _, row in sorted(graph.runs[0].rows.items())]
