@@ -1,8 +1,9 @@
 """Cost of a data node: speed against the raw batch encoder, memory, and seconds until a train node reads its rows.
 
 `python benchmarks/data.py [--sizes=50,200]` generates JSON Lines of so many megabytes, runs the data node of each in a
-process of its own, and prints MB/s of the whole node and of the `tokenizers` encoder alone on as many cores, peak
-memory, and the seconds to open the training rows.
+process of its own, and prints MB/s of the whole node and of the `tokenizers` encoder alone on as many cores (mean of
+before and after), peak memory, the seconds to check the stored node and open its training rows, and the seconds that
+the plan announces for the node, from a calibration.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def measure(path: Path) -> None:
     """Compute the data node, in this process, and print its figures as JSON."""
     from cl.config import loading
     from cl.data.rows import rows
-    from cl.execution import runner
+    from cl.execution import cost_estimate, runner
     from cl.execution.store import Store
     from cl.graph import planner
     from tests.support.training import Silent
@@ -69,14 +70,15 @@ def measure(path: Path) -> None:
     graph = planner.build(loading.load(str(path), []))
     store, node = Store(graph.experiment.store), graph.data["big"]
     runner.run(runner.pending([graph.base.parents[role] for role in graph.base.parents], store), store, Silent())
+    announced = cost_estimate.estimate(graph, [node], store).seconds[node.key]
     began = time.perf_counter()
     runner.run(runner.pending([node], store), store, Silent())
     seconds, began = time.perf_counter() - began, time.perf_counter()
-    found = rows(store.path(node), "big", "train", 1024)
+    found = rows(Store(graph.experiment.store).path(node), "big", "train", 1024)  # another process checks the node
     found[len(found) - 1]
     opened = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(json.dumps({"seconds": seconds, "opened": opened, "peak": peak}))
+    print(json.dumps({"seconds": seconds, "opened": opened, "peak": peak, "announced": announced}))
 
 
 def raw() -> float:
@@ -96,23 +98,20 @@ def raw() -> float:
 def main() -> None:
     """Print a line per size."""
     given = [argument.removeprefix("--sizes=") for argument in sys.argv[1:] if argument.startswith("--sizes=")]
-    print("MB of text | node, MB/s | encoder alone, MB/s | ratio | peak memory, GB | rows opened, s")
+    print("MB | node, MB/s | encoder alone, MB/s | ratio | peak memory, GB | rows opened, s | node, s | announced, s")
     for megabytes in map(int, (given[0] if given else "50,200").split(",")):
         with tempfile.TemporaryDirectory() as name:
             path = write(Path(name), megabytes)
             child = [sys.executable, __file__, f"--measure={path}"]
             environ = os.environ | {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false"}
+            alone = [raw()]
             done = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True, env=environ)
-            found, alone = json.loads(done.stdout.splitlines()[-1]), raw()
-        speed = megabytes / found["seconds"]
-        cells = (
-            f"{speed:.2f}",
-            f"{alone:.2f}",
-            f"{speed / alone:.2f}",
-            f"{found['peak']:.2f}",
-            f"{found['opened']:.3f}",
+            found, alone = json.loads(done.stdout.splitlines()[-1]), [*alone, raw()]
+        speed, other = megabytes / found["seconds"], sum(alone) / len(alone)
+        figures = [f"{figure:.2f}" for figure in (speed, other, speed / other, found["peak"], found["opened"])]
+        print(
+            " | ".join([str(megabytes), *figures, f"{found['seconds']:.0f}", f"{found['announced']:.0f}"]), flush=True
         )
-        print(" | ".join([str(megabytes), *cells]))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ forks after threads were used could hang.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 Ids = npt.NDArray[np.int32]
 BATCH = 1000  # texts encoded at once
+CHARACTERS = 4_000_000  # of the texts encoded at once: an encoding takes about 100 bytes per token
 THREADS = "TOKENIZERS_PARALLELISM"
 
 
@@ -29,12 +30,24 @@ def encoded(texts: Sequence[str], tokenizer: Any) -> Iterator[Ids]:
     """
     with _plain(tokenizer) as backend:
         fast = backend is not None and (not texts or _agree(tokenizer, backend, texts[0]))
-        for start in range(0, len(texts), BATCH):
-            batch = list(texts[start : start + BATCH])
+        for batch in grouped(texts, BATCH, CHARACTERS):
             if fast:
-                yield from (np.array(each.ids, dtype=np.int32) for each in _by_all_cores(backend, batch))
+                yield from (np.array(each.ids, dtype=np.int32) for each in by_all_cores(backend, batch))
             else:
                 yield from (np.array(ids, dtype=np.int32) for ids in _own(tokenizer, batch))
+
+
+def grouped(texts: Iterable[str], most: int, characters: int) -> Iterator[list[str]]:
+    """Consecutive texts in groups: at most so many texts and characters each, and at least one text."""
+    group, size = list[str](), 0
+    for text in texts:
+        if group and (len(group) == most or size + len(text) > characters):
+            yield group
+            group, size = [], 0
+        group.append(text)
+        size += len(text)
+    if group:
+        yield group
 
 
 def _own(tokenizer: Any, texts: list[str]) -> list[list[int]]:
@@ -66,7 +79,7 @@ def _plain(tokenizer: Any) -> Iterator[Any]:
         backend.encode_special_tokens = before
 
 
-def _by_all_cores(backend: Any, texts: list[str]) -> Any:
+def by_all_cores(backend: Any, texts: list[str]) -> Any:
     """Encodings of a batch by as many threads as there are cores."""
     before = os.environ.get(THREADS)
     os.environ[THREADS] = "true"

@@ -1,6 +1,6 @@
 """From documents to arrays of token ids: packed text and dialogues.
 
-Text: a split becomes one flat array of token ids in which every document starts with a separator:
+Text (`cl.data.packing`): a split becomes one flat array of token ids in which every document starts with a separator:
 
     SEP d1 d2 … SEP d1 d2 … SEP …
 
@@ -40,12 +40,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cl.data.chat import Chat
-from cl.data.encoding import encoded
 from cl.errors import UserError
 from cl.tasks.article import Article
+from cl.tasks.documents import Document
 from cl.tasks.example import Example
 from cl.tasks.passage import Passage
-from cl.tasks.splitting import Document
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -86,7 +85,7 @@ def separator_of(found: PreTrainedTokenizerBase) -> str:
     raise UserError("model.tokenizer: has neither <|endoftext|> nor an eos nor a bos token to separate documents")
 
 
-def _frame(tokenizer: Any, separator: int) -> tuple[list[int], list[int]]:
+def frame(tokenizer: Any, separator: int) -> tuple[list[int], list[int]]:
     """Token ids before and after each document."""
     before, after = frame_of(tokenizer)
     return before or [separator], [] if after == [separator] else after
@@ -95,7 +94,7 @@ def _frame(tokenizer: Any, separator: int) -> tuple[list[int], list[int]]:
 def arrays_of(
     split: str, documents: Sequence[Document], tokenizer: Any, separator: int, chat: Chat | None
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a split, to be stored.
+    """Return the arrays of a split, to be stored, of which each document has rows of its own; not of text.
 
     Args:
         split: name of the split.
@@ -120,9 +119,8 @@ def arrays_of(
         if any(found.learned is not None for found in articles):
             rows[f"{split}.learned"] = learned_tokens(articles, tokenizer, separator)
         return rows
-    texts = [document for document in documents if isinstance(document, str)]
-    if len(texts) == len(documents):
-        return {split: encode(texts, tokenizer, separator)}
+    if not documents:
+        return {split: np.zeros(0, np.int32)}
     examples = [found for found in documents if isinstance(found, Example)]
     compared = any(found.rejected for found in examples)
     if compared:
@@ -132,7 +130,7 @@ def arrays_of(
     pairs = [dialogue(found, tokenizer, separator, chat) for found in examples]
     ids = [np.array([*question, *answer], dtype=np.int32) for question, answer in pairs]
     return {
-        split: np.concatenate(ids) if ids else np.zeros(0, np.int32),
+        split: np.concatenate(ids),
         f"{split}.starts": np.cumsum([0, *map(len, ids)], dtype=np.int64),
         f"{split}.answers": np.array([len(question) for question, _ in pairs], dtype=np.int64),
         **({f"{split}.pairs": np.array([len(pairs) // 2])} if compared else {}),
@@ -141,7 +139,7 @@ def arrays_of(
 
 def _as_rows(name: str, texts: Sequence[str], tokenizer: Any, separator: int) -> dict[str, npt.NDArray[Any]]:
     """The arrays of texts of which each is one row."""
-    before, after = _frame(tokenizer, separator)
+    before, after = frame(tokenizer, separator)
     ids = [[*before, *_plain(text, tokenizer), *(after or [separator])] for text in texts]
     return {
         name: np.array([token for row in ids for token in row], dtype=np.int32),
@@ -163,7 +161,7 @@ def learned_tokens(articles: Sequence[Article], tokenizer: Any, separator: int) 
     Raises:
         UserError: for a tokenizer that does not.
     """
-    before, after = _frame(tokenizer, separator)
+    before, after = frame(tokenizer, separator)
     found: list[bool] = []
     for article in articles:
         if not getattr(tokenizer, "is_fast", False):
@@ -191,7 +189,7 @@ def as_text(document: Document, both: bool = False) -> list[str]:
 
 def plain(example: Example, tokenizer: Any, separator: int) -> tuple[list[int], list[int]]:
     """Token ids of an example's plain view: question and new line as a document begins; answer, as a document ends."""
-    before, after = _frame(tokenizer, separator)
+    before, after = frame(tokenizer, separator)
     ending = after or [end_of_text(tokenizer, separator)]
     return [*before, *_plain(example.text + "\n", tokenizer)], [*_plain(example.answer, tokenizer), *ending]
 
@@ -284,21 +282,3 @@ def examples(folder: Path, split: str) -> list[Example]:
     """Read the examples of a split from the folder of the data node of an instruction or a reading task."""
     raw: list[dict[str, Any]] = json.loads((folder / f"{split}.examples.json").read_text(encoding="utf-8"))
     return [Example.parse(entry) for entry in raw]
-
-
-def encode(documents: list[str], tokenizer: Any, separator: int) -> npt.NDArray[np.int32]:
-    """Encode documents into one array of token ids: each document in its frame, and a separator at the end.
-
-    Special tokens in a text are encoded as plain text, so a document cannot forge a boundary.
-
-    Args:
-        documents: the texts.
-        tokenizer: transformers tokenizer.
-        separator: id of the separator.
-    """
-    before, after = _frame(tokenizer, separator)
-    if not documents:
-        return np.zeros(0, np.int32)
-    first, last = (np.array(ids, dtype=np.int32) for ids in (before, after))
-    pieces = [part for ids in encoded(documents, tokenizer) for part in (first, ids, last)]
-    return np.concatenate([*pieces, np.array([separator], dtype=np.int32)])

@@ -92,7 +92,7 @@ class FunctionTokens(Probe):
 
         base = data.rows(self.of or next(iter(data.folders)), "train")
         assert isinstance(base, PackedRows)
-        function = most_frequent(torch.from_numpy(base.tokens).long(), self.cover).to(state.device)
+        function = most_frequent(torch.from_numpy(base.tokens.astype("int64")), self.cover).to(state.device)
         found = {}
         for name in data.folders:
             rows = data.rows(name, data.split)

@@ -10,6 +10,8 @@ from cl.models import pretrained, vocabulary
 from cl.tasks import scenario
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cl.graph.roles import Inputs
     from cl.graph.specs import Local, TokenizerSpec
     from cl.steps.context import Context
@@ -28,7 +30,7 @@ def run(spec: TokenizerSpec, inputs: Inputs, context: Context) -> dict[str, Any]
     assert context.local is not None
     if spec.train_on:
         assert spec.vocabulary is not None
-        found = _train_bpe(_training_text(spec.train_on, context.local), spec.vocabulary)
+        found = _train_bpe(_training_text(spec.train_on, context.local, context.work), spec.vocabulary)
     else:
         found = pretrained.load_tokenizer(context.local.model)
         vocabulary.add(found, spec.added)
@@ -37,12 +39,12 @@ def run(spec: TokenizerSpec, inputs: Inputs, context: Context) -> dict[str, Any]
     return {"vocabulary": len(found), "separator": separator, "separator_id": found.get_vocab()[separator]}
 
 
-def _training_text(tasks: Iterable[str], local: Local) -> Iterator[str]:
+def _training_text(tasks: Iterable[str], local: Local, work: Path) -> Iterator[str]:
     """Yield the documents on which a tokenizer is trained."""
     defined = scenario.load(local.scenario)
     for name in tasks:
         left = TRAINING_BYTES
-        for document in scenario.split(defined.task(name), defined).train:
+        for document in scenario.split(defined.task(name), defined, work).train:
             left -= len(str(document).encode())
             if left < 0:
                 break

@@ -17,8 +17,9 @@ from cl.errors import UserError
 from cl.plain_values import require_file_name, require_plain, require_text
 from cl.tasks import task_orders
 from cl.tasks.article import Article
+from cl.tasks.documents import Document
 from cl.tasks.passage import Passage
-from cl.tasks.splitting import Document, Report, Shares, Splits, normal, split_texts, stated, strictest, studied
+from cl.tasks.splitting import Report, Shares, Splits, normal, split_texts, stated, strictest, studied
 from cl.tasks.task import KINDS, Part, Source, Task, digest
 
 __all__ = ["Part", "Report", "Scenario", "Source", "Splits", "Task", "load", "size", "split"]
@@ -152,17 +153,26 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
     return replace(found, orders=orders)
 
 
-def split(task: Task, scenario: Scenario) -> Splits:
+def split(task: Task, scenario: Scenario, folder: Path | None = None) -> Splits:
     """De-duplicate, cap, split and shuffle the documents of a task or set of the scenario.
 
     A retain set keeps only validation and test documents: its training split is empty, and its limits count only the
-    kept documents. Raises UserError for a source that cannot be read and for an empty split.
+    kept documents.
+
+    Args:
+        task: the task or set.
+        scenario: its scenario.
+        folder: folder with space for all documents, which are kept there as long as the splits are read; None: that
+            of temporary files.
+
+    Raises:
+        UserError: for a source that cannot be read and for an empty split.
     """
     measured_only = task.name in scenario.retain
     streams = [(_checked(part.source.documents(), task), part.limit) for part in task.sources]
-    shares = Shares(scenario.validation, scenario.test, scenario.seed)
+    shares, elsewhere = Shares(scenario.validation, scenario.test, scenario.seed), scenario.stated_elsewhere(task.name)
     try:
-        splits = split_texts(streams, shares, task.limit, measured_only, scenario.stated_elsewhere(task.name))
+        splits = split_texts(streams, shares, task.limit, measured_only, elsewhere, folder)
     except UserError as error:
         raise UserError(f"{task.name}: {error}") from error
     if task.kind == "reading":

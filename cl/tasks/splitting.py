@@ -1,4 +1,4 @@
-"""De-duplicate, cap and split documents by the hash of their text: pure functions.
+"""De-duplicate, cap and split documents by the hash of their text.
 
 The split of a document depends only on its normalised text (casefolded, each run of white space as one blank), the
 seed and the shares. So a document lands in the same split wherever it occurs, and a larger limit keeps every document
@@ -13,20 +13,15 @@ Articles are all studied; their questions are measured, and count as stated for 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from pathlib import Path
 
 from cl.tasks.article import Article, asked_once
+from cl.tasks.documents import Document, Spool
 from cl.tasks.example import Example
-from cl.tasks.passage import Passage
-
-Document = str | Example | Passage | Article
-
-ORDER = ("test", "validation", "train")
-"""Splits; a question that is stated for one is in none of those after it."""
-SHINGLE = 8  # words: long enough that ordinary phrases do not count as overlap
-OVERLAP_BYTES = 50_000_000  # searched in the training split, which bounds the time to some seconds
+from cl.tasks.overlap import overlap
+from cl.tasks.placement import ORDER, RECORD, placed
 
 
 @dataclass(frozen=True)
@@ -72,19 +67,10 @@ class Report:
 class Splits:
     """Documents by split, each split in a shuffled order that the seed fixes, and the report."""
 
-    train: list[Document]
-    validation: list[Document]
-    test: list[Document]
+    train: Sequence[Document]
+    validation: Sequence[Document]
+    test: Sequence[Document]
     report: Report
-
-
-class Ranked(NamedTuple):
-    """A document with its rank in the shuffled order, its split and its size in bytes of UTF-8."""
-
-    rank: bytes
-    split: str
-    size: int
-    document: Document
 
 
 def split_texts(
@@ -93,8 +79,11 @@ def split_texts(
     limit: int | None,
     measured_only: bool,
     elsewhere: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Splits:
     """De-duplicate, cap and split the documents of several streams.
+
+    Documents are read once, one after another, and kept on disk; memory holds a short record of each.
 
     Args:
         streams: documents of each source with its own limit in bytes (None: no limit).
@@ -102,38 +91,25 @@ def split_texts(
         limit: limit of all streams together, in bytes (None: no limit).
         measured_only: make no training split; its documents are dropped before limits count.
         elsewhere: stated splits of other sets' questions, see `stated`.
+        folder: folder for the documents on disk; None: that of temporary files.
     """
-    known: set[bytes] = set()
-    kept: list[Ranked] = []
-    seen = empty = duplicates = held_out = 0
-    read = [(list(documents), own_limit) for documents, own_limit in streams]
-    held = strictest([elsewhere or {}, stated(document for documents, _ in read for document in documents)])
-    for documents, own_limit in read:
-        fresh: list[Ranked] = []
-        for document, split in _placed(documents, shares):
-            seen += 1
-            words = text_of(document).casefold().split()
-            ranked = _rank(document, words, shares, split)
-            if not words:
-                empty += 1
-            elif ORDER.index(held.get(" ".join(words), "train")) < ORDER.index(ranked.split):
-                held_out += 1
-                continue
-            elif ranked.rank in known:
-                duplicates += 1
-            elif not (measured_only and ranked.split == "train"):
-                fresh.append(ranked)
-            known.add(ranked.rank)
-        kept += _capped(fresh, own_limit)
-    parts: dict[str, list[Ranked]] = {"train": [], "validation": [], "test": []}
-    for ranked in _capped(kept, limit):
-        parts[ranked.split].append(ranked)
-    found = {name: [ranked.document for ranked in part] for name, part in parts.items()}
+    spool, records, sources = Spool(folder), bytearray(), list[tuple[int, int | None]]()
+    held = {_digest(text.split(), shares)[8:]: split for text, split in (elsewhere or {}).items()}
+    for documents, own_limit in streams:
+        before = len(spool)
+        for document in documents:
+            for text, split in _held(document):
+                rank = _digest(text.split(), shares)[8:]
+                held[rank] = min(split, held.get(rank, "train"), key=ORDER.index)
+            records += _record(document, shares)
+            spool.add(document)
+        sources.append((len(spool) - before, own_limit))
+    found = placed(records, sources, limit, measured_only, held)
+    parts = {name: spool.documents(numbers) for name, numbers in found.numbers.items()}
     counts = {name: len(part) for name, part in parts.items()}
-    sizes = {name: sum(ranked.size for ranked in part) for name, part in parts.items()}
-    shared = overlap(*(map(text_of, found[name]) for name in ("train", "test")))
-    report = Report(seen, empty, duplicates, counts, sizes, shared, held_out)
-    return Splits(found["train"], found["validation"], found["test"], report)
+    shared = overlap(*(map(text_of, parts[name]) for name in ("train", "test")))
+    report = Report(len(spool), found.empty, found.duplicates, counts, found.bytes, shared, found.held_out)
+    return Splits(parts["train"], parts["validation"], parts["test"], report)
 
 
 def text_of(document: Document) -> str:
@@ -203,79 +179,28 @@ def normal(document: Document) -> str:
     return " ".join(text_of(document).casefold().split())
 
 
-def _placed(documents: Iterable[Document], shares: Shares) -> Iterator[tuple[Document, str | None]]:
-    """Each document with the split of its benchmark; None: decided by the hash.
-
-    Test examples come first, so that the test example of two equal examples is kept.
-    """
-    examples: list[Example] = []
-    for document in documents:
-        if isinstance(document, Example) and document.split is not None:
-            examples.append(document)
-        else:
-            yield document, None
-    validated = any(example.split == "validation" for example in examples)
-    for example in sorted(examples, key=lambda example: ORDER.index(str(example.split))):
-        chance = _chance(_digest(example.start.casefold().split(), shares))
-        carve = example.split == "train" and not validated and chance < shares.validation
-        yield example, "validation" if carve else example.split
-
-
 def _chance(digest: bytes) -> float:
     """A number in [0, 1) from the first 8 bytes of a hash."""
     return int.from_bytes(digest[:8]) / 2**64
 
 
-def overlap(train: Iterable[str], test: Iterable[str]) -> float | None:
-    """Share of the distinct 8-word shingles of `test` that also occur in `train`.
+def _record(document: Document, shares: Shares) -> bytes:
+    """What decides a document's place, see `cl.tasks.placement`.
 
-    Only the first 50 MB of `train` are searched; for a larger `train` the share is a lower bound.
-
-    Args:
-        train: training texts.
-        test: test texts.
-
-    Returns:
-        The share, or None if `train` is empty or `test` has no shingle.
+    The first 8 bytes of its hash decide its split, unless the document states it, and the other 16 its rank.
     """
-    wanted = {shingle for text in test for shingle in _shingles(text)}
-    found: set[tuple[str, ...]] = set()
-    searched = 0
-    for text in train:
-        found |= wanted.intersection(_shingles(text))
-        searched += len(text.encode())
-        if searched > OVERLAP_BYTES:
-            break
-    return len(found) / len(wanted) if wanted and searched else None
-
-
-def _rank(document: Document, words: list[str], shares: Shares, split: str | None) -> Ranked:
-    """Decide a document's split by 8 bytes of its hash, unless `split` is given, and its rank by the other 16 bytes."""
+    words = text_of(document).casefold().split()
     digest = own = _digest(words, shares)
     if isinstance(document, Example) and document.history:  # all rows of a dialogue are in one split
         own = _digest(document.start.casefold().split(), shares)
-    share = _chance(own)
-    name = "test" if share < shares.test else "validation" if share < shares.test + shares.validation else "train"
-    return Ranked(digest[8:], split or name, len(str(document).encode()), document)
+    chance = _chance(own)
+    name = "test" if chance < shares.test else "validation" if chance < shares.test + shares.validation else "train"
+    stated = document.split if isinstance(document, Example) else None
+    split = ORDER.index(stated or name)
+    size = len(str(document).encode())
+    return RECORD.pack(digest[8:], size, split, stated is not None, chance < shares.validation, not words)
 
 
 def _digest(words: list[str], shares: Shares) -> bytes:
     key = shares.seed.to_bytes(16, "big")
     return hashlib.blake2b(" ".join(words).encode(), key=key, digest_size=24).digest()
-
-
-def _capped(documents: list[Ranked], limit: int | None) -> list[Ranked]:
-    """The documents in shuffled order, up to the first document that would exceed `limit` bytes."""
-    total = 0
-    kept = []
-    for ranked in sorted(documents, key=lambda ranked: ranked.rank):
-        total += ranked.size
-        if limit is not None and total > limit:
-            break
-        kept.append(ranked)
-    return kept
-
-
-def _shingles(text: str) -> Iterator[tuple[str, ...]]:
-    words = text.casefold().split()
-    return zip(*(words[start:] for start in range(SHINGLE)), strict=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cl.errors import UserError
-from cl.tasks.splitting import Document
+from cl.tasks.documents import Document
 
 KINDS = ("text", "instruction", "preference", "passage", "reading")
 """Kinds of tasks by their documents: text; examples; examples with a rejected answer; passages with twins; articles."""
@@ -27,7 +27,8 @@ class Source(Protocol):
         about: description of the documents, in one line.
 
     An attribute `states_splits: bool = False` says that no example states its split; without it, the examples of a set
-    are read while planning to find test questions that another set trains on.
+    are read while planning to find test questions that another set trains on. A method `size() -> int` says how many
+    bytes of text there are, roughly and without reading them: the plan tells the time of a data node by it.
     """
 
     licence: str

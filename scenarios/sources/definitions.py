@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from cl.errors import UserError
 from cl.tasks.article import Article
+from cl.tasks.documents import Document
 from cl.tasks.example import Example
-from cl.tasks.splitting import Document
 from scenarios.sources.packaged import Packaged
 from scenarios.sources.reading import Form, in_form, require_form
 

@@ -70,6 +70,10 @@ class Dialogues:
             for where, row in rows(path):
                 yield from self._examples(row, where)
 
+    def size(self) -> int:
+        """Bytes of text, roughly, from the sizes of the files."""
+        return self.files.size()
+
     def fingerprint(self) -> str:
         """Hash of the files' names and contents, and the settings that decide how dialogues are read."""
         settings = json.dumps([self.form, self.field, self.learn, self.style])

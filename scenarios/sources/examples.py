@@ -67,6 +67,10 @@ class Examples:
             for where, row in rows(path):
                 yield self._example(row, where)
 
+    def size(self) -> int:
+        """Bytes of text, roughly, from the sizes of the files."""
+        return self.files.size()
+
     def fingerprint(self) -> str:
         """Hash of the files' names and contents, and the settings that decide how examples are read."""
         return f"{content_hash(self.files.files())} {json.dumps(self.settings, sort_keys=True)}"

@@ -15,8 +15,8 @@ from scenarios.sources import tables
 class Files:
     r"""Documents from a file, from all files of a folder and its sub-folders, or from the files of a glob.
 
-    Hidden files and folders are left out; other files are read in the order of their names, those ending in `.gz`
-    decompressed. Raises UserError for a missing file, a wrong column and text that is not UTF-8.
+    Hidden files and folders are left out; other files are read in the order of their names, those ending in `.gz` or
+    `.zst` decompressed. Raises UserError for a missing file, a wrong column and text that is not UTF-8.
 
     Args:
         path: file, folder or glob, relative to `folder`; `**` in a glob stands for any sub-folders.
@@ -54,6 +54,10 @@ class Files:
         """Hash of the files' names and contents, and the settings that decide how documents are read."""
         return f"{content_hash(self.files())} column={self.column!r} separator={self.separator!r}"
 
+    def size(self) -> int:
+        """Bytes of text, roughly, from the sizes of the files."""
+        return sum(path.stat().st_size * tables.EXPANSION.get(path.suffix, 1) for path in self.files())
+
     def files(self) -> list[Path]:
         """Return the files that are read, sorted; raises UserError if there is no file."""
         names = glob.glob(str(self.path / "**") if self.path.is_dir() else str(self.path), recursive=True)
@@ -69,8 +73,7 @@ class Files:
             return (tables.checked(row.get(column), column, row, where) for where, row in tables.rows(path, [column]))
         if self.column is not None:
             raise UserError(f"column: {self.column!r} is given, but {path} is none of {', '.join(tables.TABLES)}")
-        text = tables.text(path)
-        return iter([text] if self.separator is None else text.split(self.separator))
+        return iter([tables.text(path)]) if self.separator is None else tables.texts(path, self.separator)
 
     def _required_column(self, path: Path) -> str:
         if self.column is None:

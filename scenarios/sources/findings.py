@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from cl.errors import UserError
+from cl.tasks.documents import Document
 from cl.tasks.example import Example
-from cl.tasks.splitting import Document
 from scenarios.sources.packaged import Packaged
 
 OPTIONS = 4  # options of a question

@@ -13,7 +13,9 @@ from scenarios.sources.files import content_hash
 from scenarios.sources.tables import checked, require_column
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
+
+COMMIT = "[0-9a-f]{40}"
 
 
 class Hub:
@@ -30,6 +32,8 @@ class Hub:
         revision: revision of a hub data set; give a commit to pin the data.
         licence: licence, in one line.
         about: description, in one line; by default path and split.
+        streaming: read a hub data set over the network while the data node needs it, and keep no copy; needs a commit
+            as revision. The documents are the same.
         folder: folder of the scenario's file.
     """
 
@@ -42,6 +46,7 @@ class Hub:
         revision: str | None = None,
         licence: str = "not stated",
         about: str = "",
+        streaming: bool = False,
         folder: str = ".",
     ) -> None:
         local = Path(folder, path)
@@ -50,20 +55,28 @@ class Hub:
             raise UserError(f"config, revision: are for data sets on the hub, but {local} is a folder")
         if not self.folder and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
             raise UserError(f"path: there is no folder {local}, and {path!r} is no name on the hub; correct the path")
+        if streaming and (self.folder or not re.fullmatch(COMMIT, revision or "")):
+            raise UserError("streaming: reads a data set on the hub; give its commit as revision, or remove it")
         self.path = path
         self.split = split
         self.column = column
         self.config = config
         self.revision = revision
         self.licence = licence
+        self.streaming = streaming
         self.about = about or f"data set {path}, split {split}"
 
     def documents(self) -> Iterator[str]:
         """Yield the column's values."""
         dataset = self._dataset
-        require_column(self.column, dataset.column_names, self.path)
+        names = dataset.column_names or list(next(iter(dataset), {}))  # a stream may tell them by its rows alone
+        require_column(self.column, names, self.path)
         for row in dataset.select_columns([self.column]):
-            yield checked(row[self.column], self.column, dataset.column_names, self.path)
+            yield checked(row[self.column], self.column, names, self.path)
+
+    def size(self) -> int:
+        """Bytes of text, roughly: those of a local folder's files; 0 for the hub."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*.arrow")) if self.folder else 0
 
     def fingerprint(self) -> str:
         """Hash of a local folder's files; for the hub the commit, or without a commit the fingerprint of `datasets`."""
@@ -71,19 +84,20 @@ class Hub:
             # `datasets` adds cache files (cache-*.arrow) to the folder; they are not part of the data set.
             files = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("cache-"))
             content = content_hash(sorted(files))
-        elif re.fullmatch("[0-9a-f]{40}", self.revision or ""):
+        elif re.fullmatch(COMMIT, self.revision or ""):
             content = f"{self.path} {self.config} {self.revision}"
         else:
             content = self._dataset._fingerprint  # covers the resolved commit, the builder and the version
         return f"{content} split={self.split!r} column={self.column!r}"
 
     @cached_property
-    def _dataset(self) -> Dataset:
+    def _dataset(self) -> Dataset | IterableDataset:
         import datasets
 
         try:
             if self.folder is None:
-                return datasets.load_dataset(self.path, self.config, split=self.split, revision=self.revision)
+                asked = {"split": self.split, "revision": self.revision, "streaming": self.streaming}
+                return datasets.load_dataset(self.path, self.config, **asked)
             found = datasets.load_from_disk(self.folder)
         except (FileNotFoundError, ConnectionError, ValueError) as error:
             raise UserError(

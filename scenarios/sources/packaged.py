@@ -17,6 +17,7 @@ from cl.errors import UserError
 from cl.registry import unknown
 from scenarios.sources.files import content_hash
 from scenarios.sources.readers import READERS
+from scenarios.sources.tables import EXPANSION
 
 NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__"}
 TABLES = {"encodings", "pydoc_data"}  # Python modules that hold data
@@ -53,6 +54,10 @@ class Packaged:
         files = self.files()
         version = self.entry.get("version") or f"{platform.python_version()} {content_hash(files)}"
         return f"{self.corpus} {version} {self.entry['reader']} {self.entry['files']}"
+
+    def size(self) -> int:
+        """Bytes of text, roughly, from the sizes of the files."""
+        return sum(path.stat().st_size * EXPANSION.get(path.suffix, 1) for path in self.files())
 
     def files(self) -> list[Path]:
         """Return the corpus's files, sorted; raises UserError with the install command if there are none."""

@@ -23,8 +23,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from cl.errors import UserError
 from cl.tasks.article import Article
+from cl.tasks.documents import Document
 from cl.tasks.example import Example
-from cl.tasks.splitting import Document
 from scenarios.sources import tables
 from scenarios.sources.files import Files, content_hash
 from scenarios.sources.reading import Form, in_form, require_form

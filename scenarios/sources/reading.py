@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from cl.errors import UserError
 from cl.tasks.article import Article
-from cl.tasks.splitting import Document
+from cl.tasks.documents import Document
 
 Form = Literal["articles", "questions", "open_book"]
 

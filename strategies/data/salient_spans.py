@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from cl.methods.method import TransformsData
 from cl.tasks.article import Article
-from cl.tasks.splitting import Document
+from cl.tasks.documents import Document
 
 NAME = r"[A-Z\u00c0-\u00d6\u00d8-\u00de][\w'-]*"
 SPAN = re.compile(rf"(?:{NAME})(?:\s+(?:(?:of|the|de|van|von)\s+)?{NAME})*|\d[\w.,:/%-]*\w|\d")

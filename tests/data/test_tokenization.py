@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pytest
 
 from cl.data import tokenization
-from cl.data.tokenization import SEPARATOR, as_text, dialogue, encode
+from cl.data.tokenization import SEPARATOR, as_text, dialogue
 from cl.errors import UserError
 from cl.steps import tokenizer as tokenizer_
 from cl.tasks.example import Example
+from tests.support.packed import packed
 from tests.support.training import TEXTS
 
 
@@ -24,38 +23,6 @@ def tokenizer() -> Any:
 
 def documents(name: str, count: int = 40) -> Iterator[str]:
     yield from (TEXTS / f"{name}.txt").read_text(encoding="utf-8").split("\n\n")[:count]
-
-
-def test_every_document_follows_a_separator_and_one_ends_the_array(tokenizer: Any) -> None:
-    separator = tokenizer.get_vocab()[SEPARATOR]
-    texts = ["A first one.", "", "And – a third, ümlaut & 语."]
-    ids = encode(texts, tokenizer, separator)
-    assert ids.dtype == np.int32
-    bounds = np.flatnonzero(ids == separator)
-    assert bounds[0] == 0
-    assert bounds[-1] == ids.size - 1
-    assert len(bounds) == len(texts) + 1
-    pieces = [ids[a + 1 : b] for a, b in pairwise(bounds)]
-    assert [tokenizer.decode(piece.tolist()) for piece in pieces] == texts  # byte-level: nothing is lost
-
-
-def test_no_document_is_no_token(tokenizer: Any) -> None:
-    assert encode([], tokenizer, 0).size == 0
-
-
-def test_documents_do_not_depend_on_the_batch_they_are_encoded_in(tokenizer: Any, monkeypatch: Any) -> None:
-    texts = list(documents("german"))
-    whole = encode(texts, tokenizer, 0)
-    monkeypatch.setattr("cl.data.encoding.BATCH", 3)
-    np.testing.assert_array_equal(encode(texts, tokenizer, 0), whole)
-
-
-def test_special_tokens_written_in_a_text_forge_no_boundary(tokenizer: Any) -> None:
-    separator = tokenizer.get_vocab()[SEPARATOR]
-    text = f"before{SEPARATOR}after {SEPARATOR} end"
-    ids = encode([text], tokenizer, separator)
-    assert np.flatnonzero(ids == separator).tolist() == [0, ids.size - 1]
-    assert tokenizer.decode(ids[1:-1].tolist()) == text
 
 
 class Bare:
@@ -119,7 +86,7 @@ def test_documents_begin_and_end_as_the_tokenizer_s_own_call_does(
 ) -> None:
     tokenizer: Any = Bare({"<s>": 1, "</s>": 2, "[gMASK]": 5}, "</s>", "<s>", **frame)
     assert tokenization.separator_of(tokenizer) == separator
-    assert encode(["a", "b"], tokenizer, tokenizer.vocabulary[separator]).tolist() == expected
+    assert packed(["a", "b"], tokenizer, tokenizer.vocabulary[separator]).tolist() == expected
 
 
 def test_a_question_without_template_begins_as_a_document_and_its_answer_ends_with_eos() -> None:

@@ -79,3 +79,11 @@ def test_a_precision_that_is_emulated_is_told(
 ) -> None:
     monkeypatch.setattr(calibration, "_measured", lambda device, kind: rates[kind])
     assert calibration.emulated(compute) == told
+
+
+def test_encoding_is_measured_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "TEXTS", 20)
+    found = calibration.encoding()
+    assert 1e4 < found < 1e9
+    monkeypatch.setattr(calibration, "_encoded", lambda: pytest.fail("measured again"))
+    assert calibration.encoding() == found

@@ -16,7 +16,7 @@ STEPS = 24  # of 4 rows each
 MANY = 120  # for processes that may be ahead of the one that gets the signal
 MOMENTS = [
     "cl.tasks.scenario:load 1",  # planning
-    "cl.data.tokenization:encode 1",  # in a data node
+    "cl.data.token_files:Growing.append 2",  # in a data node
     "cl.training.learner:Learner.training_step 1",  # in the first step, with nothing to save
     "cl.training.learner:Learner.training_step 9",
     "cl.training.checkpoint:save_file 2",  # while a checkpoint is being written

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from cl.data.batches import Batch
-from cl.data.tokenization import encode, separator_of
+from cl.data.tokenization import separator_of
 from cl.errors import UserError
 from cl.models.forward import TokenLoss
 from cl.probes.probe import Data, State
 from cl.probes.segment_order import Pair, SegmentOrder, draw, question
 from cl.steps import tokenizer as tokenizer_
 from tests.data.test_chat import CHATML, made
+from tests.support.packed import packed
 from tests.support.training import execute, plan, tiny, write_toy
 
 WORDS = [f"w{number}" for number in range(1000)]
@@ -112,7 +113,7 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 def measured(tokenizer: Any, folder: Path, model: Model, **settings: Any) -> dict[str, float]:
     """The probe on one task whose splits hold other words."""
     splits = {"train": texts(0), "test": texts(500)}
-    tokens = {split: encode(documents, tokenizer, model.separator) for split, documents in splits.items()}
+    tokens = {split: packed(documents, tokenizer, model.separator) for split, documents in splits.items()}
 
     class Fixed(Data):
         def rows(self, name: str, split: str) -> Any:

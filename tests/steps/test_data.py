@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
 from cl.config.model import Model
+from cl.data import encoding, packing, token_files
 from cl.data.rows import rows
 from cl.data.tokenization import examples
 from cl.execution import runner
@@ -56,6 +57,50 @@ def test_data_node_accounts_for_every_byte_and_token(tmp_path: Path, tokenizer: 
         assert len(inside.encode()) == result["report"]["bytes"][split]
         expected = result["report"]["bytes"][split] / (packed.tokens.size - 1)
         assert bytes_per_token(result, split) == pytest.approx(expected)
+
+
+class KilledError(Exception):
+    """In place of a signal."""
+
+
+def test_a_killed_node_goes_on_from_its_last_round(tmp_path: Path, tokenizer: Any, monkeypatch: Any) -> None:
+    (tmp_path / "english.txt").write_text("\n\n".join(documents("english")), encoding="utf-8")
+    (tmp_path / "one.yaml").write_text(
+        "{summary: one, version: 1, split: {validation: 0.2, test: 0.2},"
+        ' tasks: {english: {sources: [{source: files, path: english.txt, separator: "\\n\\n"}]}}}'
+    )
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    monkeypatch.setattr(packing, "ROUND", 2000)
+    encoded: list[str] = []
+    append = token_files.Growing.append
+
+    def noted(texts: list[str], found: Any) -> Any:
+        encoded.extend(texts)
+        return encoding.encoded(texts, found)
+
+    monkeypatch.setattr(packing, "encoded", noted)
+
+    def run(name: str) -> tuple[dict[str, Any], bytes]:
+        step = context(tmp_path / name, Local(str(tmp_path / "one.yaml"), Model(name="any")))
+        result = data.run(DataSpec("english", "content"), Inputs({TOKENIZER: tmp_path / "tokenizer"}), step)
+        return result, (step.out / token_files.FILE).read_bytes()
+
+    def kill(self: Any, *args: Any) -> None:
+        append(self, *args)
+        raise KilledError
+
+    whole, texts = run("whole"), encoded.copy()
+    encoded.clear()
+    monkeypatch.setattr(token_files.Growing, "append", kill)
+    kills = 0
+    while len(encoded) < len(texts):
+        kills += 1
+        with pytest.raises(KilledError):
+            run("broken")
+    monkeypatch.setattr(token_files.Growing, "append", append)
+    assert run("broken") == whole
+    assert encoded == texts  # none twice
+    assert kills > 4
 
 
 def test_format_prompts_reach_training_and_test(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,8 +29,7 @@ def test_tokenizer_training_reads_no_more_than_its_share_of_a_task(monkeypatch: 
     splits = SimpleNamespace(train=["aaaa", "bbbb", "cccc"])
     defined = SimpleNamespace(task=lambda name: name)
     monkeypatch.setattr("cl.tasks.scenario.load", lambda name: defined)
-    monkeypatch.setattr("cl.tasks.scenario.split", lambda task, scenario: splits)
+    monkeypatch.setattr("cl.tasks.scenario.split", lambda task, scenario, folder: splits)
     monkeypatch.setattr(tokenizer_, "TRAINING_BYTES", 9)
-    assert (
-        list(tokenizer_._training_text({"one": "", "two": ""}, Local("any", Model(name="any")))) == ["aaaa", "bbbb"] * 2
-    )
+    found = tokenizer_._training_text({"one": "", "two": ""}, Local("any", Model(name="any")), Path())
+    assert list(found) == ["aaaa", "bbbb"] * 2

@@ -100,7 +100,7 @@ def test_no_text_is_trained_in_one_place_and_tested_in_another(path: str) -> Non
     assert trained
     assert measured
     assert not trained & measured
-    assert splits[2].train == []
+    assert len(splits[2].train) == 0
     assert set(splits[2].test) == {text for text in splits[1].test if str(text).startswith("second")}
 
 

@@ -52,3 +52,27 @@ def test_the_fingerprint_of_a_folder_follows_its_content_and_not_its_use(folder:
 def test_a_commit_pins_hub_data_without_loading_it() -> None:
     first, second = (Hub("owner/name", revision=digit * 40).fingerprint() for digit in "ab")
     assert first != second
+
+
+def test_a_stream_needs_a_commit_and_is_the_same_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for settings in ({"path": "owner/name"}, {"path": "owner/name", "revision": "main"}, {"path": "one"}):
+        with pytest.raises(UserError, match="streaming: reads a data set on the hub; give its commit"):
+            Hub(**settings, streaming=True, folder=str(folder))
+    asked = []
+
+    def load(path: str, config: str | None, **settings: object) -> datasets.IterableDataset:
+        asked.append((path, settings))
+        return datasets.Dataset.from_dict(ROWS).to_iterable_dataset()
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    whole, stream = (Hub("owner/name", revision="a" * 40, streaming=each) for each in (False, True))
+    assert whole.fingerprint() == stream.fingerprint()
+    assert asked == []  # planning loads nothing
+    assert list(stream.documents()) == ["eins", "zwei"]
+    assert asked == [("owner/name", {"split": "train", "revision": "a" * 40, "streaming": True})]
+
+
+@pytest.mark.parametrize(("name", "size"), [("one", 1), ("many", 1)])
+def test_a_folder_says_its_size(folder: Path, name: str, size: int) -> None:
+    assert Hub(name, folder=str(folder)).size() >= size
+    assert Hub("owner/name", revision="a" * 40).size() == 0

@@ -12,10 +12,17 @@ import pytest
 from cl.errors import UserError
 from scenarios.sources.examples import Examples
 from scenarios.sources.files import Files
-from scenarios.sources.tables import checked, rows, text
+from scenarios.sources.tables import checked, rows, text, texts
 
 ROWS = [{"question": "Größe?", "answer": "groß"}, {"question": "Zwei?", "answer": "2"}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+
+
+def zstd(content: bytes) -> bytes:
+    import pyarrow as pa
+
+    compressed: bytes = pa.compress(content, codec="zstd", asbytes=True)
+    return compressed
 
 
 def parquet(path: Path) -> None:
@@ -32,7 +39,9 @@ def parquet(path: Path) -> None:
         ("rows.jsonl", LINES.encode("utf-8-sig")),
         ("rows.jsonl", LINES.replace("\n", "\r\n").encode()),
         ("rows.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)),
+        ("rows.jsonl.zst", zstd(LINES.encode())),
         ("rows.json", json.dumps(ROWS).encode()),
+        ("rows.json", LINES.encode()),
         ("rows.json.gz", gzip.compress(json.dumps(ROWS).encode(), mtime=0)),
         ("rows.parquet", None),
     ],
@@ -61,6 +70,9 @@ def test_a_compressed_text_without_its_mark(tmp_path: Path) -> None:
         ("a.jsonl", LINES.encode("latin-1"), r"is not UTF-8 text \(byte \d+\)"),
         ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-9], "cannot be read: .*; write it again"),
         ("a.jsonl.gz", LINES.encode(), "cannot be read: Not a gzipped file"),
+        ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:20] + b"x" * 50, "cannot be read: .*; write it again"),
+        ("a.jsonl.zst", LINES.encode(), "cannot be read: .*; write it again"),
+        ("a.jsonl.zst", zstd(LINES.encode())[:-9], "cannot be read: .*; write it again"),
         pytest.param("a.jsonl", b"[" * 100_000, "line 1: is nested too deeply to be read", id="deep line"),
         pytest.param("a.json", b"[" * 100_000, "is nested too deeply to be read", id="deep array"),
         ("a.json", b'{"question": "x"}', "is no JSON array of objects; write one, or JSON Lines"),
@@ -79,6 +91,22 @@ def test_damage_is_one_line(name: str, content: bytes, words: str, tmp_path: Pat
     with pytest.raises(UserError, match=words) as caught:
         list(Examples(name, folder=str(tmp_path)).documents())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("separator", ["\n", "\n\n", "ä", "aa"])
+def test_a_file_is_the_same_in_pieces_of_any_size(
+    size: int, separator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = "\ufeff😀aaa\r\n\r\n\r\nzwei ää\r\r\ndrei\u2028\n\n\naaaa\n"
+    (tmp_path / "a.txt").write_bytes(content.encode())
+    monkeypatch.setattr("scenarios.sources.tables.PIECE", size)
+    whole = content[1:].replace("\r\n", "\n").replace("\r", "\n")
+    assert text(tmp_path / "a.txt") == whole
+    assert list(texts(tmp_path / "a.txt", separator)) == whole.split(separator)
+    (tmp_path / "b.txt").write_bytes("äö".encode() + b"\xff")
+    with pytest.raises(UserError, match=r"byte 4\)"):
+        text(tmp_path / "b.txt")
 
 
 def test_text_and_value(tmp_path: Path) -> None:
