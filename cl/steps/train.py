@@ -212,7 +212,7 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
             batch_size=None,
             sampler=range(first, job.last),
         )
-        with _reproducible(job):
+        with _reproducible(job), recorder.writer:
             trainer.fit(job.learner, loader)
     else:
         recorder.begin(job.learner.configure_optimizers())

@@ -39,7 +39,7 @@ def model(tmp_path_factory: Any) -> Path:
 
 KILLS = [
     "cl.training.learner:Learner.training_step 8",  # in a step of the first task, after the checkpoint of step 5
-    "cl.training.checkpoint:optimizer_tensors 3",  # while the checkpoint of step 20 is being written
+    "cl.training.checkpoint:files 3",  # while the checkpoint of step 20 is being copied
     "cl.training.validation:Validator.__call__ 1",  # in an in-task evaluation
     "cl.models.pretrained:save 1",  # trained, and about to be stored
     "cl.execution.store:Store.publish 1",  # all files written, not yet published

@@ -102,6 +102,8 @@ def differing(first: dict[str, str], second: dict[str, str]) -> set[str]:
                 "evaluation.share=0",
                 "checkpoints.seconds=1",
                 "checkpoints.steps=1",
+                "checkpoints.share=0.5",
+                "checkpoints.background=false",
                 "tracking.uri=http://localhost:5000",
                 "train.devices=2",
                 "train.distributed=fsdp",

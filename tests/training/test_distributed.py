@@ -124,8 +124,7 @@ def test_one_process_is_the_identity() -> None:
     steps = [{"loss": torch.tensor(2.0), "terms": {"a": torch.tensor(1.0)}, "lr": 0.1}]
     value = torch.arange(3.0)
     assert processes.all_gather_sum(steps) == steps
-    assert processes.full_tensor(value) is value
-    assert processes.distribute_like(value, value) is value
+    assert processes.announced("key", "mine", lambda: False) == ["mine"]
     assert processes.all_reduce(7, torch.device("cpu")) == 7
     assert processes.broadcast(3) == 3
     assert not isinstance(value, DTensor)
