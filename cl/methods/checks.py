@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from cl.errors import UserError
 from cl.methods.contexts import Stage
 from cl.methods.edits_rows import EditsRows
-from cl.methods.method import LEARN, Method, PlansStages, Remembers, TakesRows, Trains, overrides
+from cl.methods.method import LEARN, Method, PlansStages, TakesRows, Trains, overrides
 
 
 def check_objectives(methods: Sequence[Trains]) -> None:
@@ -121,6 +121,4 @@ def check_devices(methods: Iterable[Method], sharded: bool) -> None:
         if own is not None and own.name:  # no test compares it with one process yet
             raise UserError(f"train.devices: {name} replaces the loss, not verified on several devices; use 1")
         if sharded and isinstance(method, Trains) and not method.shardable:
-            raise UserError(f"train.distributed: {name} needs whole parameters; use ddp in place of fsdp")
-        if sharded and isinstance(method, Remembers):
             raise UserError(f"train.distributed: {name} needs whole parameters; use ddp in place of fsdp")

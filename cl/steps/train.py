@@ -63,10 +63,11 @@ def run(spec: TrainSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     job = _job(spec, inputs, context)
     optimizer = _fit(job, starting_optimizer(spec, inputs))
     moments = checkpoint.optimizer_tensors(optimizer) if _local(context).keep_optimizer else None
+    kept = distributed.collected(checkpoint.method_tensors(job.learner.methods))
     with measured(optimizer):
         distributed.gather(job.learner.token_loss)
         if distributed.rank() == 0:
-            _save(job, context.out, inputs[STATE], moments)
+            _save(job, context.out, inputs[STATE], kept, moments)
             job.snapshots.publish(context.out)
     return _result(job)
 
@@ -77,13 +78,13 @@ def _local(context: Context) -> Local:
     return context.local
 
 
-def _save(job: Job, out: Path, parent: Path, moments: dict[str, Tensor] | None) -> None:
+def _save(job: Job, out: Path, parent: Path, kept: dict[str, Tensor], moments: dict[str, Tensor] | None) -> None:
     """Store the model, the states of the methods, the manifest of replaced rows, and the optimizer's state if given."""
     adapters.save(job.learner.model, out, parent)
     if job.replaced:
         (out / MANIFEST).write_text(json.dumps([dict(each.note) for each in job.replaced]), encoding="utf-8")
-    if tensors := checkpoint.method_tensors(job.learner.methods):
-        save_file(tensors, out / "methods.safetensors")
+    if kept:
+        save_file(kept, out / "methods.safetensors")
     if moments is not None:
         save_file(moments, out / "optimizer.safetensors")
 
@@ -242,8 +243,8 @@ def _strategy(job: Job) -> Strategy | str:
     backend = "nccl" if job.device == "cuda" else "gloo"
     if job.distributed == "fsdp":  # FSDP2 shards each tensor, also on CPUs
         return ModelParallelStrategy(job.devices, tensor_parallel_size=1, process_group_backend=backend)
-    # A method may leave parameters without a gradient in a micro-batch, such as experts that get no token.
-    return DDPStrategy(process_group_backend=backend, find_unused_parameters=bool(job.learner.methods))
+    unused = any(method.skips_parameters for method in job.learner.methods)
+    return DDPStrategy(process_group_backend=backend, find_unused_parameters=unused)
 
 
 def _result(job: Job) -> dict[str, Any]:
