@@ -112,6 +112,7 @@ def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
         device=spec.compute.device,
         precision=spec.compute.precision,
         devices=local.devices,
+        machines=local.machines,
         distributed=local.distributed,
         work=context.work,
         evaluation=local.evaluation,
@@ -129,7 +130,7 @@ def _learner(spec: TrainSpec, inputs: Inputs, local: Local, readings: Sequence[R
     methods = [strategy.build_method(named, f"stage {spec.t}") for named in spec.methods]
     training = [method for method in methods if isinstance(method, Trains)]
     model = adapters.load(inputs[STATE], inputs.get(BASE))
-    if local.devices == 1 or local.distributed != "fsdp":  # FSDP moves it layer by layer
+    if local.devices * local.machines == 1 or local.distributed != "fsdp":  # FSDP moves it layer by layer
         model = model.to(spec.compute.device)
     for place, method in enumerate(training):
         if isinstance(method, Remembers) and Role("memory", place) in inputs:
@@ -196,6 +197,7 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
     trainer = pl.Trainer(
         accelerator="gpu" if job.device == "cuda" else "cpu",
         devices=job.devices,
+        num_nodes=job.machines,
         strategy=_strategy(job),
         max_epochs=1,
         precision="bf16-mixed" if job.precision == "bf16" else "32-true",
@@ -238,11 +240,12 @@ def _reproducible(job: Job) -> Iterator[None]:
 
 def _strategy(job: Job) -> Strategy | str:
     """Lightning strategy of the processes that torchrun started (`cl.execution.torchrun`)."""
-    if job.devices == 1:
+    processes = job.devices * job.machines
+    if processes == 1:
         return "auto"
     backend = "nccl" if job.device == "cuda" else "gloo"
     if job.distributed == "fsdp":  # FSDP2 shards each tensor, also on CPUs
-        return ModelParallelStrategy(job.devices, tensor_parallel_size=1, process_group_backend=backend)
+        return ModelParallelStrategy(processes, tensor_parallel_size=1, process_group_backend=backend)
     unused = any(method.skips_parameters for method in job.learner.methods)
     return DDPStrategy(process_group_backend=backend, find_unused_parameters=unused)
 
@@ -264,5 +267,5 @@ def _result(job: Job) -> dict[str, Any]:
         "ledger_before": job.plan.ledger.to_json(),
         "warnings": [*job.plan.warnings(), *job.told],
         "threads": torch.get_num_threads(),
-        "devices": job.devices,
+        "devices": job.devices * job.machines,
     }

@@ -68,7 +68,8 @@ class Job:
         validator: evaluates inside the stage.
         device: `cpu` or `cuda`.
         precision: `fp32` or `bf16`.
-        devices: number of processes.
+        devices: number of processes on each machine.
+        machines: number of machines.
         distributed: `ddp` or `fsdp`.
         work: scratch folder with the checkpoints.
         evaluation: number of evaluations inside the stage, and their share of its time.
@@ -95,6 +96,7 @@ class Job:
     checkpoints: Checkpoints
     watcher: Watcher
     snapshots: Snapshots
+    machines: int = 1
     replaced: Sequence[Replaced] = ()
     told: Sequence[str] = ()
     points: list[Point] = field(default_factory=list)

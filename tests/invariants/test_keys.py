@@ -106,6 +106,7 @@ def differing(first: dict[str, str], second: dict[str, str]) -> set[str]:
                 "checkpoints.background=false",
                 "tracking.uri=http://localhost:5000",
                 "train.devices=2",
+                "train.nodes=2",
                 "train.distributed=fsdp",
                 "launcher=ray",
                 "cluster.cpus=2",
