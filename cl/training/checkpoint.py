@@ -232,12 +232,12 @@ def _untied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _tied(stored: Shards, full: dict[str, Tensor]) -> dict[str, Tensor]:
     """Inverse of `_untied`: stored tensors under all names that share a storage, sharded as in `full`."""
-    groups = [(names, known) for names in _sharing(full) for known in names if known in stored]
-    return {name: value for names, known in groups for name, value in _under(names, stored.like(known, full[known]))}
-
-
-def _under(names: Sequence[str], value: Tensor) -> list[tuple[str, Tensor]]:
-    return [(name, value) for name in names]
+    found: dict[str, Tensor] = {}
+    for names in _sharing(full):
+        for known in names:
+            if known in stored:
+                found |= dict.fromkeys(names, stored.like(known, full[known]))
+    return {name: found[name] for name in full}
 
 
 def _sharing(weights: Mapping[str, Tensor]) -> list[list[str]]:
