@@ -82,7 +82,8 @@ class Train(Optimization):
         return Optimization(**found | {"optimizer": None if self.optimizer == "adamw" else self.optimizer})
 
     def __post_init__(self) -> None:
-        if self.nodes < 1 or self.devices < 1 or self.batch % self.processes:
+        require_between(self, "train", nodes=(1, MOST_ROWS))
+        if self.devices < 1 or self.batch % self.processes:
             many = f"{self.devices}" if self.nodes == 1 else f"{self.devices} on each of train.nodes = {self.nodes}"
             raise UserError(f"train.devices: {many} does not divide train.batch = {self.batch}")
         rows = self.batch // self.processes

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
 from cl.models import pretrained, sharding
-from cl.training.shards import Shards
 from tests.support.fake_processes import one_of_two
 from tests.support.training import tiny
 
@@ -36,18 +34,6 @@ def test_each_process_holds_the_rows_that_fsdp_gives_it(rank: int, count: int, e
         assert torch.equal(sharding.local(found), sharding.local(weight.detach()))
         assert torch.equal(sharding.local(found), full[expected])
         assert torch.equal(sharding.local(found * weight.detach()), full[expected] ** 2)
-
-
-@pytest.mark.parametrize("pieces", [[5], [2, 3], [3, 1, 1], [5, 0]])
-def test_a_process_finds_its_rows_whatever_process_has_written_them(tmp_path: Path, pieces: list[int]) -> None:
-    full = torch.arange(10.0).reshape(5, 2)
-    for place, rows in enumerate(full.split(pieces)):
-        save_file({"x": rows.clone()}, tmp_path / f"model.{place:05d}.safetensors")
-    for rank, own in ((0, full[:3]), (1, full[3:])):
-        with one_of_two(rank) as mesh:
-            layer = torch.nn.Linear(2, 5, bias=False)
-            fully_shard(layer, mesh=mesh)
-            assert torch.equal(sharding.local(Shards(tmp_path, "model").like("x", layer.weight)), own)
 
 
 def test_what_is_not_sharded_stays_as_it_is() -> None:

@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from cl import durable
 from cl.training import checkpoint, distributed
-from cl.training.shards import Shards
 from tests.support.damage import damage
 from tests.support.methods import step_of
 from tests.support.training import Anchor, tiny
@@ -109,19 +107,6 @@ def test_two_methods_of_one_class_keep_their_states_apart() -> None:
     loaded = [Anchor(), Anchor()]
     checkpoint.load_methods(loaded, stored, torch.device("cpu"))
     assert [float(method.importance["x"]) for method in loaded] == [0.0, 1.0]
-
-
-def test_rows_that_processes_have_written_are_one_tensor(tmp_path: Path) -> None:
-    """Of two processes the first has written what is not sharded; three rows are cut as two and one."""
-    whole = torch.arange(6.0).reshape(3, 2)
-    save_file({"step": torch.tensor(7.0)}, tmp_path / "optimizer.safetensors")
-    save_file({"x": whole[:2], "empty": torch.ones(1, 2)}, tmp_path / "optimizer.00000.safetensors")
-    save_file({"x": whole[2:].clone(), "empty": torch.ones(0, 2)}, tmp_path / "optimizer.00001.safetensors")
-    found = Shards(tmp_path, "optimizer")
-    assert sorted(found) == ["empty", "step", "x"]
-    assert torch.equal(found.like("x"), whole)
-    assert found.like("empty").shape == (1, 2)
-    assert found.like("step") == 7
 
 
 def test_a_checkpoint_that_another_process_could_not_write_does_not_count(
