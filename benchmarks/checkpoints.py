@@ -46,11 +46,13 @@ def stepping(model: Any, optimizer: torch.optim.Optimizer) -> Callable[[], float
     return step
 
 
-def lost(writer: Writer, number: int, state: Any, step: Callable[[], float], steps: int) -> tuple[float, float, float]:
+def lost(
+    writer: Writer, number: int, model: Any, optimizer: torch.optim.Optimizer, step: Callable[[], float], steps: int
+) -> tuple[float, float, float]:
     """Seconds of a checkpoint: that training waited, that it lost in all, until the checkpoint was complete."""
     alone = statistics.median(step() for _ in range(steps))
     began = time.monotonic()
-    writer.save(number, *state, [], {})
+    writer.save(number, model, optimizer, [], {})
     done, complete = 0, None
     while done < steps or writer.busy:
         step()
@@ -79,7 +81,7 @@ def main(model: str = "smollm2-135m", steps: int = 4, rounds: int = 3, folder: s
         writers = {way: Writer(Path(place) / str(way), Checkpoints(background=way)) for way in found}
         for number in range(rounds + 1):
             for way, writer in writers.items():
-                found[way].append(lost(writer, number, (made, optimizer), step, steps))
+                found[way].append(lost(writer, number, made, optimizer, step, steps))
                 writer.wait()
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
                 words = "{:.2f} s waited, {:.2f} s lost, complete after {:.2f} s".format(*found[way][-1])

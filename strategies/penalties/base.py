@@ -99,10 +99,11 @@ class Anchored(Trains, Remembers, ABC):
         from cl.models import sharding
 
         parameters = trained(model)
-        self.held = [
-            (name, *(sharding.like(value.to(model.device), parameters[name]) for value in (optimum, importance)))
-            for name, optimum, importance in self.held
-        ]
+
+        def placed(name: str, value: Tensor) -> Tensor:
+            return sharding.like(value.to(model.device), parameters[name])
+
+        self.held = [(name, placed(name, one), placed(name, other)) for name, one, other in self.held]
         return [(parameters[name], optimum, importance) for name, optimum, importance in self.held]
 
     def step_terms(self, at: Step) -> dict[str, Tensor]:

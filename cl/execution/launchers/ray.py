@@ -176,11 +176,8 @@ def _work_together(
         where = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=place)
         return {"num_cpus": each["CPU"], "num_gpus": each.get("GPU", 0), "scheduling_strategy": where, "max_retries": 0}
 
-    others = [
-        _work_along.options(**on(place)).remote(sent, url, threads, place)  # type: ignore[attr-defined]
-        for place in range(1, machines)
-    ]
-    leader = _work.options(**on(0)).remote(sent, url, threads, mail)  # type: ignore[attr-defined]
+    others = [_work_along.options(**on(place)).remote(sent, url, threads, place) for place in range(1, machines)]
+    leader = _work.options(**on(0)).remote(sent, url, threads, mail)
     try:
         ray.get(leader)
     finally:

@@ -98,9 +98,9 @@ def test_a_job_asks_for_what_the_experiment_says(toy: Path, capsys: pytest.Captu
 
 def test_a_stage_of_several_machines_is_a_job_with_a_task_on_each(toy: Path) -> None:
     assert cli.main([*RUN, "--train.device=cuda", "--train.nodes=2", "--train.devices=2", "--cluster.cpus=3"]) == 0
-    found = {name["job-name"]: (name, script) for script in scripts(toy).values() if (name := flags(script))}
-    for name, (each, script) in found.items():
-        trains = name.startswith("train ")
+    for script in scripts(toy).values():
+        each = flags(script)
+        trains = each["job-name"].startswith("train ")
         assert each["nodes"] == ("2" if trains else "1")
         assert ("kill-on-bad-exit" in script) == trains
         if trains:
