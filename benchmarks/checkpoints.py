@@ -1,6 +1,6 @@
 """Time that training loses to a checkpoint: written by the training itself, and from a copy by a thread.
 
-    python benchmarks/checkpoints.py [--model=smollm2-135m] [--steps=4] [--rounds=3] [--folder=FOLDER]
+    python benchmarks/checkpoints.py [--model=smollm2-135m-instruct] [--steps=4] [--rounds=3] [--folder=FOLDER]
 
 A round is `steps` optimizer steps without a checkpoint, as many after one that training writes
 (`checkpoints.background: false`), and as many, or until it is written, after one in the background. Printed are the
@@ -61,7 +61,7 @@ def lost(
     return writer.lost, time.monotonic() - began - done * alone, complete or 0.0
 
 
-def main(model: str = "smollm2-135m", steps: int = 4, rounds: int = 3, folder: str | None = None) -> None:
+def main(model: str = "smollm2-135m-instruct", steps: int = 4, rounds: int = 3, folder: str | None = None) -> None:
     """Measure and print.
 
     Args:
