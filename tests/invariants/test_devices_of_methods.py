@@ -57,7 +57,7 @@ def test_a_micro_batch_reaches_every_trained_parameter_or_the_method_says_so(nam
         check_devices([method], sharded=False)
     except UserError:
         return
-    methods: list[Trains] = [Lora(life="stack"), method] if name in ADAPTERS else [method]
+    methods: list[Trains] = [Lora(life="stack"), method] if name in {*ADAPTERS, "inf_lora"} else [method]
     model = prepared(tiny(), methods, 1).train()
     TokenLoss(model, SEPARATOR, True).total(Batch(token_rows(1), None)).backward()
     without = [key for key, value in model.named_parameters() if value.requires_grad and value.grad is None]
