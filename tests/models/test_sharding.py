@@ -45,7 +45,7 @@ def test_what_is_not_sharded_stays_as_it_is() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_process_reads_its_own_rows_of_a_stored_model_alone(tmp_path: Path) -> None:
     """A stored model is mapped into memory; sharding it reads the rows that the process keeps."""
-    pretrained.save(tiny(vocabulary=20_000), tmp_path)
+    pretrained.save(tiny(vocabulary=100_000), tmp_path)
     file = tmp_path / "model.safetensors"
     model = pretrained.load(tmp_path)
     open_file = dict(model.state_dict())  # sharding lets go of it
@@ -53,7 +53,7 @@ def test_a_process_reads_its_own_rows_of_a_stored_model_alone(tmp_path: Path) ->
         fully_shard(model, mesh=mesh)
         held = sum(sharding.local(value).numel() for value in model.parameters()) * 4
     assert held == pytest.approx(file.stat().st_size / 2, rel=0.05)
-    assert 0.3 < mapped(file) / file.stat().st_size < 0.7
+    assert 0.3 < mapped(file) / file.stat().st_size < 0.65
     sum(value.sum() for value in open_file.values())
     assert mapped(file) / file.stat().st_size > 0.9
 
