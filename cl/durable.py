@@ -31,24 +31,25 @@ def write(path: Path, content: bytes) -> None:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    force(path.parent)
 
 
 def sync(folder: Path) -> None:
     """Force a folder with all files and folders in it to the disk."""
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
+        force(path)
+    force(folder)
 
 
 def rename(folder: Path, target: Path) -> None:
     """Rename a complete folder, and force its content and its new name to the disk."""
     sync(folder)
     folder.rename(target)
-    _sync(target.parent)
+    force(target.parent)
 
 
-def _sync(path: Path) -> None:
+def force(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -86,9 +87,9 @@ def differing(folder: Path, expected: Mapping[str, str], ignored: frozenset[str]
     return found + [f"{name} does not belong to it" for name in sorted(extra)]
 
 
-def seal(folder: Path) -> None:
-    """Write the checksums of all files of a folder into it."""
-    sums = {name: checksum(folder / name) for name in files(folder)}
+def seal(folder: Path, sums: Mapping[str, str] | None = None) -> None:
+    """Write the checksums of all files of a folder into it; `sums` by name of file, where they are known."""
+    sums = {name: checksum(folder / name) for name in files(folder)} if sums is None else dict(sums)
     (folder / CHECKSUMS).write_text(json.dumps(sums), encoding="utf-8")
 
 

@@ -55,8 +55,10 @@ class Train(Optimization):
         optimizer: `adamw`; `adamw_8bit`: moments of 8 bits; `muon`: on the matrices of layers, with AdamW on the rest;
             `schedule_free`: AdamW whose average is measured and stored; `sgd`, with momentum. See
             `cl.training.optimizer`.
-        devices: number of devices of one machine that train a stage together, one process per device. It changes
+        devices: number of devices of a machine that train a stage together, one process per device. It changes
             results by no more than rounding, and no node key. Everything except training uses one device.
+        nodes: number of machines that train a stage together, each with `devices` processes; with the launchers `slurm`
+            and `ray` and a store in a folder that all machines share. In no node key either.
         distributed: `ddp`: each device holds the whole model; `fsdp`: each device holds a shard of the model.
     """
 
@@ -64,8 +66,14 @@ class Train(Optimization):
     compile: bool | Literal["auto"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
+    nodes: int = 1
     distributed: Literal["ddp", "fsdp"] = "ddp"
     optimizer: Optimizer = "adamw"
+
+    @property
+    def processes(self) -> int:
+        """Number of processes, on all machines, that train a stage together."""
+        return self.devices * self.nodes
 
     @property
     def optimization(self) -> Optimization:
@@ -74,11 +82,13 @@ class Train(Optimization):
         return Optimization(**found | {"optimizer": None if self.optimizer == "adamw" else self.optimizer})
 
     def __post_init__(self) -> None:
-        if self.devices < 1 or self.batch % self.devices:
-            raise UserError(f"train.devices: {self.devices} does not divide train.batch = {self.batch}")
-        rows = self.batch // self.devices
+        require_between(self, "train", nodes=(1, MOST_ROWS))
+        if self.devices < 1 or self.batch % self.processes:
+            many = f"{self.devices}" if self.nodes == 1 else f"{self.devices} on each of train.nodes = {self.nodes}"
+            raise UserError(f"train.devices: {many} does not divide train.batch = {self.batch}")
+        rows = self.batch // self.processes
         if self.micro_batch is not None and (self.micro_batch < 1 or rows % self.micro_batch):
-            each = "" if self.devices == 1 else f" / {self.devices} devices"
+            each = "" if self.processes == 1 else f" / {self.processes} devices"
             raise UserError(f"train.micro_batch: {self.micro_batch} does not divide train.batch = {self.batch}{each}")
         if self.weight_decay < 0 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"train: weight_decay {self.weight_decay} must be >= 0, betas {self.betas} in [0, 1)")

@@ -203,7 +203,7 @@ def compute(node: Node, store: Store, work: Path, listener: Listener) -> dict[st
 def _computed(node: Node, store: Store, work: Path, listener: Listener) -> dict[str, Any]:
     """Compute a node in this process, or start the processes that train it together."""
     empty = isinstance(node.spec, TrainSpec) and node.spec.first == node.spec.last  # a fork may have no own step
-    if node.processes == 1 or empty:
+    if node.processes * node.machines == 1 or empty:
         return compute(node, store, work, listener)
     from cl.execution import torchrun
 

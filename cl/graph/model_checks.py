@@ -37,7 +37,7 @@ def check_model(experiment: Experiment, strategies: Iterable[Strategy]) -> None:
                     _check_context(part.method.context, experiment.train.sequence, outline)
             except UserError as error:
                 raise UserError(f"strategies.{chosen.label}: {part.name}: {error}") from error
-    if experiment.train.devices > 1 and experiment.train.distributed == "fsdp" and experiment.train.boundaries:
+    if experiment.train.processes > 1 and experiment.train.distributed == "fsdp" and experiment.train.boundaries:
         from cl.models import backbone
 
         if backbone.of(outline.model).isolation == "documents":

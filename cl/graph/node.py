@@ -92,12 +92,17 @@ class Node:
 
     @property
     def processes(self) -> int:
-        """Number of processes that compute the node together, each on its own device."""
+        """Number of processes of a machine that compute the node together, each on its own device."""
         return self.local.devices if self.kind == "train" and self.local is not None else 1
 
     @property
+    def machines(self) -> int:
+        """Number of machines that compute the node together."""
+        return self.local.machines if self.kind == "train" and self.local is not None else 1
+
+    @property
     def gpus(self) -> int:
-        """Number of GPUs that the node needs."""
+        """Number of GPUs of a machine that the node needs."""
         return self.processes if self.spec.device == "cuda" else 0
 
     @cached_property

@@ -161,7 +161,7 @@ def kept_steps(experiment: Experiment, strategy: Strategy, stage: Stage, inside:
     """
     if not experiment.probe_steps or not stage.row:
         return ()
-    if experiment.train.devices > 1:
+    if experiment.train.processes > 1:
         raise UserError("probe_steps: a stage keeps states inside it on one device only; set train.devices to 1")
     if any(isinstance(part.method, Merges) for part in strategy.parts):
         what = f"{strategy.label} measures merged models, not states of a stage"

@@ -177,6 +177,7 @@ class RunPlanner:
                 checkpoints=self.shared.experiment.checkpoints,
                 keep_optimizer=keep,
                 devices=experiment.train.devices,
+                machines=experiment.train.nodes,
                 distributed=experiment.train.distributed,
                 snapshots=snapshots,
                 packing=self.shared.packing,

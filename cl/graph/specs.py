@@ -62,7 +62,8 @@ class Local:
         evaluation: how a train node evaluates inside the stage.
         checkpoints: when a train node saves its state.
         keep_optimizer: whether a train node stores the optimizer's state.
-        devices: processes that compute a train node together.
+        devices: processes of each machine that compute a train node together.
+        machines: machines that compute a train node together.
         distributed: `ddp` or `fsdp`.
         snapshots: steps after which a train node also stores its state, for probes.
         packing: how a train node measures sets inside the stage: as a row of R does.
@@ -75,6 +76,7 @@ class Local:
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     keep_optimizer: bool = False
     devices: int = 1
+    machines: int = 1
     distributed: Literal["ddp", "fsdp"] = "ddp"
     snapshots: tuple[int, ...] = ()
     packing: Packing | None = None

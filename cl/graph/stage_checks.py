@@ -37,15 +37,15 @@ def check(shared: SharedNodes, label: str, stage: Stage, active: Sequence[Part])
     own = [part.name for part in active if isinstance(part.method, Trains) and part.method.adds_parameters]
     if train.embedding_lr is not None and own and not any(part.settings.get("embeddings") for part in active):
         raise UserError(f"train.embedding_lr: has no effect: {own[0]} trains no embeddings; leave it out")
-    sharded = train.devices > 1 and train.distributed == "fsdp"
+    sharded = train.processes > 1 and train.distributed == "fsdp"
     check_optimizer([part.method for part in active if isinstance(part.method, Trains)], train.optimizer, sharded)
     if shared.weights is not None:
         methods = [part.method for part in active]
         try:
-            check_weights(methods, shared.weights, train.optimizer, train.devices, sharded)
+            check_weights(methods, shared.weights, train.optimizer, train.processes, sharded)
         except UserError as error:
             raise UserError(f"strategies.{label}: {error}") from error
-    if train.devices > 1:
+    if train.processes > 1:
         check_devices((part.method for part in active), sharded)
 
 

@@ -158,5 +158,3 @@ def check_devices(methods: Iterable[Method], sharded: bool) -> None:
             raise UserError(f"train.devices: {name} replaces the loss, not verified on several devices; use 1")
         if sharded and isinstance(method, Trains) and not method.shardable:
             raise UserError(f"train.distributed: {name} needs whole parameters; use ddp in place of fsdp")
-        if sharded and isinstance(method, Remembers):
-            raise UserError(f"train.distributed: {name} needs whole parameters; use ddp in place of fsdp")

@@ -185,14 +185,18 @@ class Trains(Method):
     """Acts inside a train node.
 
     Attributes:
-        shardable: the hooks neither see whole parameters nor gradients, and modules that `prepare` adds compute inside
-            the model's layers alone; so the model may be sharded (FSDP).
+        shardable: the hooks work on parameters, gradients and states of which each process holds some rows
+            (`cl.models.sharding`), and modules that `prepare` adds compute inside the model's layers alone; so the
+            model may be sharded (FSDP).
+        skips_parameters: a micro-batch may leave a trained parameter without a gradient, such as an expert that gets
+            no token; several processes then look for such parameters in each backward pass, which takes time.
         adds_parameters: `prepare` decides which parameters are trained, so it runs before that of other methods, which
             read them, wherever the method stands in the list.
         freezes_weights: `prepare` leaves no weight of a linear module of the model itself trained.
     """
 
     shardable: ClassVar[bool] = False
+    skips_parameters: ClassVar[bool] = False
     adds_parameters: ClassVar[bool] = False
     freezes_weights: ClassVar[bool] = False
 

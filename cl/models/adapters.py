@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from cl import durable
 from cl.errors import UserError
-from cl.models import classifier_head, lora_experts, pretrained
+from cl.models import classifier_head, lora_experts, pretrained, sharding
 
 Life = Literal["continue", "stack", "merge", "alone"]
 INDEX = "adapters.json"
@@ -211,7 +211,8 @@ def _write_sets_in_order(file: Path, config: Any) -> None:
 def low_rank(model: nn.Module, name: str) -> dict[str, tuple[Any, Any, float]]:
     """Return the LoRA factors of an adapter by module; the update of the weight is scale * B @ A.
 
-    An adapter of experts has no such update and gives no factors.
+    An adapter of experts has no such update and gives no factors. Factors of a sharded model are made whole: every
+    process must call, in each step anew.
 
     Args:
         model: model with the adapter.
@@ -223,7 +224,8 @@ def low_rank(model: nn.Module, name: str) -> dict[str, tuple[Any, Any, float]]:
     found = {}
     for path, module in model.named_modules():
         if name in getattr(module, "lora_A", {}) and isinstance(module.lora_A[name], nn.Linear):
-            found[path] = (module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name])
+            a, b = (sharding.whole(factors[name].weight) for factors in (module.lora_A, module.lora_B))
+            found[path] = (a, b, module.scaling[name])
     return found
 
 

@@ -46,7 +46,7 @@ def resolve(train: Train, parameters: float, packed: bool = True) -> tuple[str, 
     compiler = device == "cuda" or bool(shutil.which("g++") or shutil.which("clang++"))
     if train.compile is True and not compiler:
         raise UserError("train.compile: true needs a C++ compiler (g++) on this machine; use false or auto")
-    if sharded := train.devices > 1 and train.distributed == "fsdp":  # fsdp puts hooks into layers
+    if sharded := train.processes > 1 and train.distributed == "fsdp":  # fsdp puts hooks into layers
         packed = False
     if sharded and train.compile is True:
         raise UserError("train.compile: true does not work with train.distributed: fsdp; use false or auto")

@@ -62,7 +62,8 @@ def run(spec: TrainSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     Returns:
         Points of the curve, ledgers, tokens by source, seconds; `micro_batch`, if it was reduced.
     """
-    if _local(context).devices > 1:  # one process cannot change what all do
+    local = _local(context)
+    if local.devices * local.machines > 1:  # one process cannot change what all do
         return _trained(spec, inputs, context)
 
     def train(rows: int) -> dict[str, Any]:
@@ -79,10 +80,11 @@ def _trained(spec: TrainSpec, inputs: Inputs, context: Context) -> dict[str, Any
     job = _job(spec, inputs, context)
     optimizer = _fit(job, starting_optimizer(spec, inputs))
     moments = checkpoint.optimizer_tensors(optimizer) if _local(context).keep_optimizer else None
+    kept = distributed.collected(checkpoint.method_tensors(job.learner.methods))
     with measured(optimizer):
         distributed.gather(job.learner.token_loss)
         if distributed.rank() == 0:
-            _save(job, context.out, inputs[STATE], moments)
+            _save(job, context.out, inputs[STATE], kept, moments)
             job.snapshots.publish(context.out)
     return _result(job)
 
@@ -93,13 +95,13 @@ def _local(context: Context) -> Local:
     return context.local
 
 
-def _save(job: Job, out: Path, parent: Path, moments: dict[str, Tensor] | None) -> None:
+def _save(job: Job, out: Path, parent: Path, kept: dict[str, Tensor], moments: dict[str, Tensor] | None) -> None:
     """Store the model, the states of the methods, the manifest of replaced rows, and the optimizer's state if given."""
     adapters.save(job.learner.model, out, parent)
     if job.replaced:
         (out / MANIFEST).write_text(json.dumps([dict(each.note) for each in job.replaced]), encoding="utf-8")
-    if tensors := checkpoint.method_tensors(job.learner.methods):
-        save_file(tensors, out / "methods.safetensors")
+    if kept:
+        save_file(kept, out / "methods.safetensors")
     if moments is not None:
         save_file(moments, out / "optimizer.safetensors")
 
@@ -128,6 +130,7 @@ def _job(spec: TrainSpec, inputs: Inputs, context: Context) -> Job:
         device=spec.compute.device,
         precision=spec.compute.precision,
         devices=local.devices,
+        machines=local.machines,
         distributed=local.distributed,
         work=context.work,
         evaluation=local.evaluation,
@@ -159,7 +162,7 @@ def _learner(spec: TrainSpec, inputs: Inputs, local: Local, readings: Sequence[R
     methods = [strategy.build_method(named, f"stage {spec.t}") for named in spec.methods]
     training = [method for method in methods if isinstance(method, Trains)]
     model = adapters.load(inputs[STATE], inputs.get(BASE))
-    if local.devices == 1 or local.distributed != "fsdp":  # FSDP moves it layer by layer
+    if local.devices * local.machines == 1 or local.distributed != "fsdp":  # FSDP moves it layer by layer
         model = model.to(spec.compute.device)
     for place, method in enumerate(training):
         if isinstance(method, Remembers) and Role("memory", place) in inputs:
@@ -226,6 +229,7 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
     trainer = pl.Trainer(
         accelerator="gpu" if job.device == "cuda" else "cpu",
         devices=job.devices,
+        num_nodes=job.machines,
         strategy=_strategy(job),
         max_epochs=1,
         precision="bf16-mixed" if job.precision == "bf16" else "32-true",
@@ -243,7 +247,7 @@ def _fit(job: Job, optimizer_state: dict[str, Tensor] | None) -> torch.optim.Opt
             batch_size=None,
             sampler=range(first, job.last),
         )
-        with _reproducible(job):
+        with _reproducible(job), recorder.writer:
             trainer.fit(job.learner, loader)
     else:
         recorder.begin(job.learner.configure_optimizers())
@@ -268,13 +272,14 @@ def _reproducible(job: Job) -> Iterator[None]:
 
 def _strategy(job: Job) -> Strategy | str:
     """Lightning strategy of the processes that torchrun started (`cl.execution.torchrun`)."""
-    if job.devices == 1:
+    processes = job.devices * job.machines
+    if processes == 1:
         return "auto"
     backend = "nccl" if job.device == "cuda" else "gloo"
     if job.distributed == "fsdp":  # FSDP2 shards each tensor, also on CPUs
-        return ModelParallelStrategy(job.devices, tensor_parallel_size=1, process_group_backend=backend)
-    # A method may leave parameters without a gradient in a micro-batch, such as experts that get no token.
-    return DDPStrategy(process_group_backend=backend, find_unused_parameters=bool(job.learner.methods))
+        return ModelParallelStrategy(processes, tensor_parallel_size=1, process_group_backend=backend)
+    unused = any(method.skips_parameters for method in job.learner.methods)
+    return DDPStrategy(process_group_backend=backend, find_unused_parameters=unused)
 
 
 def _result(job: Job) -> dict[str, Any]:
@@ -294,5 +299,5 @@ def _result(job: Job) -> dict[str, Any]:
         "ledger_before": job.plan.ledger.to_json(),
         "warnings": [*job.plan.warnings(), *job.told],
         "threads": torch.get_num_threads(),
-        "devices": job.devices,
+        "devices": job.devices * job.machines,
     }

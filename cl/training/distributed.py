@@ -6,7 +6,8 @@ With one process, every function is the identity. With DDP, each process holds t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -14,14 +15,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from cl.data.batches import Batch
 from cl.models import backbone
 from cl.models.forward import TokenLoss
 from cl.models.losses import Outputs
+from cl.models.sharding import is_sharded, whole
 
 T = TypeVar("T")
+LOOK = 0.05  # seconds between two looks at what other processes have announced
 
 
 def world() -> int:
@@ -72,6 +74,29 @@ def agreed(wanted: bool, step: int) -> bool:
     return bool(board.check(["cl-ends"])) and int(board.get("cl-ends")) <= step
 
 
+def announced(key: str, value: str, ended: Callable[[], bool]) -> list[str]:
+    """Values that all processes have announced under a key, by rank. None where it is `ended`, and in other processes.
+
+    For threads beside the training: operations of two threads on one process group could meet in another order in
+    each process. So the first process looks again and again at the board on which each writes its own value.
+
+    Args:
+        key: name of what is announced, new for each call.
+        value: this process's value.
+        ended: whether to wait no longer, because a process may never announce.
+    """
+    if world() == 1:
+        return [value]
+    board = dist.distributed_c10d._get_default_store()
+    board.set(f"cl-{key}/{rank()}", value)
+    awaited = [f"cl-{key}/{place}" for place in range(world())]
+    while rank() == 0 and not ended():
+        if board.check(awaited):
+            return [board.get(each).decode() for each in awaited]
+        time.sleep(LOOK)
+    return []
+
+
 def gathered(value: T) -> list[T]:
     """Values of all processes in order of rank."""
     if world() == 1:
@@ -108,11 +133,6 @@ def _parts(step: dict[str, Any]) -> list[tuple[str, Tensor]]:
     return [*loss, *step["terms"].items()]
 
 
-def full_tensor(value: Tensor) -> Tensor:
-    """The full tensor of a tensor that may be sharded. Every process must call."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
-
-
 def collected(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Collect sharded tensors in the first process, one by one on its CPU. Every process must call.
 
@@ -121,23 +141,9 @@ def collected(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for name, value in tensors.items():
-        full = full_tensor(value)
-        sharded = isinstance(value, DTensor)
+        full, sharded = whole(value), is_sharded(value)
         found[name] = (full.cpu() if rank() == 0 else value) if sharded else full
     return found
-
-
-def distribute_like(value: Tensor, other: Tensor) -> Tensor:
-    """Shard a full tensor as `other` is sharded; unchanged if `other` is not sharded or has another shape."""
-    if not isinstance(other, DTensor) or isinstance(value, DTensor) or value.shape != other.shape:
-        return value
-    found: Tensor = distribute_tensor(value.to(other.device), other.device_mesh, other.placements)
-    return found
-
-
-def local(value: Tensor) -> Tensor:
-    """The shard of a tensor that this process holds; an unsharded tensor is returned unchanged."""
-    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def gather(loss: TokenLoss) -> None:
@@ -150,7 +156,7 @@ def gather(loss: TokenLoss) -> None:
     for module in loss.model.modules():
         held: dict[str, Any] = dict(module._parameters)
         for name, value in held.items():
-            if isinstance(value, DTensor):
+            if is_sharded(value):
                 if id(value) not in made:
                     (full,) = collected({name: value}).values()
                     made[id(value)] = nn.Parameter(full.detach(), value.requires_grad)

@@ -29,7 +29,7 @@ from cl.data.sampling import Reading
 from cl.errors import UserError
 from cl.methods.checks import check_devices
 from cl.methods.method import Method, MicroBatch, Progress, Step, TakesRows, Trains, overrides
-from cl.models import adapters, backbone, decoding, losses
+from cl.models import adapters, backbone, decoding, losses, sharding
 from cl.models.distillation import Teacher
 from cl.models.forward import TokenLoss, evaluating
 from cl.models.losses import Outputs
@@ -147,7 +147,7 @@ class Learner(pl.LightningModule):
         loss, terms = self._accumulate(own) if len(own.ids) else (None, {})
         terms |= self._per_step(taken)
         norm = nn.utils.clip_grad_norm_([p for p in self.parameters() if p.requires_grad], self.settings.clip)
-        norm = distributed.full_tensor(norm)
+        norm = sharding.whole(norm)
         optimizer.step()
         if any(overrides(method, Trains.after_step) for method in self.methods):
             self._after_step(taken)

@@ -29,6 +29,7 @@ from cl.data.rows import Rows
 from cl.methods.contexts import Replaced
 from cl.metrics.records import Point
 from cl.training import checkpoint, distributed, step_records
+from cl.training.checkpoint_writer import Writer
 from cl.training.learner import Learner
 from cl.training.optimizer import measured
 from cl.training.snapshots import Snapshots
@@ -67,7 +68,8 @@ class Job:
         validator: evaluates inside the stage.
         device: `cpu` or `cuda`.
         precision: `fp32` or `bf16`.
-        devices: number of processes.
+        devices: number of processes on each machine.
+        machines: number of machines.
         distributed: `ddp` or `fsdp`.
         work: scratch folder with the checkpoints.
         evaluation: number of evaluations inside the stage, and their share of its time.
@@ -94,6 +96,7 @@ class Job:
     checkpoints: Checkpoints
     watcher: Watcher
     snapshots: Snapshots
+    machines: int = 1
     replaced: Sequence[Replaced] = ()
     told: Sequence[str] = ()
     points: list[Point] = field(default_factory=list)
@@ -131,7 +134,8 @@ class Recorder(pl.Callback):
         count = job.last - job.first
         self.record_at = {job.first + round(i * count / POINTS) for i in range(POINTS + 1)}
         self.losses: list[dict[str, Any]] = []
-        self.clock = self.saved = time.monotonic()
+        self.clock = time.monotonic()
+        self.writer = Writer(job.work / "checkpoint", job.checkpoints)
         self.evaluation_cost = 0.0  # seconds of the last evaluation
         self.step_cost = math.inf  # seconds per step, of the fastest steps
         self.next_evaluation = math.inf  # step
@@ -139,7 +143,8 @@ class Recorder(pl.Callback):
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         """Restore the newest whole checkpoint, or record the state before the first update."""
         resumed = self._restore(self.job.learner, optimizer)
-        self.clock = self.saved = time.monotonic()
+        self.clock = time.monotonic()
+        self.writer.begin()
         if resumed:
             for point in self.job.points:  # the watcher may have missed some when the process was killed
                 self.job.watcher.point(point)
@@ -257,15 +262,17 @@ class Recorder(pl.Callback):
     def _save_if_due(self, learner: Learner) -> None:
         """Save a checkpoint if its time has come or the process was asked to end; in that case end it."""
         signals.unsaved(True)
+        self.writer.check()
         if distributed.agreed(signals.asked() is not None, learner.step):
             self._save(learner)
+            self.writer.wait()
             signals.check()
             raise signals.Interrupted(signal.SIGTERM)  # another process was asked
-        every, step = self.job.checkpoints, learner.step
-        asked = every.steps is not None and step % every.steps == 0
+        step, every = learner.step, self.job.checkpoints.steps
+        asked = every is not None and step % every == 0
         if step == self.job.last or (distributed.world() > 1 and not asked and step not in self.record_at):
             return  # several processes compare clocks at recorded points only, not in every step
-        if distributed.broadcast(asked or time.monotonic() - self.saved >= every.seconds):
+        if distributed.broadcast(self.writer.due(step)):
             self._save(learner)
 
     def _save(self, learner: Learner) -> None:
@@ -279,12 +286,9 @@ class Recorder(pl.Callback):
             "planning": [self.evaluation_cost, self.step_cost, self.next_evaluation],
         }
         assert self.optimizer is not None
-        checkpoint.save(
-            self.job.work / "checkpoint", learner.step, learner.model, self.optimizer, learner.methods, extra
-        )
-        signals.unsaved(distributed.world() > 1)
-        self.saved = time.monotonic()
-        self.clock += self.saved - now  # writing is not training time
+        self.writer.save(learner.step, learner.model, self.optimizer, learner.methods, extra)
+        signals.unsaved(distributed.world() > 1 or self.writer.busy)  # written in the background: not saved yet
+        self.clock += time.monotonic() - now  # neither copying nor writing is training time
 
 
 def next_evaluation(done: int, total: int, points: int, affordable: int) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
 from cl.methods.method import Method, Step, Trains
@@ -38,11 +38,13 @@ class NLora(Trains):
     Keeps between tasks: nothing beside the adapters.
     """
 
+    shardable: ClassVar[bool] = True
+
     weight: float = 0.4
     form: Literal["paper", "code"] = "paper"
 
-    groups: list[list[tuple[Tensor, Tensor]]] = field(init=False, repr=False, default_factory=list)
-    """Factors A and B of the new adapter, grouped by the shape of their module."""
+    fresh: str = field(init=False, repr=False, default="")
+    """Name of the new adapter."""
 
     def __post_init__(self) -> None:
         if self.weight < 0:
@@ -59,21 +61,25 @@ class NLora(Trains):
         return [] if self.weight else ["weight 0 is equivalent to LoRA without it"]
 
     def prepare(self, model: Any, t: int) -> Any:
-        """Group the modules of the fresh adapter by shape.
+        """Find the fresh adapter.
 
         Raises:
             UserError: if there is no fresh adapter, or under `code` no square module.
         """
+        self.fresh = f"t{t}"
+        if not self._groups(model):
+            raise UserError("n_lora: there is no fitting fresh adapter; put lora with life merge or stack before it")
+        return model
+
+    def _groups(self, model: Any) -> list[list[tuple[Tensor, Tensor]]]:
+        """Factors A and B of the new adapter, grouped by the shape of their module."""
         from cl.models import adapters
 
         shapes: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
-        for a, b, _ in adapters.low_rank(model, f"t{t}").values():
+        for a, b, _ in adapters.low_rank(model, self.fresh).values():
             if self.form == "paper" or a.shape[1] == b.shape[0]:
                 shapes.setdefault((b.shape[0], a.shape[1]), []).append((a, b))
-        if not shapes:
-            raise UserError("n_lora: there is no fitting fresh adapter; put lora with life merge or stack before it")
-        self.groups = list(shapes.values())
-        return model
+        return list(shapes.values())
 
     def step_terms(self, at: Step) -> dict[str, Tensor]:
         """Return the weighted norm."""
@@ -81,6 +87,6 @@ class NLora(Trains):
 
         parts = [
             sparsity(torch.stack([a for a, _ in group]), torch.stack([b for _, b in group]), self.form)
-            for group in self.groups
+            for group in self._groups(at.model)
         ]
         return {"n_lora": self.weight * torch.stack(parts).sum()}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cl.errors import UserError
 from cl.methods.method import Method, Step, Trains
@@ -48,12 +48,14 @@ class OLora(Trains):
     Keeps between tasks: nothing beside the adapters.
     """
 
+    shardable: ClassVar[bool] = True
+
     orthogonality: float = 0.5
     decay: float = 0.0
     form: Literal["code", "paper"] = "code"
 
-    new: dict[str, tuple[Any, Any, float]] = field(init=False, repr=False, default_factory=dict)
-    """Factors A, B and the scale of the new adapter, by module."""
+    fresh: str = field(init=False, repr=False, default="")
+    """Name of the new adapter."""
     pairs: list[tuple[Tensor, list[str]]] = field(init=False, repr=False, default_factory=list)
     """The earlier A of all modules of one width [N, r_old, D], and the names of these modules."""
 
@@ -81,11 +83,12 @@ class OLora(Trains):
         from cl.models import adapters
 
         old = [adapters.low_rank(model, name) for name in adapters.names(model, "frozen")]
-        self.new = adapters.low_rank(model, f"t{t}")
-        if not self.new or adapters.names(model, "merged") or adapters.names(model, "kept"):
+        self.fresh = f"t{t}"
+        new = adapters.low_rank(model, self.fresh)
+        if not new or adapters.names(model, "merged") or adapters.names(model, "kept"):
             raise UserError("o_lora: needs the earlier adapters beside a fresh one; put lora with life stack before it")
         widths: dict[int, list[str]] = {}
-        for name, (a, _, _) in self.new.items():
+        for name, (a, _, _) in new.items():
             widths.setdefault(a.shape[1], []).append(name)
         self.pairs = [
             (torch.stack([torch.cat([each[name][0].detach() for each in old]) for name in names]), names)
@@ -97,14 +100,17 @@ class OLora(Trains):
         """Return the weighted terms, each under its own name."""
         import torch
 
+        from cl.models import adapters
+
         terms: dict[str, Tensor] = {}
+        new = adapters.low_rank(at.model, self.fresh)
         if self.pairs and self.orthogonality:
             parts = [
-                overlap(old.to(at.model.device), torch.stack([self.new[name][0] for name in names]), self.form)
+                overlap(old.to(at.model.device), torch.stack([new[name][0] for name in names]), self.form)
                 for old, names in self.pairs
             ]
             terms["o_lora/orthogonality"] = self.orthogonality * torch.stack(parts).sum()
         if self.decay:
-            norms = [factor.norm() for a, b, _ in self.new.values() for factor in (a, b)]
+            norms = [factor.norm() for a, b, _ in new.values() for factor in (a, b)]
             terms["o_lora/decay"] = self.decay * torch.stack(norms).sum()
         return terms

@@ -47,6 +47,7 @@ class RegLora(Trains, Remembers):
     Keeps between tasks: a bit per entry and task (`counts`), or one bit per entry (`union`).
     """
 
+    shardable: ClassVar[bool] = True
     memory_settings: ClassVar[tuple[str, ...]] = ("keep", "multiplicity")
 
     keep: float = 0.02
@@ -56,8 +57,8 @@ class RegLora(Trains, Remembers):
 
     counts: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
     """By module: uint8 [out, in], how many tasks protect each entry."""
-    factors: list[tuple[Any, Any, float]] = field(init=False, repr=False, default_factory=list)
-    """Factors A, B and the scale of the new adapter, for each module in `counts`."""
+    fresh: str = field(init=False, repr=False, default="")
+    """Name of the new adapter."""
     protected: Protected | None = field(init=False, repr=False, default=None)
     """Built in the first step, when the model is on the device on which it is trained."""
 
@@ -97,30 +98,31 @@ class RegLora(Trains, Remembers):
             )
 
     def prepare(self, model: Any, t: int) -> Any:
-        """Find the factors of the fresh adapter.
+        """Find the fresh adapter.
 
         Raises:
             UserError: if there is no fresh adapter.
         """
         from cl.models import adapters
 
-        factors = adapters.low_rank(model, f"t{t}")
-        if not factors:
+        if not adapters.low_rank(model, f"t{t}"):
             raise UserError("reglora: there is no fresh adapter; put lora with life merge or stack before it")
-        self.factors = [factors[name] for name in self.counts]
-        self.protected = None
+        self.fresh, self.protected = f"t{t}", None
         return model
 
     def step_terms(self, at: Step) -> dict[str, Tensor]:
         """Return the weighted penalty; nothing if no task was learned before, as in `scratch`."""
         import torch
 
+        from cl.models import adapters
         from strategies.adapters.protected_entries import Protected
 
-        if not self.factors:
+        if not self.counts:
             return {}
-        b = torch.cat([scale * b if self.scaled else b for _, b, scale in self.factors])
-        a = torch.cat([a.T for a, _, _ in self.factors])
+        found = adapters.low_rank(at.model, self.fresh)
+        factors = [found[name] for name in self.counts]
+        b = torch.cat([scale * b if self.scaled else b for _, b, scale in factors])
+        a = torch.cat([a.T for a, _, _ in factors])
         if self.protected is None:
             self.protected = Protected(list(self.counts.values()), b.device)
         return {"reglora": self.weight * self.protected(b, a)}

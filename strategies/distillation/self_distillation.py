@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from cl.errors import UserError
 from cl.methods.method import Method, MicroBatch, PlansStages, Teaching, Trains, overrides
@@ -68,6 +68,8 @@ class SelfDistillation(PlansStages, Trains):
 
     Keeps between tasks: nothing.
     """
+
+    shardable: ClassVar[bool] = True
 
     weight: float = 0.3
     target: Literal["swap", "plain"] = "swap"

@@ -11,7 +11,7 @@ the task are longer by `by_task.TASK.train.sequence`; keep the tokens of a step 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cl.errors import UserError
 from cl.methods.method import InSomeTasks, Merges, Method, Trains
@@ -31,6 +31,8 @@ class RopeBase(InSomeTasks, Trains):
         context: largest number of tokens per row that the configuration states from then on. None: as before.
         tasks: stages in which the base is set; it stays for those that follow.
     """
+
+    shardable: ClassVar[bool] = True
 
     base: float = 500_000.0
     context: int | None = None

@@ -24,8 +24,10 @@ Mode = Literal["online", "offline"]
 
 
 def quadratic(theta: Tensor, anchor: Tensor, importance: Tensor) -> Tensor:
-    """sum_k I_k (theta_k - theta*_k)^2."""
-    return (importance * (theta - anchor).square()).sum()
+    """sum_k I_k (theta_k - theta*_k)^2; of tensors whose rows are spread over processes, the sum over all."""
+    from cl.models import sharding
+
+    return sharding.whole((importance * (theta - anchor).square()).sum())
 
 
 @dataclass(eq=False)
@@ -41,14 +43,15 @@ class Anchored(Trains, Remembers, ABC):
     Keeps between tasks: 2 copies of the trained parameters, or with `offline` 2 per task.
     """
 
+    shardable: ClassVar[bool] = True
     name: ClassVar[str]
     factor: ClassVar[float]
 
     weight: float
 
     memory: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
-    terms: list[tuple[Tensor, Tensor, Tensor]] = field(init=False, repr=False, default_factory=list)
-    """Parameter, optimum and importance of each held tensor."""
+    held: list[tuple[str, Tensor, Tensor]] = field(init=False, repr=False, default_factory=list)
+    """Name of the parameter, optimum and importance of each held tensor."""
 
     def __post_init__(self) -> None:
         if self.weight < 0:
@@ -78,29 +81,39 @@ class Anchored(Trains, Remembers, ABC):
         Raises:
             UserError: if the names of the trained parameters differ from the remembered names.
         """
-        self.terms = []
+        self.held = []
         if not self.memory:
             return model
-        parameters = trained(model)
-        held = {key: value for key, value in self.memory.items() if key.startswith("importance")}
-        if {key.partition("/")[2] for key in held} != parameters.keys():
+        importance = {key: value for key, value in self.memory.items() if key.startswith("importance")}
+        if {key.partition("/")[2] for key in importance} != trained(model).keys():
             remedy = "use full fine-tuning or lora with life continue"
             raise UserError(f"{self.name}: trains other parameters than the task before; {remedy}")
-        self.terms = [
-            (parameters[key.partition("/")[2]], self.memory[key.replace("importance", "optimum", 1)], value)
-            for key, value in held.items()
+        self.held = [
+            (key.partition("/")[2], self.memory[key.replace("importance", "optimum", 1)], value)
+            for key, value in importance.items()
         ]
         return model
+
+    def terms(self, model: Any) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Parameter, optimum and importance of each held tensor, as the parameter's process and device hold it."""
+        from cl.models import sharding
+
+        parameters = trained(model)
+
+        def placed(name: str, value: Tensor) -> Tensor:
+            return sharding.like(value.to(model.device), parameters[name])
+
+        self.held = [(name, placed(name, one), placed(name, other)) for name, one, other in self.held]
+        return [(parameters[name], optimum, importance) for name, optimum, importance in self.held]
 
     def step_terms(self, at: Step) -> dict[str, Tensor]:
         """Return the penalty, if anything is held."""
         import torch
 
-        if not self.terms:
+        if not self.held:
             return {}
-        device = at.model.device
-        self.terms = [(theta, anchor.to(device), held.to(device)) for theta, anchor, held in self.terms]
-        return {self.name: self.weight * self.factor * torch.stack([quadratic(*term) for term in self.terms]).sum()}
+        parts = [quadratic(*term) for term in self.terms(at.model)]
+        return {self.name: self.weight * self.factor * torch.stack(parts).sum()}
 
     def consolidate(self, learned: Learned) -> dict[str, Tensor]:
         """Return importance and optimum after the task; importance adds up over tasks (`online`, gamma 1)."""

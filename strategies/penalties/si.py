@@ -53,7 +53,6 @@ class SI(Anchored):
     weight: float = 0.5
     damping: float = 1e-3
 
-    parameters: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
     state: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
     """By `path/NAME`, `start/NAME`, `gradient/NAME` and `before/NAME`; the last two are of the newest step."""
 
@@ -71,8 +70,7 @@ class SI(Anchored):
         import torch
 
         super().prepare(model, t)
-        self.parameters = trained(model)
-        for name, value in self.parameters.items():
+        for name, value in trained(model).items():
             self.state |= {f"path/{name}": torch.zeros_like(value), f"start/{name}": value.detach().clone()}
         return model
 
@@ -80,8 +78,15 @@ class SI(Anchored):
         """Add the previous step, whose end is now known, to the path, and record the start of this step."""
         import torch
 
-        pulls = {id(theta): 2 * self.weight * held * (theta.detach() - anchor) for theta, anchor, held in self.terms}
-        for name, theta in self.parameters.items():
+        from cl.models import sharding
+
+        pulls = {
+            id(theta): 2 * self.weight * held * (theta.detach() - anchor)
+            for theta, anchor, held in self.terms(at.model)
+        }
+        parameters = trained(at.model)
+        self.state = {key: sharding.like(value, parameters[key.partition("/")[2]]) for key, value in self.state.items()}
+        for name, theta in parameters.items():
             gradient = torch.zeros_like(theta) if theta.grad is None else theta.grad
             _advance(self.state, name, theta.detach())
             self.state[f"gradient/{name}"] = gradient - pulls.get(id(theta), 0.0)

@@ -41,7 +41,7 @@ KILLS = [
     "cl.data.token_files:Growing.append 2",  # a round of a data node is kept, the next one is not
     "cl.data.token_files:Growing.finish 1",  # in the other node: all rounds are kept, the file is not complete
     "cl.training.learner:Learner.training_step 8",  # in a step of the first task, after the checkpoint of step 5
-    "cl.training.checkpoint:optimizer_tensors 3",  # while the checkpoint of step 20 is being written
+    "cl.training.checkpoint:files 3",  # while the checkpoint of step 20 is being copied
     "cl.training.validation:Validator.__call__ 1",  # in an in-task evaluation
     "cl.models.pretrained:save 1",  # trained, and about to be stored
     "cl.execution.store:Store.publish 1",  # all files written, not yet published

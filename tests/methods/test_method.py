@@ -16,6 +16,11 @@ from tests.support.training import write_toy
     [
         (["--train.devices=3"], "train.devices: 3 does not divide train.batch = 4"),
         (
+            ["--train.devices=2", "--train.nodes=3"],
+            "train.devices: 2 on each of train.nodes = 3 does not divide train.batch = 4",
+        ),
+        (["--train.nodes=0"], "train.nodes: 0 must be at least 1"),
+        (
             ["--train.devices=2", "--train.micro_batch=4"],
             "train.micro_batch: 4 does not divide train.batch = 4 / 2 devices",
         ),
@@ -24,8 +29,8 @@ from tests.support.training import write_toy
             "train.devices: DER takes rows out of the loss, not as many in each process; use 1",
         ),
         (
-            ["--train.devices=2", "--train.distributed=fsdp", "--strategies={ewc: }"],
-            "train.distributed: EWC needs whole parameters; use ddp in place of fsdp",
+            ["--train.devices=2", "--train.distributed=fsdp", "--strategies={lora_lwf: }"],
+            "train.distributed: LwF needs whole parameters; use ddp in place of fsdp",
         ),
         (
             ["--train.devices=2", "--train.distributed=fsdp", "--strategies={prompt_tuning: }"],

@@ -131,7 +131,8 @@ def test_settings_of_memories_and_selections_are_settings() -> None:
 def test_methods_that_may_train_sharded_models() -> None:
     schedules = {"constant", "rewarm_cosine", "inf_cosine", "inf_invsqrt", "wsd"}
     found = {name for name, cls in classes().items() if issubclass(cls, Trains) and cls.shardable}
-    assert found == {*schedules, "lora", "moe_lora", "sft", "insertion"}
+    penalties = {"ewc", "mas", "si", "reglora", "o_lora", "n_lora"}
+    assert found == {*schedules, *penalties, "lora", "moe_lora", "sft", "insertion", "rope_base", "self_distillation"}
 
 
 PLAN = """

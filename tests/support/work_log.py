@@ -33,6 +33,6 @@ def noted(call: Callable[..., Any], event: str) -> Callable[..., Any]:
 if __name__ == "__main__":
     note("began")
     Learner.training_step = noted(Learner.training_step, "step")  # type: ignore[method-assign]
-    checkpoint.save = noted(checkpoint.save, "saved")
+    checkpoint.write = noted(checkpoint.write, "saved")
     Store.publish = noted(Store.publish, "saved")  # type: ignore[method-assign]
     cli.process()

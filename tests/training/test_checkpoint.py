@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cl import durable
-from cl.training import checkpoint
+from cl.training import checkpoint, distributed
 from tests.support.damage import damage
 from tests.support.methods import step_of
 from tests.support.training import Anchor, tiny
@@ -107,3 +107,12 @@ def test_two_methods_of_one_class_keep_their_states_apart() -> None:
     loaded = [Anchor(), Anchor()]
     checkpoint.load_methods(loaded, stored, torch.device("cpu"))
     assert [float(method.importance["x"]) for method in loaded] == [0.0, 1.0]
+
+
+def test_a_checkpoint_that_another_process_could_not_write_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "announced", lambda key, value, ended: [value, '{"error": "No space left"}'])
+    with pytest.raises(OSError, match="a process could not write the checkpoint of step 5: No space left"):
+        saved(tmp_path, 5)
+    assert checkpoint.newest(tmp_path) == (None, [])

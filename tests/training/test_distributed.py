@@ -14,7 +14,7 @@ from cl.execution.store import Store
 from cl.training import distributed as processes
 from cl.training.checkpoint import newest
 from tests.support.instruction import write_stream
-from tests.support.training import results, run, start, write_strategy, write_toy
+from tests.support.training import results, run, stage_results, start, write_strategy, write_toy
 
 TOGETHER = 1e-5  # relative: rounding of fp32, over some steps of AdamW
 CURVES = 1e-4  # of norms of the gradient as well, which grow apart faster
@@ -93,13 +93,46 @@ def test_a_sharded_model_its_moments_and_its_adapters_are_whole_again_at_the_end
     assert [sorted(each.files) for each in two[0]] == [sorted(each.files) for each in one[0]]
 
 
+PENALTIES = {
+    "of_entries": ["rewarm_cosine", {"ewc": {"weight": 1e4}}, {"mas": {"weight": 10}}, {"si": {"weight": 10}}],
+    "of_adapters": [
+        {"lora": {"life": "stack", "r": 3}},
+        {"o_lora": {"decay": 0.01}},
+        {"n_lora": {}},
+        {"reglora": {"keep": 0.1}},
+    ],
+}
+
+
+TERMS = {"of_entries": {"ewc", "mas", "si"}, "of_adapters": {"o_lora", "n_lora", "reglora"}}
+
+
+@pytest.mark.usefixtures("forked")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.filterwarnings("ignore:reglora")
+def test_penalties_of_sharded_parameters_are_those_of_one_process(tmp_path: Path, name: str) -> None:
+    """Values and gradients; three rows of A are cut as two and one. The memories were made by one process."""
+    folder = write_toy(tmp_path / "toy")
+    write_strategy(folder, name, PENALTIES[name])
+    one, two = both(folder, f"--strategies={{{name}: }}", distributed="fsdp")
+    assert two[1] == pytest.approx(one[1], rel=1e-3 if name == "of_adapters" else CURVES)  # slopes of L1 are signs
+    assert two[2] == pytest.approx(one[2], rel=TOGETHER)
+    mine, theirs = ([p["terms"] for s in each[0] for p in s.result["points"] if p["terms"]] for each in (one, two))
+    assert {term.partition("/")[0] for each in mine for term in each} >= TERMS[name]
+    for ours, others in zip(mine, theirs, strict=True):
+        assert others == pytest.approx(ours, rel=1e-3, abs=1e-7)
+
+
 @pytest.mark.usefixtures("forked")
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [("2 fsdp", "1 ddp"), ("1 ddp", "2 fsdp")])
 def test_another_number_of_processes_goes_on_from_a_checkpoint(tmp_path: Path, before: str, after: str) -> None:
-    """Killed in the middle of a stage: model, moments and place are taken up."""
-    settings = ["--upto=1", "--checkpoints.steps=4", "--tracking.uri=none"]
+    """Killed in the middle of a stage: model, moments, what methods keep and place are taken up."""
+    settings = ["--upto=2", "--checkpoints.steps=4", "--tracking.uri=none", "--strategies={held: }"]
     whole, broken = write_toy(tmp_path / "whole"), write_toy(tmp_path / "broken")
+    for folder in (whole, broken):  # SI's path is part of the checkpoint, and holds the second task
+        write_strategy(folder, "held", ["rewarm_cosine", {"si": {"weight": 10}}])
     run(whole, *settings)
 
     def devices(which: str) -> list[str]:
@@ -110,10 +143,14 @@ def test_another_number_of_processes_goes_on_from_a_checkpoint(tmp_path: Path, b
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     (left,) = [found for path in (broken / "store" / "work").iterdir() if (found := newest(path / "checkpoint")[0])]
     assert 4 <= int(left.name) < 24
+    assert (left / "model.00001.safetensors").exists() == ("fsdp" in before)
     done = start(broken, *settings, *devices(after))
     assert done.returncode == 0, done.stderr[-2000:]
     assert losses(broken) == pytest.approx(losses(whole), rel=TOGETHER)
     assert curves(broken)[-3:] == pytest.approx(curves(whole)[-3:], rel=CURVES)
+    terms = [stage_results(folder, "held")[-1]["points"][-1]["terms"] for folder in (whole, broken)]
+    assert terms[1] == pytest.approx(terms[0], rel=1e-3, abs=1e-7)
+    assert terms[0]["si"] > 0
 
 
 # One process takes steps, the parent of two hears of points.
@@ -124,8 +161,7 @@ def test_one_process_is_the_identity() -> None:
     steps = [{"loss": torch.tensor(2.0), "terms": {"a": torch.tensor(1.0)}, "lr": 0.1}]
     value = torch.arange(3.0)
     assert processes.all_gather_sum(steps) == steps
-    assert processes.full_tensor(value) is value
-    assert processes.distribute_like(value, value) is value
+    assert processes.announced("key", "mine", lambda: False) == ["mine"]
     assert processes.all_reduce(7, torch.device("cpu")) == 7
     assert processes.broadcast(3) == 3
     assert not isinstance(value, DTensor)

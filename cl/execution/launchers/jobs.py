@@ -22,13 +22,18 @@ class Job:
 
     @property
     def gpus(self) -> int:
-        """Number of GPUs that the job requests."""
+        """Number of GPUs that the job requests on each machine."""
         return max(node.gpus for node in self.nodes)
 
     @property
     def processes(self) -> int:
-        """Number of processes of the job's largest node."""
+        """Number of processes of the job's largest node on each machine."""
         return max(node.processes for node in self.nodes)
+
+    @property
+    def machines(self) -> int:
+        """Number of machines that the job requests."""
+        return max(node.machines for node in self.nodes)
 
     @property
     def name(self) -> str:

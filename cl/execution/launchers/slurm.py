@@ -10,6 +10,7 @@ does: whoever can write there can run code as the user, as with the job's script
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -43,6 +44,8 @@ class Slurm:
     waits = False
 
     def __init__(self, experiment: Experiment) -> None:
+        if experiment.fail_fast:
+            raise UserError("fail_fast: a job that fails on Slurm ends those that wait for it alone; leave it out")
         self.name, self.cluster = experiment.name, experiment.cluster
 
     def launch(self, todo: Sequence[Node], store: Store, listener: Listener, command: Sequence[str]) -> str:
@@ -72,12 +75,18 @@ class Work(submitit.helpers.Checkpointable):
         self.sent, self.url, self.threads = sent, url, threads
 
     def __call__(self) -> None:
-        """Compute the job's nodes. Stopped by Slurm, save a checkpoint first; submitit then queues the job again."""
+        """Compute the job's nodes. Stopped by Slurm, save a checkpoint first; submitit then queues the job again.
+
+        A job of several machines runs this on each; the first of them leads.
+        """
         preempted = submitit.JobEnvironment._usr_sig()
         queue_again = signal.getsignal(preempted)
         try:
             with signals.handled(preempted, signal.SIGTERM):
-                worker.work(self.sent, self.url, self.threads, worker.Log())
+                if place := int(os.environ.get("SLURM_PROCID", "0")):
+                    worker.work_along(self.sent, self.url, self.threads, place)
+                else:
+                    worker.work(self.sent, self.url, self.threads, worker.Log())
         except signals.Interrupted as stop:
             if stop.number == preempted and callable(queue_again):
                 queue_again(stop.number, None)
@@ -110,7 +119,7 @@ def submit(
     try:
         for job in jobs(todo):
             cores, waits = cluster.cpus * job.processes, [ids[at] for at in sorted(job.after)]
-            executor = _executor(folder, cluster, job.name, cores, job.gpus, waits)
+            executor = _executor(folder, cluster, job.name, cores, job.gpus, waits, job.machines)
             ids.append(executor.submit(Work(transport.pack(job.nodes), worker.address(store), cores)).job_id)
             record.write_text(json.dumps(ids), encoding="utf-8")  # an error leaves no unknown job
         executor = _executor(folder, cluster, f"report {name}", cluster.cpus, 0, ids)
@@ -138,10 +147,12 @@ def _check_queue(record: Path) -> None:
 
 
 def _executor(
-    folder: Path, cluster: Cluster, title: str, cores: int, gpus: int, after: Sequence[str]
+    folder: Path, cluster: Cluster, title: str, cores: int, gpus: int, after: Sequence[str], machines: int = 1
 ) -> submitit.SlurmExecutor:
     """The submitit executor of one job."""
     own: dict[str, Any] = {"job_name": title, "time": cluster.minutes, "cpus_per_task": cores}
+    if machines > 1:  # one task on each, and if one fails, Slurm ends the others
+        own |= {"nodes": machines, "ntasks_per_node": 1, "srun_args": ["--kill-on-bad-exit=1"]}
     if gpus:
         own["gpus_per_node"] = gpus
     further = dict(cluster.slurm)

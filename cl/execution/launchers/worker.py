@@ -31,11 +31,30 @@ def work(sent: Mapping[str, Any], url: str, threads: int, listener: listeners.Li
     Raises:
         IncompleteError: if a node fails, as `cl.execution.runner.run` says.
     """
+    _use_threads(threads)
+    runner.run(transport.unpack(sent), Store(url), listener, fail_fast=False)
+
+
+def work_along(sent: Mapping[str, Any], url: str, threads: int, place: int) -> None:
+    """On another machine, take part in the train nodes of several machines that `work` computes; returns with them.
+
+    Args:
+        sent: message from `cl.execution.transport.pack`.
+        url: URL of the store.
+        threads: number of threads of this machine.
+        place: 1-based number of this machine among those that do not lead.
+    """
+    from cl.execution import torchrun
+
+    _use_threads(threads)
+    torchrun.join(transport.unpack(sent), Store(url), place)
+
+
+def _use_threads(threads: int) -> None:
     import torch
 
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for the node's record and its child processes
     torch.set_num_threads(threads)  # sums over another number of threads round differently
-    runner.run(transport.unpack(sent), Store(url), listener, fail_fast=False)
 
 
 class Log:

@@ -194,7 +194,7 @@ def test_a_killed_worker_is_replaced_and_its_node_goes_on_from_its_checkpoint(to
     there = run(str(toy / "ray"), "ray", killer, *LONG)
     assert killer.killed is not None
     assert killer.heard.count(("started", "german")) == 3  # its data once; trained in two attempts
-    assert killer.first[1] < 30 <= killer.first[2]  # the point of step 40 is heard before its checkpoint is saved
+    assert killer.first[1] < 20 <= killer.first[2]  # at the point of step 40, that of step 30 may still be written
     assert there == run(str(toy / "local"), "local", Ears(), *LONG)
 
 

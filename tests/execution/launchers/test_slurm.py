@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import submitit
 
 from cl import cli, signals
 from cl.commands import shared
@@ -93,6 +94,29 @@ def test_a_job_asks_for_what_the_experiment_says(toy: Path, capsys: pytest.Captu
         assert (each["partition"], each["time"], each["cpus-per-task"]) == ("a100", "90", "4")
         assert ("dependency" in each) == (each.get("kill-on-invalid-dep") == "yes")
     assert "submitted 7 jobs, 1 to 7" in capsys.readouterr().out
+
+
+def test_a_stage_of_several_machines_is_a_job_with_a_task_on_each(toy: Path) -> None:
+    assert cli.main([*RUN, "--train.device=cuda", "--train.nodes=2", "--train.devices=2", "--cluster.cpus=3"]) == 0
+    for script in scripts(toy).values():
+        each = flags(script)
+        trains = each["job-name"].startswith("train ")
+        assert each["nodes"] == ("2" if trains else "1")
+        assert ("kill-on-bad-exit" in script) == trains
+        if trains:
+            wanted = (each["ntasks-per-node"], each["gpus-per-node"], each["cpus-per-task"])
+            assert wanted == ("1", "2", "6")
+
+
+def test_the_first_machine_of_a_job_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[tuple[str, Any]] = []
+    monkeypatch.setattr(worker, "work", lambda *args: called.append(("work", args[:3])))
+    monkeypatch.setattr(worker, "work_along", lambda *args: called.append(("along", args)))
+    monkeypatch.setattr(submitit.JobEnvironment, "_usr_sig", lambda: signal.SIGUSR2)
+    for place in ("0", "1"):
+        monkeypatch.setenv("SLURM_PROCID", place)
+        slurm.Work({}, "store", 2)()
+    assert called == [("work", ({}, "store", 2)), ("along", ({}, "store", 2, 1))]
 
 
 def test_the_job_that_reports_settles_nothing_anew(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
