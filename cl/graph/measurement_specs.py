@@ -122,6 +122,8 @@ class EvaluateSpec(Spec):
         scores: names of the scores of answers (`cl.tasks.answer_scores`).
         choice_orders: orders of a question's options that its score is the mean of. None: the question's own order.
         repeat_context: how often a question stands in its prompt. None: once.
+        stop: texts that end an answer.
+        engine: name and version of the server that answers. None: transformers, whose version each key holds.
     """
 
     kind = "evaluate"
@@ -136,6 +138,8 @@ class EvaluateSpec(Spec):
     scores: tuple[str, ...] = ()
     choice_orders: int | None = None
     repeat_context: int | None = None
+    stop: tuple[str, ...] = ()
+    engine: str | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,8 @@ class ItemwiseSpec(Spec):
         packing: how tokens become rows.
         compute: device and precision.
         split: split that is measured.
+        stop: texts that end an answer.
+        engine: name and version of the server that answers. None: transformers.
     """
 
     kind = "itemwise"
@@ -191,6 +197,8 @@ class ItemwiseSpec(Spec):
     packing: Packing
     compute: Compute
     split: Literal["test", "validation"] = "validation"
+    stop: tuple[str, ...] = ()
+    engine: str | None = None
 
 
 @dataclass(frozen=True)

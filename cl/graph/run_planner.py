@@ -226,9 +226,10 @@ class RunPlanner:
         if evaluation.split == "validation":  # retain and general sets must not influence decisions
             sets = tuple(self.order)
         scores = _scores_of(kinds) if generates and evaluation.items else ()
-        if evaluation.prompting and not scores:
+        asked = evaluation.prompting | evaluation.answering
+        if asked and not scores:
             reason = "evaluation.items is 0" if generates else f"no measured set is of kind {' or '.join(ANSWERED)}"
-            raise UserError(f"evaluation.{min(evaluation.prompting)}: has no effect: {reason}; remove it")
+            raise UserError(f"evaluation.{min(asked)}: has no effect: {reason}; remove it")
         spec = EvaluateSpec(
             sets,
             evaluation.tokens,
@@ -239,7 +240,7 @@ class RunPlanner:
             adapters or None,
             evaluation.split,
             scores,
-            **evaluation.prompting,
+            **asked,
         )
         code = tuple(f"{ANSWER_SCORES}.{name}:score" for name in scores)
         cost = evaluation.tokens * len(sets)
