@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from cl.graph.specs import Compute, Packing, Spec
 from cl.probes.probe import History
 from cl.registry import Named
+from cl.tasks.harness import HarnessSpec
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class EvaluateSpec(Spec):
         repeat_context: how often a question stands in its prompt. None: once.
         stop: texts that end an answer.
         engine: name and version of the server that answers. None: transformers, whose version each key holds.
+        harness: sets of lm-evaluation-harness.
     """
 
     kind = "evaluate"
@@ -140,6 +142,7 @@ class EvaluateSpec(Spec):
     repeat_context: int | None = None
     stop: tuple[str, ...] = ()
     engine: str | None = None
+    harness: tuple[HarnessSpec, ...] = ()
 
 
 @dataclass(frozen=True)

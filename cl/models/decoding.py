@@ -134,7 +134,7 @@ def samples(
 
 
 @contextmanager
-def _unset(model: Any) -> Iterator[None]:
+def unset(model: Any) -> Iterator[None]:
     """Context in which a model has no generation settings; transformers takes from them what a call leaves open."""
     from transformers import GenerationConfig
 
@@ -194,7 +194,7 @@ def _produced(
         pad_token_id=padding,
         use_cache=caches,
     )
-    with torch.no_grad(), _unset(model):
+    with torch.no_grad(), unset(model):
         if prompt is None:
             out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, width:]
         else:  # from embeddings, `generate` returns the new tokens only

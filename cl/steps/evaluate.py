@@ -27,6 +27,7 @@ from cl.graph.specs import row_length
 from cl.graph.stored import identity_of, result_of
 from cl.models import decoding, pretrained
 from cl.models.forward import TokenLoss, autocast
+from cl.steps import harness
 from cl.steps.answering import Answerer, answering
 from cl.steps.context import Context
 from cl.tasks import option_orders
@@ -59,13 +60,18 @@ def run(spec: EvaluateSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """
     if spec.choice_orders:
         _check_options(spec, inputs)
-    cells: dict[str, dict[str, Any]] = {}
+    lent = {each.name: each for each in spec.harness}
+    names, cells = [*spec.sets, *lent], dict[str, dict[str, Any]]()
     for loss, own in opened(spec, inputs):
         with answering(loss, spec, inputs) as answerer:
             for name in own:
-                context.watcher.progress(len(cells), len(spec.sets))
-                cells[name] = _cell(answerer, spec, inputs, name, context.out)
-    return {"cells": {name: cells[name] for name in spec.sets}}
+                context.watcher.progress(len(cells), len(names))
+                if name in lent:
+                    include = context.local.includes.get(name) if context.local is not None else None
+                    cells[name] = harness.cell(loss, lent[name], inputs[TOKENIZER], include, spec.batch, spec.compute)
+                else:
+                    cells[name] = _cell(answerer, spec, inputs, name, context.out)
+    return {"cells": {name: cells[name] for name in names}}
 
 
 def _cell(answerer: Answerer, spec: EvaluateSpec, inputs: Inputs, name: str, out: Path) -> dict[str, Any]:
