@@ -1,7 +1,7 @@
 """Continuous batching of greedy answers: rows that have ended leave the batch, and waiting questions enter it.
 
     prefix     what all questions begin with is read once; its keys and values stand before those of each row
-    slots      rows that are decoded together; as soon as `batch` of them are free, `batch` questions are read and enter
+    slots      rows that are decoded together; as soon as `batch` of them are free, questions are read and enter
     columns    a row's keys and values stand on the right of the cache; columns that are padding in all rows are cut
 
 A decoded token costs one pass over the weights, whatever the number of rows, so more rows are decoded together than are
@@ -30,6 +30,8 @@ MOST_ROWS = 64
 the time on a CPU; beyond, little is gained."""
 MOST_TOKENS = 8192
 """Tokens whose keys and values are held, unless `batch` rows need more: 0.4 GB of the packaged model in fp32."""
+MOST_READ = 1024
+"""Tokens of questions that are read in one pass, unless `batch` questions have more."""
 WORTH = 64
 """Tokens that a shared prefix must save: a pass over the prefix alone costs as much as 20 to 60 tokens of a batch."""
 
@@ -109,7 +111,7 @@ def answers(
         model: transformers model without its prompt, whose rows can be padded on the left and which caches.
         questions: token ids [n] of each question.
         limit: largest number of tokens of an answer.
-        batch: questions that are read in one pass.
+        batch: fewest questions that are read in one pass, while there are as many.
         done: whether the tokens of an answer end it.
         padding: id of the padding token.
         prompt: embeddings that are read before each question: the same [P, D], or of its own [questions, P, D].
@@ -118,12 +120,14 @@ def answers(
     reader = Reader(model, questions, limit, padding, prompt)
     waiting = deque(sorted(range(len(questions)), key=lambda number: (-len(questions[number]), number)))
     slots = max(batch, min(MOST_ROWS, MOST_TOKENS // max(1, reader.width + limit)))
+    at_once = max(batch, MOST_READ // max(1, reader.width - reader.room))
     found: list[list[int]] = [[] for _ in questions]
     running, answered = Rows([], [], torch.empty(0, 0), torch.empty(0)), 0
     while waiting or running.numbers:
-        entering = bool(waiting) and len(running.numbers) + batch <= slots
+        free = slots - len(running.numbers)
+        entering = bool(waiting) and free >= batch
         if entering:
-            rows = reader.read([waiting.popleft() for _ in range(min(batch, len(waiting)))])
+            rows = reader.read([waiting.popleft() for _ in range(min(free, at_once, len(waiting)))])
         else:
             rows = reader.step(running)
         for number, token in zip(rows.numbers, rows.tokens.tolist(), strict=True):
@@ -153,6 +157,7 @@ class Reader:
 
     Attributes:
         width: tokens of the longest question, with the prompt.
+        room: tokens of the prefix that was read once.
     """
 
     def __init__(
@@ -229,7 +234,7 @@ class Reader:
     def _embedded(self, ids: Tensor, mask: Tensor, prompt: Tensor) -> Tensor:
         """Embeddings [rows, P + n, D] of padding, prompt and tokens; P columns more of padding than `ids` has."""
         size = prompt.shape[1]
-        embedded = self.model.get_input_embeddings()(pad(ids, (size, 0), value=self.padding))
+        embedded: Tensor = self.model.get_input_embeddings()(pad(ids, (size, 0), value=self.padding))
         for row, start in enumerate((mask.shape[1] - mask.sum(1)).tolist()):
             embedded[row, start : start + size] = prompt[row]
         return embedded

@@ -80,6 +80,7 @@ def rows_of_passes(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[in
 
 def test_rows_that_have_ended_leave_and_questions_enter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(continuous, "MOST_ROWS", 8)
+    monkeypatch.setattr(continuous, "MOST_READ", 1)
     model, asked = sharp("llama-tiny"), questions(0)
     passes = rows_of_passes(model, monkeypatch)
     found = decoding.answers(model, asked, LIMIT, 2, ENDS, PAD)
@@ -88,6 +89,10 @@ def test_rows_that_have_ended_leave_and_questions_enter(monkeypatch: pytest.Monk
     assert sum(steps) + len(asked) == produced  # no step of a row whose answer is whole
     assert max(steps) == 8
     assert {rows for rows, columns in passes if columns > 1} == {2}
+    passes.clear()
+    monkeypatch.setattr(continuous, "MOST_READ", 6 * max(map(len, asked)))
+    assert decoding.answers(model, asked, LIMIT, 2, ENDS, PAD) == found
+    assert max(rows for rows, columns in passes if columns > 1) == 6
 
 
 def test_a_common_prefix_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

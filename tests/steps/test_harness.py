@@ -132,4 +132,4 @@ def test_a_stream_with_a_set_of_the_harness(tmp_path: Path) -> None:
     assert all(set(row["colours"].scores) == {"acc", "acc_norm"} for row in run.matrix.values())
     assert "0,colours,,,,,,,0." in result_files.matrix_csv(run)
     assert "R/colours/acc" in {name for name, *_ in mlflow_values.final_metrics(run, result.retain)}
-    assert ("colours", "acc") in {(column.name, column.unit) for column in table.strategies(result).columns}
+    assert ("colours", "acc") in {(column.title, column.unit) for column in table.strategies(result).columns}

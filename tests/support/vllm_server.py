@@ -28,12 +28,14 @@ def handler(complete: Complete) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if request["max_tokens"] > 100:
-                return self._send(400, {"error": "max_tokens is\ntoo large"})
+                self._send(400, {"error": "max_tokens is\ntoo large"})
+                return
             found = complete(request)
             if found is None:
-                return self.connection.close()
+                self.connection.close()
+                return
             choices = [{"index": at, "text": "", "token_ids": ids} for at, ids in enumerate(found)]
-            return self._send(200, {"choices": choices[::-1]})  # in any order
+            self._send(200, {"choices": choices[::-1]})  # in any order
 
         def _send(self, code: int, content: dict[str, Any]) -> None:
             body = json.dumps(content).encode()
@@ -81,6 +83,7 @@ def install(folder: Path, version: str, before: str = "") -> Path:
         version: version of the distribution.
         before: Python code that it executes before it listens.
     """
+    folder.mkdir(exist_ok=True)
     record = folder / "arguments.json"
     program = folder / "vllm"
     program.write_text(PROGRAM.format(python=sys.executable, record=str(record), before=before), encoding="utf-8")
