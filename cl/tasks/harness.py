@@ -39,6 +39,10 @@ class HarnessTask:
     limit: int | None = None
     include: str | None = None
 
+    def __str__(self) -> str:
+        asked = "all documents" if self.limit is None else f"the first {self.limit} documents"
+        return f"{asked} of the task {self.task} of lm-evaluation-harness"
+
     def spec(self) -> HarnessSpec:
         """The set as it enters keys, with the versions that decide its scores.
 

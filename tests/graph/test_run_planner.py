@@ -182,7 +182,7 @@ def test_stop_strings_and_another_engine_are_in_the_key_of_rows_alone(
     install(tmp_path / "bin", "0.11.2")
     monkeypatch.syspath_prepend(str(tmp_path / "bin"))
     for setting, spec, note in (
-        ("stop=['\\n']", {"stop": ["\n"]}, "an answer ends before the first of ['\\n']"),
+        ("stop=['###']", {"stop": ["###"]}, "an answer ends before the first of ['###']"),
         ("engine=vllm", {"engine": "vllm 0.11.2"}, "answers are those of vllm"),
     ):
         found, _ = plan(folder, f"--evaluation.{setting}")

@@ -56,6 +56,7 @@ def test_a_set_of_the_harness_stands_apart_from_text(tmp_path: Path) -> None:
     found = load(tmp_path, task="colours", limit=2, include="own")
     assert list(found.retain) == found.measured == ["text"]
     assert found.harness == {"colours": HarnessTask("colours", "colours", 2, str((tmp_path / "own").resolve()))}
+    assert str(found.harness["colours"]) == "the first 2 documents of the task colours of lm-evaluation-harness"
     assert load(tmp_path, task="hellaswag").harness["colours"] == HarnessTask("colours", "hellaswag")
 
 
