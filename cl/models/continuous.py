@@ -24,6 +24,7 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from cl.models import backbone
+from cl.models.growing_cache import Pairs, cache_of, pairs_of
 
 MOST_ROWS = 64
 """Rows that are decoded together, if `batch` is not more. From 8 to 64 rows, a token of the packaged model took 0.4 of
@@ -35,8 +36,8 @@ MOST_READ = 1024
 WORTH = 64
 """Tokens that a shared prefix must save: a pass over the prefix alone costs as much as 20 to 60 tokens of a batch."""
 
-Pairs = list[tuple[Tensor, Tensor]]
-"""Keys and values [rows, heads, columns, width] of each layer."""
+LEAVE = 8
+"""Rows that have ended leave when they are one in so many: to move keys and values costs as much as some steps."""
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Rows:
 
     Args:
         numbers: which question each row answers.
-        memory: keys and values of the tokens that were read, a DynamicCache of transformers.
+        memory: keys and values of the tokens that were read, see `cl.models.growing_cache`.
         mask: 1 where a column of the memory holds a token of the row [rows, columns].
         tokens: the newest token of each row, which was not read yet [rows].
     """
@@ -62,8 +63,14 @@ class Rows:
         rows = torch.tensor(places, dtype=torch.int64, device=self.mask.device)
         mask = self.mask[rows]
         columns = mask.any(0).nonzero()[:, 0]
-        memory = [(k[rows].index_select(2, columns), v[rows].index_select(2, columns)) for k, v in _pairs(self.memory)]
-        return Rows([self.numbers[place] for place in places], _cache(memory), mask[:, columns], self.tokens[rows])
+        whole = len(columns) == mask.shape[1]
+
+        def chosen(kept: Tensor) -> Tensor:
+            found = kept.index_select(0, rows)
+            return found if whole else found.index_select(2, columns)
+
+        memory = [(chosen(keys), chosen(values)) for keys, values in pairs_of(self.memory)]
+        return Rows([self.numbers[place] for place in places], cache_of(memory), mask[:, columns], self.tokens[rows])
 
     def joined(self, other: Rows) -> Rows:
         """The rows of both, padded on the left to one width."""
@@ -71,24 +78,13 @@ class Rows:
             return self if self.numbers else other
         width = max(self.mask.shape[1], other.mask.shape[1])
         wider = [(width - rows.mask.shape[1], rows) for rows in (self, other)]
-        layers = zip(*([_padded(pair, more) for pair in _pairs(rows.memory)] for more, rows in wider), strict=True)
+        layers = zip(*([_padded(pair, more) for pair in pairs_of(rows.memory)] for more, rows in wider), strict=True)
         return Rows(
             self.numbers + other.numbers,
-            _cache([(torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]])) for a, b in layers]),
+            cache_of([(torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]])) for a, b in layers]),
             torch.cat([pad(rows.mask, (more, 0)) for more, rows in wider]),
             torch.cat([self.tokens, other.tokens]),
         )
-
-
-def _cache(pairs: Pairs) -> Any:
-    """The cache of some keys and values. It has no windows: their masks are made from all columns."""
-    from transformers import DynamicCache
-
-    return DynamicCache(pairs or None)
-
-
-def _pairs(cache: Any) -> Pairs:
-    return [(layer.keys, layer.values) for layer in cache.layers]
 
 
 def _padded(pair: tuple[Tensor, Tensor], columns: int) -> tuple[Tensor, Tensor]:
@@ -122,7 +118,7 @@ def answers(
     slots = max(batch, min(MOST_ROWS, MOST_TOKENS // max(1, reader.width + limit)))
     at_once = max(batch, MOST_READ // max(1, reader.width - reader.room))
     found: list[list[int]] = [[] for _ in questions]
-    running, answered = Rows([], [], torch.empty(0, 0), torch.empty(0)), 0
+    running, answered = Rows([], [], torch.empty(0, 0), torch.empty(0)), set[int]()
     while waiting or running.numbers:
         free = slots - len(running.numbers)
         entering = bool(waiting) and free >= batch
@@ -130,19 +126,19 @@ def answers(
             rows = reader.read([waiting.popleft() for _ in range(min(free, at_once, len(waiting)))])
         else:
             rows = reader.step(running)
+        before = len(answered)
         for number, token in zip(rows.numbers, rows.tokens.tolist(), strict=True):
-            found[number].append(token)
-        going = [place for place, number in enumerate(rows.numbers) if not _ended(found[number], limit, done)]
-        if len(going) < len(rows.numbers):
-            answered += len(rows.numbers) - len(going)
-            progress(answered)
-        rows = rows.kept(going)
+            if number not in answered:
+                found[number].append(token)
+                if len(found[number]) >= limit or done(found[number]):
+                    answered.add(number)
+        if len(answered) > before:
+            progress(len(answered))
+        going = [place for place, number in enumerate(rows.numbers) if number not in answered]
+        if entering or (len(rows.numbers) - len(going)) * LEAVE >= len(rows.numbers):
+            rows = rows.kept(going)
         running = running.joined(rows) if entering else rows
     return found
-
-
-def _ended(ids: list[int], limit: int, done: Callable[[list[int]], bool]) -> bool:
-    return len(ids) >= limit or done(ids)
 
 
 class Reader:
@@ -184,9 +180,9 @@ class Reader:
         ids = self.questions[0][None, :common]
         prompt = self.prompt[None] if self.prompt is not None and prompted else None
         mask = torch.ones((1, room), dtype=torch.int64, device=self.model.device)
-        memory = _cache([])
+        memory = cache_of([])
         self._pass(ids, mask, memory, prompt)
-        self.prefix = _pairs(memory)
+        self.prefix = pairs_of(memory)
         self.shared, self.room, self.prompt = common, room, None
 
     def read(self, numbers: list[int]) -> Rows:
@@ -199,7 +195,7 @@ class Reader:
         mask = (torch.arange(width) >= width - lengths[:, None]).long()
         mask = pad(mask, (self.room, 0), value=1).to(self.model.device)
         prefix = [(k.expand(len(rest), -1, -1, -1), v.expand(len(rest), -1, -1, -1)) for k, v in self.prefix]
-        memory = _cache(prefix)
+        memory = cache_of(prefix)
         return Rows(numbers, memory, mask, self._pass(ids, mask, memory, prompt))
 
     def step(self, rows: Rows) -> Rows:
