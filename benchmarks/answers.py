@@ -4,8 +4,8 @@
 
 Questions are those of the tests of a scenario, in the model's chat template, with the default settings of evaluation.
 Arms alternate within a round and ratios are taken within a round, so drift of the machine cancels. Seconds are those of
-the process on the processor, which other work on the machine changes little with one thread. The last column counts the answers that are those of fixed batches, token by token; rounding can decide between two tokens that are
-equally likely.
+the processor: with one thread, other work on the machine changes them little. The last column counts the answers that
+are those of fixed batches, token by token; rounding can decide between two tokens that are equally likely.
 """
 
 from __future__ import annotations
