@@ -4,11 +4,11 @@
     slots      rows that are decoded together; as soon as `batch` of them are free, questions are read and enter
     columns    a row's keys and values stand on the right of the cache; columns that are padding in all rows are cut
 
-A decoded token costs one pass over the weights, whatever the number of rows, so more rows are decoded together than are
+A decoded token costs a pass over the weights, whatever the number of rows, so more rows are decoded together than are
 read in one pass. The order of entry depends on the questions only.
 
-transformers' own continuous batching packs all rows into one row with a dense mask. On a CPU it took longer than fixed
-batches, and it reads no embeddings before a question (benchmarks/answers.py).
+transformers' own continuous batching packs all rows into one row with a dense mask. On a CPU it was no faster than
+fixed batches (benchmarks/answers.py), and it reads no embeddings before a question.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from cl.models import backbone
 from cl.models.growing_cache import Pairs, cache_of, pairs_of
 
 MOST_ROWS = 64
-"""Rows that are decoded together, if `batch` is not more. From 8 to 64 rows, a token of the packaged model took 0.4 of
-the time on a CPU; beyond, little is gained."""
+"""Rows that are decoded together, if `batch` is not more. With 64 rows in place of 8, a token of the packaged model
+took 0.4 of the time on a CPU."""
 MOST_TOKENS = 8192
 """Tokens whose keys and values are held, unless `batch` rows need more: 0.4 GB of the packaged model in fp32."""
 MOST_READ = 1024

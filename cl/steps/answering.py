@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Answerer:
         spec: the measurement.
         inputs: the node's parents.
         open: what is closed with the answerer.
+        server: the server, once it was started.
     """
 
     loss: TokenLoss
@@ -36,8 +38,10 @@ class Answerer:
     open: ExitStack = field(default_factory=ExitStack)
     server: served.Server | None = None
 
-    def __post_init__(self) -> None:
-        self.tokenizer = pretrained.stored_tokenizer(self.inputs[TOKENIZER])
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer; opened where something is answered."""
+        return pretrained.stored_tokenizer(self.inputs[TOKENIZER])
 
     def texts(
         self, questions: Sequence[Tensor], limit: int, ends: Collection[int], prefixes: Tensor | None = None
