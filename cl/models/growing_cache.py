@@ -22,7 +22,7 @@ class GrowingLayer(DynamicLayer):
     """Keys and values of one layer. It has no window: masks of windows are made from all columns."""
 
     def __init__(self, keys: Tensor | None = None, values: Tensor | None = None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.rooms: list[Tensor | None] = [None, None]
         if keys is not None and values is not None:
             self.lazy_initialization(keys, values)
@@ -30,13 +30,14 @@ class GrowingLayer(DynamicLayer):
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **settings: Any) -> tuple[Tensor, Tensor]:
         """Append the keys and values of new columns; returns those of all columns."""
-        if not self.is_initialized:
+        if self.keys is None or self.values is None:
             self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = key_states, value_states
+            keys, values = key_states, value_states
         else:
-            self.keys, self.rooms[0] = appended(self.keys, self.rooms[0], key_states)
-            self.values, self.rooms[1] = appended(self.values, self.rooms[1], value_states)
-        return self.keys, self.values
+            keys, self.rooms[0] = appended(self.keys, self.rooms[0], key_states)
+            values, self.rooms[1] = appended(self.values, self.rooms[1], value_states)
+        self.keys, self.values = keys, values
+        return keys, values
 
 
 def appended(kept: Tensor, room: Tensor | None, new: Tensor) -> tuple[Tensor, Tensor]:
