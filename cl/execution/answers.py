@@ -82,7 +82,7 @@ def with_answers(run: RunResult, data: Mapping[str, Node], split: str, reader: R
     references: dict[str, list[str]] = {}
     for t, row in run.matrix.items():
         for name, cell in row.items():
-            if cell.items:
+            if cell.items and not cell.harness:
                 references[name], rights = reader.rights(run.matrix_keys[t], name, cell.scores)
                 found.setdefault(t, {})[name] = rights
     options = {name: _options(data[name], split, asked, reader) for name, asked in references.items()}

@@ -6,11 +6,12 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from cl.errors import UserError
 from cl.graph.planner import Graph
 from cl.metrics import transitions
-from cl.metrics.records import ExperimentResult, Inside, RunResult
+from cl.metrics.records import Cell, ExperimentResult, Inside, RunResult
 from cl.metrics.transitions import Transitions
 
 
@@ -104,14 +105,18 @@ def matrix_csv(run: RunResult) -> str:
     lines = [",".join(["row,set,loss,bits_per_byte,perplexity,nll,tokens,bytes", *scores])]
     for t, row in sorted(run.matrix.items()):
         for name, cell in row.items():
-            numbers = (cell.loss, cell.bits_per_byte, cell.perplexity, cell.nll, cell.tokens, cell.bytes)
+            losses = (cell.loss, cell.bits_per_byte, cell.perplexity, cell.nll, cell.tokens, cell.bytes)
+            numbers = map(repr, losses) if not cell.harness else [""] * len(losses)
             scored = (repr(cell.scores[score]) if score in cell.scores else "" for score in scores)
-            lines.append(",".join([str(t), name, *map(repr, numbers), *scored]))
+            lines.append(",".join([str(t), name, *numbers, *scored]))
     return "\n".join(lines) + "\n"
 
 
 def matrix_json(run: RunResult) -> str:
     """R as JSON: row -> set -> cell."""
-    return json.dumps(
-        {t: {n: dataclasses.asdict(c) for n, c in row.items()} for t, row in run.matrix.items()}, indent=1
-    )
+    return json.dumps({t: {n: _plain(c) for n, c in row.items()} for t, row in run.matrix.items()}, indent=1)
+
+
+def _plain(cell: Cell) -> dict[str, Any]:
+    """A cell as JSON data; one without a loss has none."""
+    return {key: value for key, value in dataclasses.asdict(cell).items() if value == value}  # NaN is not itself

@@ -110,7 +110,7 @@ class GateNodes:
         evaluation, asks = self.shared.experiment.evaluation, metric != "loss"
         spec = ItemwiseSpec(
             sets, metric, evaluation.tokens, evaluation.items if asks else 0, evaluation.batch, self.shared.packing,
-            self.shared.evaluation,
+            self.shared.evaluation, **(evaluation.answering if asks else {}),
         )  # fmt: skip
         code = (f"{ANSWER_SCORES}.{metric}:score",) if asks else ()
         cost = evaluation.tokens * len(sets)

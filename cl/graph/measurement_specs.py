@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from cl.graph.specs import Compute, Packing, Spec
 from cl.probes.probe import History
 from cl.registry import Named
+from cl.tasks.harness import HarnessSpec
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,9 @@ class EvaluateSpec(Spec):
         scores: names of the scores of answers (`cl.tasks.answer_scores`).
         choice_orders: orders of a question's options that its score is the mean of. None: the question's own order.
         repeat_context: how often a question stands in its prompt. None: once.
+        stop: texts that end an answer.
+        engine: name and version of the server that answers. None: transformers, whose version each key holds.
+        harness: sets of lm-evaluation-harness.
     """
 
     kind = "evaluate"
@@ -136,6 +140,9 @@ class EvaluateSpec(Spec):
     scores: tuple[str, ...] = ()
     choice_orders: int | None = None
     repeat_context: int | None = None
+    stop: tuple[str, ...] = ()
+    engine: str | None = None
+    harness: tuple[HarnessSpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,8 @@ class ItemwiseSpec(Spec):
         packing: how tokens become rows.
         compute: device and precision.
         split: split that is measured.
+        stop: texts that end an answer.
+        engine: name and version of the server that answers. None: transformers.
     """
 
     kind = "itemwise"
@@ -191,6 +200,8 @@ class ItemwiseSpec(Spec):
     packing: Packing
     compute: Compute
     split: Literal["test", "validation"] = "validation"
+    stop: tuple[str, ...] = ()
+    engine: str | None = None
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ def beside(side: SideNodes, order: Sequence[str]) -> Part | None:
         raise UserError(f"{where}: {found[0].name} and {found[1].name} both keep a memory beside the weights; keep one")
     if found and side.shared.experiment.evaluation.prompting:
         raise UserError(f"evaluation: choice_orders and repeat_context do not fit {found[0].name}; leave one out")
+    if found and isinstance(found[0].method, Modulates) and side.shared.experiment.evaluation.engine != "transformers":
+        raise UserError(f"evaluation.engine: vllm reads no embeddings of {found[0].name}; use transformers")
     for part in found:
         kinds = part.method.kinds if isinstance(part.method, Retrieves) else READ
         if not _of_kind(side, order, kinds):

@@ -228,9 +228,11 @@ class RunPlanner:
         if evaluation.split == "validation":  # retain and general sets must not influence decisions
             sets = tuple(self.order)
         scores = _scores_of(kinds) if generates and evaluation.items else ()
-        if evaluation.prompting and not scores:
+        asked = evaluation.prompting | evaluation.answering
+        if asked and not scores:
             reason = "evaluation.items is 0" if generates else f"no measured set is of kind {' or '.join(ANSWERED)}"
-            raise UserError(f"evaluation.{min(evaluation.prompting)}: has no effect: {reason}; remove it")
+            raise UserError(f"evaluation.{min(asked)}: has no effect: {reason}; remove it")
+        lent = self.shared.scenario.harness if evaluation.split == "test" else {}
         spec = EvaluateSpec(
             sets,
             evaluation.tokens,
@@ -241,7 +243,8 @@ class RunPlanner:
             adapters or None,
             evaluation.split,
             scores,
-            **evaluation.prompting,
+            harness=tuple(each.spec() for each in lent.values()),
+            **asked,
         )
         code = tuple(f"{ANSWER_SCORES}.{name}:score" for name in scores)
         cost = evaluation.tokens * len(sets)
@@ -254,7 +257,8 @@ class RunPlanner:
                 shown = memory_nodes.retrieved(self.side, self.memory, learned, sets)
                 parents |= shown
                 cost *= 1 + (self.memory.settings["k"] if shown else 0)  # an example is about as long as a question
-        return Node(f"row {t} after {state.name}", spec, parents, code, cost=cost, local=self.shared.local)
+        local = replace(self.shared.local, includes={name: each.include for name, each in lent.items() if each.include})
+        return Node(f"row {t} after {state.name}", spec, parents, code, cost=cost, local=local)
 
 
 def _scores_of(kinds: set[str]) -> tuple[str, ...]:

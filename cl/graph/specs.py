@@ -67,6 +67,7 @@ class Local:
         distributed: `ddp` or `fsdp`.
         snapshots: steps after which a train node also stores its state, for probes.
         packing: how a train node measures sets inside the stage: as a row of R does.
+        includes: folder of the user's own tasks of a set of lm-evaluation-harness, by the set's name.
     """
 
     scenario: str
@@ -80,6 +81,7 @@ class Local:
     distributed: Literal["ddp", "fsdp"] = "ddp"
     snapshots: tuple[int, ...] = ()
     packing: Packing | None = None
+    includes: dict[str, str] = field(default_factory=dict)
 
 
 def snapshot(step: int) -> str:

@@ -60,30 +60,33 @@ class Cell:
         items: number of scored answers.
         orders: largest number of orders of the options that a score is the mean of (`evaluation.choice_orders`).
         repeated: how often a question stood in its prompt (`evaluation.repeat_context`).
+        harness: versions of the harness and of its task, where the harness measured the set. Such a cell has scores and
+            no loss: its loss is NaN.
     """
 
-    nll: float
-    tokens: int
-    bytes: float
+    nll: float = math.nan
+    tokens: int = 0
+    bytes: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
     items: int = 0
     orders: int = 1
     repeated: int = 1
+    harness: str = ""
 
     @property
     def loss(self) -> float:
-        """Mean loss in nats per token."""
-        return self.nll / self.tokens
+        """Mean loss in nats per token; NaN without tokens."""
+        return self.nll / self.tokens if self.tokens else math.nan
 
     @property
     def bits_per_byte(self) -> float:
         """Mean loss in bits per UTF-8 byte, which is comparable across tokenizers."""
-        return self.nll / self.bytes / math.log(2)
+        return self.nll / self.bytes / math.log(2) if self.bytes else math.nan
 
     @property
     def perplexity(self) -> float:
         """exp(loss); inf if that overflows."""
-        return math.exp(self.loss) if self.loss < 700 else math.inf
+        return math.inf if self.loss >= 700 else math.exp(self.loss)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ LOGIT_SCALES = (
 CONTEXTS = ("max_position_embeddings", "max_seq_len", "n_positions")
 """Attributes of a transformers configuration that state the largest number of tokens per row."""
 
+WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
+"""Attributes of a transformers configuration that state how many columns back a token reads in some layers."""
+
 RESTARTING = frozenset(
     """
     apertus arcee aria_text bitnet codegen cohere cohere2 cwm dbrx deepseek_v2 deepseek_v3 diffllama dots1 ernie4_5
@@ -59,6 +62,7 @@ class Backbone:
             chunks, and a classifier or a cached teacher can stand on the hidden states.
         context: largest number of tokens per row. None: the configuration states none.
         units: names of the classes of modules that are sharded one by one (FSDP).
+        window: number of columns, padding included, that a token reads in some layers. None: all.
     """
 
     isolation: Literal["positions", "documents"]
@@ -67,6 +71,7 @@ class Backbone:
     splits: bool
     context: int | None
     units: frozenset[str]
+    window: int | None
 
 
 def of(model: Any) -> Backbone:
@@ -80,6 +85,7 @@ def of(model: Any) -> Backbone:
         splits=_splits(model, config),
         context=next((int(found) for name in CONTEXTS if (found := getattr(config, name, None))), None),
         units=frozenset(getattr(model, "_no_split_modules", None) or _blocks(model)),
+        window=min((int(found) for name in WINDOWS if (found := getattr(config, name, None))), default=None),
     )
 
 

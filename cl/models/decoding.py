@@ -1,10 +1,10 @@
-"""Greedy decoding of answers to questions, in fixed batches; and samples that continue one text.
+"""Greedy decoding of answers to questions; and samples that continue one text.
 
-Questions are sorted by length and padded on the left, so that batches hold little padding; the order depends on the
-questions only. Padding is masked out of attention and positions, so an answer depends on its batch by no more than
-rounding. Where an architecture would read the padding, a batch has questions of one length. A prompt is placed between
-padding and question; peft's own `generate` puts the prompt before the padding, which separates prompt and question. The
-batch size is a setting and part of the node key.
+Rows are padded on the left. Padding is masked out of attention and positions, so an answer depends on the questions
+beside it by no more than rounding. Rows that have ended are replaced by further questions (`cl.models.continuous`).
+Where an architecture would read the padding, or cannot cache, questions are answered in fixed batches of one length. A
+prompt is placed between padding and question; peft's own `generate` puts the prompt before the padding, which separates
+prompt and question. The batch size is a setting and part of the node key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from cl.errors import UserError
-from cl.models import backbone
+from cl.models import backbone, continuous
 
 GREEDY: dict[str, Any] = {"do_sample": False}
 SAMPLED: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
@@ -33,6 +33,7 @@ def answers(
     padding: int,
     prompt: Tensor | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    stopped: Callable[[list[int]], bool] | None = None,
 ) -> list[list[int]]:
     """Return the token ids of the answer to each question, without its end of turn, in the order of the questions.
 
@@ -47,7 +48,8 @@ def answers(
         ends: ids of the tokens that end an answer.
         padding: id of the padding token.
         prompt: embeddings that are read before each question: the same [P, D], or of its own [questions, P, D].
-        progress: called after each batch with the number of answered questions.
+        progress: called with the number of answered questions, whenever it has grown.
+        stopped: whether an answer is whole without an end, after the tokens it is given. It may go on nevertheless.
 
     Raises:
         UserError: if a question with its answer may exceed the model's context.
@@ -56,12 +58,35 @@ def answers(
     longest = max((len(question) for question in questions), default=0) + (0 if prompt is None else prompt.shape[-2])
     if able.context is not None and longest + limit > able.context:
         raise UserError(f"evaluation: {longest} tokens of a question and {limit} of its answer exceed {able.context}")
+
+    def done(ids: list[int]) -> bool:
+        return ids[-1] in ends or (stopped is not None and stopped(ids))
+
+    if able.padding == "left" and able.caches:
+        found = continuous.answers(model, questions, limit, batch, done, padding, prompt, progress)
+    else:
+        found = _in_fixed_batches(model, questions, limit, batch, ends, padding, prompt, progress)
+    return [_until(ids, ends) for ids in found]
+
+
+def _in_fixed_batches(
+    model: Any,
+    questions: Sequence[Tensor],
+    limit: int,
+    batch: int,
+    ends: Collection[int],
+    padding: int,
+    prompt: Tensor | None,
+    progress: Callable[[int], None],
+) -> list[list[int]]:
+    """Answers in batches that end with their longest answer, for architectures with states that are no columns."""
+    alike = backbone.of(model).padding == "none"
     order = sorted(range(len(questions)), key=lambda index: (len(questions[index]), index), reverse=True)
     found: dict[int, list[int]] = {}
-    for chosen in batches(order, [len(question) for question in questions], batch, able.padding == "none"):
+    for chosen in batches(order, [len(question) for question in questions], batch, alike):
         own = prompt if prompt is None or prompt.dim() == 2 else prompt[list(chosen)]
         produced = _produced(model, [questions[index] for index in chosen], limit, ends, padding, own, GREEDY)
-        found |= {index: _until(ids, ends) for index, ids in zip(chosen, produced, strict=True)}
+        found |= zip(chosen, produced, strict=True)
         progress(len(found))
     return [found[index] for index in range(len(questions))]
 
@@ -109,7 +134,7 @@ def samples(
 
 
 @contextmanager
-def _unset(model: Any) -> Iterator[None]:
+def unset(model: Any) -> Iterator[None]:
     """Context in which a model has no generation settings; transformers takes from them what a call leaves open."""
     from transformers import GenerationConfig
 
@@ -169,7 +194,7 @@ def _produced(
         pad_token_id=padding,
         use_cache=caches,
     )
-    with torch.no_grad(), _unset(model):
+    with torch.no_grad(), unset(model):
         if prompt is None:
             out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, width:]
         else:  # from embeddings, `generate` returns the new tokens only

@@ -53,7 +53,7 @@ def final_metrics(run: RunResult, retain: list[str]) -> list[tuple[str, float, i
     found = []
     for t, row in run.matrix.items():
         for name, cell in row.items():
-            for measure in ("loss", "bits_per_byte", "perplexity"):
+            for measure in ("loss", "bits_per_byte", "perplexity") if not cell.harness else ():
                 found.append((f"R/{name}/{measure}", getattr(cell, measure), ends.get(t, 0)))
             found += [(f"R/{name}/{score}", value, ends.get(t, 0)) for score, value in cell.scores.items()]
     for label, rows in run.probes.items():

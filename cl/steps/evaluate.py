@@ -25,8 +25,10 @@ from cl.graph.measurement_specs import EvaluateSpec
 from cl.graph.roles import TOKENIZER, Inputs, data
 from cl.graph.specs import row_length
 from cl.graph.stored import identity_of, result_of
-from cl.models import adapters, classifier_head, decoding, pretrained
+from cl.models import decoding, pretrained
 from cl.models.forward import TokenLoss, autocast
+from cl.steps import harness
+from cl.steps.answering import Answerer, answering
 from cl.steps.context import Context
 from cl.tasks import option_orders
 from cl.tasks.example import Example
@@ -58,17 +60,23 @@ def run(spec: EvaluateSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     """
     if spec.choice_orders:
         _check_options(spec, inputs)
-    cells: dict[str, dict[str, Any]] = {}
+    lent = {each.name: each for each in spec.harness}
+    names, cells = [*spec.sets, *lent], dict[str, dict[str, Any]]()
     for loss, own in opened(spec, inputs):
-        for name in own:
-            context.watcher.progress(len(cells), len(spec.sets))
-            cells[name] = _cell(loss, spec, inputs, name, context.out)
-    return {"cells": {name: cells[name] for name in spec.sets}}
+        with answering(loss, spec, inputs) as answerer:
+            for name in own:
+                context.watcher.progress(len(cells), len(names))
+                if name in lent:
+                    include = context.local.includes.get(name) if context.local is not None else None
+                    cells[name] = harness.cell(loss, lent[name], inputs[TOKENIZER], include, spec.batch, spec.compute)
+                else:
+                    cells[name] = _cell(answerer, spec, inputs, name, context.out)
+    return {"cells": {name: cells[name] for name in names}}
 
 
-def _cell(loss: TokenLoss, spec: EvaluateSpec, inputs: Inputs, name: str, out: Path) -> dict[str, Any]:
+def _cell(answerer: Answerer, spec: EvaluateSpec, inputs: Inputs, name: str, out: Path) -> dict[str, Any]:
     """The scores of one data set."""
-    split, folder = spec.split, inputs[data(name)]
+    loss, split, folder = answerer.loss, spec.split, inputs[data(name)]
     device, precision = spec.compute.device, spec.compute.precision
     windows, count = _window(loss, spec, folder, name)
     prefixes = _prefixes(folder)
@@ -78,7 +86,7 @@ def _cell(loss: TokenLoss, spec: EvaluateSpec, inputs: Inputs, name: str, out: P
         asked = prompts(spec, inputs, name, windows)
         with autocast(device, precision):
             ends = {result_of(folder)["end_of_turn"], *decoding.stated_ends(loss.model)}
-            items = answer(loss, inputs[TOKENIZER], windows, asked, spec.batch, spec.scores, ends, prefixes)
+            items = answer(answerer, windows, asked, spec.scores, ends, prefixes)
         cell |= {"scores": means(items, spec.scores), "items": len(items)}
         cell |= {"orders": max(map(len, asked))} if spec.choice_orders else {}
         cell |= {"repeated": spec.repeat_context} if spec.repeat_context else {}
@@ -162,11 +170,9 @@ def _check_options(spec: EvaluateSpec, inputs: Inputs) -> None:
 
 
 def answer(
-    loss: TokenLoss,
-    tokenizer: Path,
+    answerer: Answerer,
     windows: DialogueRows,
     asked: Sequence[Sequence[Asked]],
-    batch: int,
     scores: Sequence[str],
     ends: Collection[int],
     prefixes: torch.Tensor | None = None,
@@ -176,11 +182,9 @@ def answer(
     A generated answer may have ANSWER_MARGIN tokens more than the longest reference.
 
     Args:
-        loss: loss of the model.
-        tokenizer: folder of the tokenizer node.
+        answerer: answers the questions.
         windows: rows of the split.
         asked: the first examples of the split with their prompts, each in one or several orders of its options.
-        batch: questions per batch.
         scores: names of the scores.
         ends: ids of the tokens that end an answer.
         prefixes: embeddings [questions, P, D] that are read before each question. None: those of the model.
@@ -189,22 +193,10 @@ def answer(
         Per example: question, reference, answer and scores. Of several orders: the first order's, the mean scores, and
         `orders` with each question, reference and answer.
     """
-    found = pretrained.stored_tokenizer(tokenizer)
-    places = range(len(asked))
     questions = [prompt for several in asked for _, prompt in several]
-    head = classifier_head.of(loss.model)
-    if head is not None:
-        device = str(loss.model.device)
-        produced = head.answers(classifier_head.of_questions(loss.outputs, questions, loss.separator, batch, device))
-    else:
-        limit = int(max(windows.lengths[row] + 1 - windows.answers[row] for row in places)) + ANSWER_MARGIN
-        with torch.no_grad():
-            prompt = (
-                adapters.prompt(loss.model) if prefixes is None else prefixes[: len(questions)].to(loss.model.device)
-            )
-        reader = adapters.reader(loss.model)
-        produced = decoding.answers(reader, questions, limit, batch, ends, loss.separator, prompt)
-    texts, items = (str(found.decode(ids, skip_special_tokens=True)) for ids in produced), []
+    limit = int(max(windows.lengths[row] + 1 - windows.answers[row] for row in range(len(asked)))) + ANSWER_MARGIN
+    own = None if prefixes is None else prefixes[: len(questions)]
+    texts, items = iter(answerer.texts(questions, limit, ends, own)), []
     for several in asked:
         given = [_scored(next(texts), example, scores) for example, _ in several]
         about = [{key: each[key] for key in ("question", "reference", "answer")} for each in given]

@@ -28,7 +28,8 @@ def show(scenario: Scenario, count_tokens: Callable[[str], int] | None) -> Rende
     title = Text(f"{scenario.name} (version {scenario.version}): {scenario.summary}", style="bold")
     orders = [Text(f"order {name}: {' > '.join(order)}") for name, order in scenario.orders.items()]
     examples = [_example(name, found) for name, found in splits.items()]
-    return Group(title, *orders, _sizes(scenario, splits, count_tokens), _sources(tasks), *examples)
+    lent = [Text(f"{name} (retain): {each}") for name, each in scenario.harness.items()]
+    return Group(title, *orders, _sizes(scenario, splits, count_tokens), _sources(tasks), *lent, *examples)
 
 
 def _sizes(scenario: Scenario, splits: dict[str, Splits], count_tokens: Callable[[str], int] | None) -> Table:

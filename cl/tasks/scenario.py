@@ -15,9 +15,10 @@ from typing import Any
 from cl import construction, registry
 from cl.errors import UserError
 from cl.plain_values import require_file_name, require_plain, require_text
-from cl.tasks import task_orders
+from cl.tasks import harness, task_orders
 from cl.tasks.article import Article
 from cl.tasks.documents import Document
+from cl.tasks.harness import HarnessTask
 from cl.tasks.passage import Passage
 from cl.tasks.splitting import Report, Shares, Splits, normal, split_texts, stated, strictest, studied
 from cl.tasks.task import KINDS, Part, Source, Task, digest
@@ -45,6 +46,7 @@ class Scenario:
         seed: seed of the hash that splits documents.
         orders: further orders of the tasks, by name.
         general: sets outside the stream that a strategy may mix in or align with, measured like the retain sets.
+        harness: retain sets that are tasks of lm-evaluation-harness, by name.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Scenario:
     seed: int
     orders: dict[str, list[str]] = field(default_factory=dict)
     general: dict[str, Task] = field(default_factory=dict)
+    harness: dict[str, HarnessTask] = field(default_factory=dict)
 
     @property
     def measured(self) -> list[str]:
@@ -128,12 +131,14 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
     _check_keys(content, f"scenario {name}", required=("summary", "version", "tasks"), optional=optional)
     require_file_name(path.stem, "scenario")
     tasks = _tasks(content["tasks"], "tasks", path.parent)
-    retain = _tasks(content.get("retain", {}), "retain", path.parent)
+    retained = _mapping(content.get("retain", {}), "retain")
+    lent = harness.parse(retained, path.parent)
+    retain = _tasks({name: each for name, each in retained.items() if name not in lent}, "retain", path.parent)
     general = _tasks(content.get("general", {}), "general", path.parent)
     if not tasks:
         raise UserError(f"scenario {name}: tasks: there is none")
-    for label, sets in (("retain", retain), ("general", general)):
-        others = tasks.keys() | (retain.keys() if label == "general" else set())
+    for label, sets in (("retain", retained), ("general", general)):
+        others = tasks.keys() | (retained.keys() if label == "general" else set())
         if both := sorted(others & sets.keys()):
             raise UserError(f"{label}: {both[0]!r} is also the name of another set; give this one another")
     shares = _shares(content.get("split", {}))
@@ -142,7 +147,16 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
     if isinstance(summary, dict | list):
         raise UserError(f"summary: {summary!r} must be one text")
     found = Scenario(
-        path.stem, version, str(summary), tasks, retain, shares.validation, shares.test, shares.seed, general=general
+        path.stem,
+        version,
+        str(summary),
+        tasks,
+        retain,
+        shares.validation,
+        shares.test,
+        shares.seed,
+        general=general,
+        harness=lent,
     )
     orders = _mapping(content.get("orders", {}), "orders")
     for label, order in orders.items():

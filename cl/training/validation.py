@@ -27,7 +27,8 @@ def opened(spec: EvaluateSpec | ProbeSpec | ItemwiseSpec, inputs: Inputs) -> Ite
     into the weights if possible.
     """
     select: Mapping[str, str] = spec.select or {}
-    for adapter in dict.fromkeys(select.get(name) for name in spec.sets):
+    names = [*spec.sets, *(each.name for each in spec.harness)] if isinstance(spec, EvaluateSpec) else [*spec.sets]
+    for adapter in dict.fromkeys(select.get(name) for name in names):
         state = inputs[STATE]
         if isinstance(spec, ProbeSpec) and spec.step is not None:
             state = state / snapshot(spec.step)
@@ -38,7 +39,7 @@ def opened(spec: EvaluateSpec | ProbeSpec | ItemwiseSpec, inputs: Inputs) -> Ite
         model = (adapters.merged(found) if adapters.mergeable(found) else found).to(spec.compute.device).eval()
         model.requires_grad_(True)  # nothing is trained, but autocast caches only casts of weights that need gradients
         loss = TokenLoss(model, result_of(inputs[TOKENIZER])["separator_id"], spec.packing.boundaries)
-        yield loss, [name for name in spec.sets if select.get(name) == adapter]
+        yield loss, [name for name in names if select.get(name) == adapter]
         del found, model, loss  # before the next model is opened
 
 

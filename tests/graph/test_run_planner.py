@@ -16,6 +16,7 @@ from tests.support.graph import by_label, keys, planned
 from tests.support.instruction import write_stream
 from tests.support.nodes import evaluated, local_of, trained
 from tests.support.training import plan, write_strategy
+from tests.support.vllm_server import install
 
 
 @pytest.fixture
@@ -168,3 +169,43 @@ def test_prompts_without_answers_are_refused(toy: Path, settings: list[str], mes
 def test_prompts_of_no_items_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"evaluation\.choice_orders: has no effect: evaluation\.items is 0; remove it"):
         plan(write_stream(tmp_path), "--evaluation.items=0", "--evaluation.choice_orders=2")
+
+
+def test_stop_strings_and_another_engine_are_in_the_key_of_rows_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_stream(tmp_path)
+    plain, _ = plan(folder)
+    same, _ = plan(folder, "--evaluation.stop=[]", "--evaluation.engine=transformers")
+    assert {node.key for node in same.nodes} == {node.key for node in plain.nodes}
+    assert plain.runs[0].rows[0].identity["spec"].keys().isdisjoint({"stop", "engine", "harness"})
+    install(tmp_path / "bin", "0.11.2")
+    monkeypatch.syspath_prepend(str(tmp_path / "bin"))
+    for setting, spec, note in (
+        ("stop=['###']", {"stop": ["###"]}, "an answer ends before the first of ['###']"),
+        ("engine=vllm", {"engine": "vllm 0.11.2"}, "answers are those of vllm"),
+    ):
+        found, _ = plan(folder, f"--evaluation.{setting}")
+        changed = {node.kind for node in found.nodes if node.key not in {each.key for each in plain.nodes}}
+        assert changed == {"evaluate"}
+        row = found.runs[0].rows[0].identity["spec"]
+        assert {key: row[key] for key in spec} == spec
+        assert note in found.warnings
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("engine=vllm", r"evaluation\.engine: vllm is not installed; pip install 'cl\[vllm\]', or use transformers"),
+        ("stop=['']", r"evaluation\.stop: \[''\] must be at most 16 different texts, none empty"),
+        ("stop=['a', 'a']", r"evaluation\.stop: \['a', 'a'\] must be at most 16 different texts, none empty"),
+    ],
+)
+def test_ways_to_answer_that_cannot_be(tmp_path: Path, setting: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan(write_stream(tmp_path), f"--evaluation.{setting}")
+
+
+def test_stop_strings_have_no_effect_without_answers(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"evaluation\.stop: has no effect: evaluation\.items is 0; remove it"):
+        plan(write_stream(tmp_path), "--evaluation.items=0", "--evaluation.stop=['x']")

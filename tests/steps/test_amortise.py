@@ -89,3 +89,9 @@ def test_what_cannot_stand_beside_a_bank_is_refused(
     write_strategy(folder, "own", [*methods, {"mac_lite": settings}])
     with pytest.raises(UserError, match=message):
         plan(folder)
+
+
+def test_a_server_reads_no_bank(tmp_path: Path) -> None:
+    folder = write_reading(tmp_path, meta=True, strategies={"mac_lite": BANK})
+    with pytest.raises(UserError, match=r"evaluation\.engine: vllm reads no embeddings of mac_lite; use transformers"):
+        plan(folder, "--evaluation.engine=vllm")

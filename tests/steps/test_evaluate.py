@@ -63,7 +63,7 @@ class Answering:
         self.tokenizer.save_pretrained(stored(folder / "tokenizer", {"separator_id": SEPARATOR}))
         monkeypatch.setattr(decoding, "answers", self._answers)
 
-    def _answers(self, model: Any, questions: Sequence[torch.Tensor], *rest: Any) -> list[list[int]]:
+    def _answers(self, model: Any, questions: Sequence[torch.Tensor], *rest: Any, **settings: Any) -> list[list[int]]:
         """The option that the prompt lists first: a model with a preference for a place."""
         self.asked += [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in questions]
         first = [min(COLOURS, key=text.find) if "; " in text else "red" for text in self.asked[-len(questions) :]]

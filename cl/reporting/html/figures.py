@@ -105,7 +105,14 @@ def matrix_figure(result: ExperimentResult, group: Group) -> go.Figure:
     trained = (
         [0.0, 1.0]
         if scored
-        else [cell.loss for run in result.runs for t, row in run.matrix.items() if t for cell in row.values()]
+        else [
+            cell.loss
+            for run in result.runs
+            for t, row in run.matrix.items()
+            if t
+            for cell in row.values()
+            if cell.tokens
+        ]
     )
     figure = empty(group.label, "", 84 + 46 * len(names))
     figure.add_heatmap(

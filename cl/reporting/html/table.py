@@ -93,6 +93,7 @@ def strategies(result: ExperimentResult) -> Strategies:
     never marked, and a column with fewer than two contenders has no mark.
     """
     measures = _by_score(result) if is_scored(result) else _by_loss(result)
+    measures += _by_harness(result)
     measures += _by_probe(result)
     measures += _by_memory(result)
     measures += [
@@ -143,6 +144,13 @@ def _by_memory(result: ExperimentResult) -> Measures:
         (Column("memory", "bytes", "neither", wide=True), _stored),
         (Column("read", "tokens", "neither", wide=True), _read),
     ]
+
+
+def _by_harness(result: ExperimentResult) -> Measures:
+    """A column per metric of each set of the harness; which end is better is the harness's to say."""
+    rows = (row for run in result.runs for row in run.matrix.values())
+    found = {(name, key): None for row in rows for name, cell in row.items() if cell.harness for key in cell.scores}
+    return [(Column(name, key, "neither", wide=True), partial(_lent, name=name, key=key)) for name, key in found]
 
 
 def _by_probe(result: ExperimentResult) -> Measures:
@@ -204,6 +212,16 @@ def _score(group: Group, name: str) -> Value:
         return _undefined("not evaluated after the last task")
     forgiven = mean([scores["normalised"] for scores in found])
     return _value([scores["strict"] for scores in found], f"({forgiven:.2f})")
+
+
+def _lent(group: Group, name: str, key: str) -> Value:
+    """A metric of the harness in the last row; below it the same before any training."""
+    last = [run.matrix.get(final_row(run), {}).get(name) for run in group.runs]
+    found = [cell.scores[key] for cell in last if cell is not None]
+    if len(found) < len(last):
+        return _undefined("not evaluated after the last task")
+    first = [run.matrix[min(run.matrix)][name].scores[key] for run in group.runs]
+    return _value(found, f"was {mean(first):.2f}")
 
 
 def _probed(group: Group, label: str, key: str) -> Value:
