@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from cl.errors import UserError
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.specs import row_length
-from cl.methods.checks import check_devices, check_objectives, check_optimizer, check_trained
+from cl.methods.checks import check_devices, check_objectives, check_optimizer, check_packing, check_trained
 from cl.methods.contexts import Stage
 from cl.methods.method import LEARN, Trains, overrides
 from cl.methods.strategy import Part
@@ -39,6 +39,8 @@ def check(shared: SharedNodes, label: str, stage: Stage, active: Sequence[Part])
         raise UserError(f"train.embedding_lr: has no effect: {own[0]} trains no embeddings; leave it out")
     sharded = train.devices > 1 and train.distributed == "fsdp"
     check_optimizer([part.method for part in active if isinstance(part.method, Trains)], train.optimizer, sharded)
+    if train.packing:
+        check_packing(part.method for part in active)
     if train.devices > 1:
         check_devices((part.method for part in active), sharded)
 

@@ -189,10 +189,12 @@ class Trains(Method):
             the model's layers alone; so the model may be sharded (FSDP).
         adds_parameters: `prepare` decides which parameters are trained, so it runs before that of other methods, which
             read them, wherever the method stands in the list.
+        packable: examples may be packed into one row (`train.packing`); false if each needs a beginning of its own.
     """
 
     shardable: ClassVar[bool] = False
     adds_parameters: ClassVar[bool] = False
+    packable: ClassVar[bool] = True
 
     def suits(self, outline: Outline) -> None:
         """Check that the architecture suits the method. Runs while planning; `outline.model` takes seconds to make.
