@@ -172,7 +172,7 @@ def _turn(role: str, text: str) -> dict[str, str]:
 
 
 def _within(content: str, text: str) -> bool:
-    """Whether a turn's content stands in a text, as it is or as JSON, which some templates write for results of tools."""
+    """Whether the content of a turn stands in a text, as it is or as JSON, as some templates write results of tools."""
     return content.strip() in text or json.dumps(content, ensure_ascii=False) in text
 
 

@@ -8,18 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 
+from cl.config.train import Train
 from cl.data.batches import Batch, collate
 from cl.data.rows import IGNORE, Row
+from cl.models.attention import Kernel
+from cl.models.forward import TokenLoss
+from cl.models.losses import row_nll
+from cl.training.learner import Learner
 from tests.support.instruction import write_stream
 from tests.support.learner import assert_close_without_drift, learner
-from tests.support.training import SEPARATOR, VOCABULARY, keys, learn
+from tests.support.training import SEPARATOR, VOCABULARY, keys, learn, tiny
 
 # of methods, about a toy
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{name}") for name in ("reglora", "inf_lora")]
 
 
-def examples() -> Batch:
-    drawn = torch.Generator().manual_seed(0)
+def examples(seed: int = 0) -> Batch:
+    drawn = torch.Generator().manual_seed(seed)
     rows = []
     for length, question in ((20, 5), (7, 3), (31, 10), (12, 11), (25, 4), (3, 2), (9, 1), (14, 6)):
         ids = torch.randint(1, VOCABULARY, (length + 1,), generator=drawn)
@@ -40,6 +45,28 @@ def test_a_packed_step_has_the_loss_and_the_gradient_of_one_example_a_row(micro_
     (loss, gradient), (packed_loss, packed_gradient) = found
     torch.testing.assert_close(packed_loss, loss, rtol=1e-6, atol=0)
     assert_close_without_drift(packed_gradient, gradient, 1e-6)
+
+
+def test_losses_of_examples_come_in_their_order() -> None:
+    batch = examples()
+    plain, packed = (TokenLoss(tiny().eval(), SEPARATOR, True, width=width) for width in (None, 32))
+    learned = batch.learned_by_row()
+    with torch.no_grad():
+        expected = row_nll(plain.outputs(batch), learned)
+        torch.testing.assert_close(row_nll(packed.outputs(batch), learned), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", [None, "varlen"])
+def test_compiled_packed_steps_have_the_same_losses(attention: Kernel | None) -> None:
+    train = Train(batch=8, sequence=32, packing=True)
+    eager = TokenLoss(tiny(), SEPARATOR, True)
+    module = Learner(tiny(), train, separator=SEPARATOR, total=1, compiled=True, attention=attention)
+    for seed in range(3):
+        batch = examples(seed).at(slice(seed, None))  # another number of rows each time
+        found = module._loss(batch)
+        found.backward()
+        torch.testing.assert_close(found, eager.total(batch), rtol=1e-5, atol=0)
 
 
 def test_packing_is_in_the_key_and_its_absence_is_not(tmp_path: Path) -> None:
