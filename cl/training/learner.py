@@ -90,6 +90,9 @@ class Learner(pl.LightningModule):
         width = train.sequence if train.packing else None
         self.token_loss = TokenLoss(model, separator, train.boundaries, attention, width)
         _check_context(model, train.sequence)
+        if train.packing and self.token_loss.backbone.isolation == "documents":  # of the hub: planning reads no model
+            family = model.config.model_type
+            raise UserError(f"train.packing: {family} reads each document as a row of its own; set it to false")
         self.objective = objective_of(self.methods)
         # If False, the summed cross-entropy of a micro-batch is enough.
         self.needs_outputs = bool(self.objective.name) or any(overrides(m, Trains.token_terms) for m in self.methods)

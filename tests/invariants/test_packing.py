@@ -11,10 +11,12 @@ import torch
 from cl.config.train import Train
 from cl.data.batches import Batch, collate
 from cl.data.rows import IGNORE, Row
+from cl.errors import UserError
 from cl.models.attention import Kernel
 from cl.models.forward import TokenLoss
 from cl.models.losses import row_nll
 from cl.training.learner import Learner
+from tests.support import families
 from tests.support.instruction import write_stream
 from tests.support.learner import assert_close_without_drift, learner
 from tests.support.training import SEPARATOR, VOCABULARY, keys, learn, tiny
@@ -67,6 +69,11 @@ def test_compiled_packed_steps_have_the_same_losses(attention: Kernel | None) ->
         found = module._loss(batch)
         found.backward()
         torch.testing.assert_close(found, eager.total(batch), rtol=1e-5, atol=0)
+
+
+def test_a_family_that_reads_documents_one_by_one_is_refused() -> None:
+    with pytest.raises(UserError, match=r"train\.packing: bloom reads each document as a row of its own"):
+        Learner(families.model("bloom"), Train(packing=True), separator=SEPARATOR, total=1)
 
 
 def test_packing_is_in_the_key_and_its_absence_is_not(tmp_path: Path) -> None:
