@@ -24,15 +24,15 @@ if Path(sys.path[0]) == Path(__file__).parent:  # `strategies` below is the pack
 
 ARMS: dict[str, dict[str, Any]] = {
     "rows": {"compile": False},
-    "packed": {"compile": False, "packing": True},
+    "packed": {"compile": False, "packing": True, "attention": "sdpa"},
     "packed_varlen": {"compile": False, "packing": True, "attention": "varlen"},
-    "packed_compiled": {"compile": True, "packing": True},
+    "packed_compiled": {"compile": True, "packing": True, "attention": "sdpa"},
 }
 IMPLIED = {
     "rows": "1: an example a row, padded to the longest of the step",
     "packed": "less padding; products of whole rows in attention",
-    "packed_varlen": "less padding; products inside examples in attention",
-    "packed_compiled": "as packed, compiled: the default of packing above 1 M parameters",
+    "packed_varlen": "no padding; products inside examples in attention: the default of packing on a CPU",
+    "packed_compiled": "as packed, compiled",
 }
 WORDS = 4, 256
 

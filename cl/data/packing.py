@@ -34,18 +34,19 @@ class Packed(NamedTuple):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # the number of rows depends on values
-def packed(batch: Batch, positions_BT: Tensor, width: int, separator: int) -> Packed:
+def packed(batch: Batch, positions_BT: Tensor, width: int | None, separator: int) -> Packed:
     """Pack the rows of a batch up to the last learned target of each.
 
     Args:
         batch: rows with targets, none of them learned over more than `width` tokens.
         positions_BT: position of each input token in its document.
-        width: tokens per packed row.
+        width: tokens per packed row. None: one row for all.
         separator: id of the separator.
     """
     assert batch.targets is not None
     index = torch.arange(1, batch.targets.shape[1] + 1, device=batch.ids.device)
     lengths = (index * (batch.targets != IGNORE)).amax(1).tolist()
+    width = max(1, sum(lengths)) if width is None else width
     bins = fit(lengths, width)
     device, columns = batch.ids.device, batch.targets.shape[1]
     places = torch.zeros(len(lengths), columns, dtype=torch.int64)

@@ -41,9 +41,7 @@ class SharedNodes:
     def __init__(self, experiment: Experiment, defined: Scenario) -> None:
         self.experiment, self.scenario = experiment, defined
         self.budget = Budget(experiment, defined)
-        packed = experiment.train.packing or all(
-            task.kind == "text" for task in (*defined.tasks.values(), *defined.general.values())
-        )
+        packed = all(task.kind == "text" for task in (*defined.tasks.values(), *defined.general.values()))
         parameters = pretrained.stated_parameters(experiment.model)
         device, number, compiled = precision.resolve(experiment.train, parameters, packed)
         kernel = precision.attention(experiment.train, device, number, pretrained.Outline(experiment.model))

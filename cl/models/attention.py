@@ -77,6 +77,11 @@ def use(model: Any, kernel: Kernel) -> None:
         raise UserError(f"train.attention: {kernel}: {family} does not compute its attention with it; use auto")
 
 
+def joins(model: Any, kernel: Kernel | None) -> bool:
+    """Whether all examples may be one row: the kernel computes nothing between them, and no layer reads the length."""
+    return kernel in ("varlen", "flash") and model.config.get_text_config().model_type not in ROW_LENGTH
+
+
 def document_lengths(positions: Tensor) -> dict[str, Any]:
     """Lengths of the documents of one row, as transformers hands them to FlashAttention.
 

@@ -29,8 +29,7 @@ def resolve(train: Train, parameters: float, packed: bool = True) -> tuple[str, 
     * precision: bf16 on a GPU that supports it and on a CPU with bf16 matrix units (AMX), else fp32. AVX512-BF16 alone
       makes small models slower than fp32 (benchmarks/throughput.py).
     * compile: true on a GPU (Triton) or with a C++ compiler, if the model has at least WORTH_COMPILING parameters and
-      all rows have one length. Instruction tasks without `train.packing` have rows of many lengths, of which each would
-      be compiled separately.
+      all rows are text. Rows of instruction tasks differ in length or, packed, in number: each shape would be compiled.
 
     Node keys hold the resolved values, so a result always states its device and precision. No value depends on the
     budget, so a longer experiment finds the nodes of a shorter one. A device `cuda` need not be on this machine; only
@@ -39,7 +38,7 @@ def resolve(train: Train, parameters: float, packed: bool = True) -> tuple[str, 
     Args:
         train: training settings.
         parameters: number of parameters of the model.
-        packed: whether all rows are packed, so that they have one length.
+        packed: whether all rows are packed text.
 
     Returns:
         Device, precision and whether to compile.
@@ -65,9 +64,9 @@ def resolve(train: Train, parameters: float, packed: bool = True) -> tuple[str, 
 def attention(train: Train, device: str, precision: str, outline: Outline) -> Kernel | None:
     """Replace `train.attention` by the kernel that computes attention inside documents; None is SDPA.
 
-    `auto` is the cheapest that is right. On a CPU: `varlen` for rows of LONG tokens and more, SDPA for shorter rows
-    (benchmarks/attention.py). On a GPU: `flash` in bf16 if flash-attn is installed, else SDPA. A kernel that the model
-    does not have is not chosen; nor is any for a model of the hub, which planning does not read.
+    `auto` is the cheapest that is right (benchmarks/attention.py, packing.py). On a CPU: `varlen` for packed examples and
+    for rows of LONG tokens and more, else SDPA. On a GPU: `flash` in bf16 if flash-attn is installed, else SDPA. A kernel
+    that the model does not have is not chosen; nor is any for a model of the hub, which planning does not read.
 
     Args:
         train: training settings.
@@ -99,7 +98,7 @@ def _cheapest(train: Train, device: str, precision: str) -> Kernel | Literal["sd
     if not train.boundaries:
         return "sdpa"
     if device == "cpu":
-        return "varlen" if train.sequence >= LONG else "sdpa"
+        return "varlen" if train.packing or train.sequence >= LONG else "sdpa"
     return "flash" if precision == "bf16" and find_spec("flash_attn") else "sdpa"
 
 

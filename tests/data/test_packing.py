@@ -39,6 +39,12 @@ def test_tokens_move_and_find_their_way_back() -> None:
     assert torch.equal(back[needed], ids[:, :-1][needed])
 
 
+def test_one_row_has_no_fill() -> None:
+    batch = Batch(torch.tensor([[1, 2, 3, 0], [4, 5, 6, 7]]), torch.tensor([[X, 3, X], [X, X, 7]]))
+    found = packing.packed(batch, batches.positions(batches.segments(batch, 0)), None, 0)
+    assert (found.ids.tolist(), found.positions.tolist()) == ([[4, 5, 6, 1, 2]], [[0, 1, 2, 0, 1]])
+
+
 def test_documents_of_a_row_keep_their_positions() -> None:
     batch = Batch(
         torch.tensor([[0, 5, 0, 6, 7, 8], [9, 8, 7, 6, 5, 4]]), torch.tensor([[5, 0, 6, 7, 8], [X, 7, X, X, X]])

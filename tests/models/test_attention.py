@@ -152,6 +152,9 @@ def test_packed_rows_are_fewer_and_equally_long(monkeypatch: pytest.MonkeyPatch)
         loss.compute(dialogues())
     loss.compute(packed_text())  # text has rows of one length already
     assert seen == [(3, 48), (7, 40), (2, 34)]
+    loss.kernel = "varlen"  # computes nothing between examples
+    loss.compute(dialogues())
+    assert seen[3:] == [(1, 140)]
 
 
 def test_varlen_masks_a_window_inside_long_documents_only() -> None:

@@ -72,6 +72,7 @@ def attention(train: Train, device: str = "cpu", number: str = "fp32") -> str | 
         (Train(), "cpu", "fp32", None),
         (Train(sequence=2047), "cpu", "fp32", None),
         (Train(sequence=2048), "cpu", "fp32", "varlen"),
+        (Train(packing=True), "cpu", "fp32", "varlen"),
         (Train(sequence=2048, boundaries=False), "cpu", "fp32", None),
         (Train(attention="varlen"), "cpu", "fp32", "varlen"),
         (Train(sequence=4096, attention="sdpa"), "cpu", "fp32", None),
