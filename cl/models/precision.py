@@ -65,7 +65,7 @@ def attention(train: Train, device: str, precision: str, outline: Outline) -> Ke
     """Replace `train.attention` by the kernel that computes attention inside documents; None is SDPA.
 
     `auto` is the cheapest that is right (benchmarks/attention.py, packing.py). On a CPU: `varlen` for packed examples
-    and rows of LONG tokens and more, else SDPA. On a GPU: `flash` in bf16 if flash-attn is installed, else SDPA. A kernel
+    and rows of LONG tokens and more, else SDPA. On a GPU: `flash` in bf16 if flash-attn is there, else SDPA. A kernel
     that the model does not have is not chosen; nor is any for a model of the hub, which planning does not read.
 
     Args:
