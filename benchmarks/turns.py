@@ -92,14 +92,15 @@ def timed(node_of: NodeOf, arms: list[str], steps: int, store: str) -> dict[str,
 
     turns, found = Turns(arms), Store(store)
     steppers = {arm: Stepper(arm, turns) for arm in arms}
+    # planned before any arm loads its model: planning makes models without weights by a switch of the whole process
+    nodes = {arm: node_of(arm, steps, store) for arm in arms}
 
     def train(arm: str) -> None:
         """Train the arm's node, a step in each of its turns."""
-        node = node_of(arm, steps, store)
         turns.wait(arm)  # loading and the first step
         steppers[arm].since = time.monotonic()
         try:
-            runner.run([node], found, steppers[arm])
+            runner.run([nodes[arm]], found, steppers[arm])
         except BaseException:  # end the process: the other arms would wait for this arm forever
             traceback.print_exc()
             os._exit(1)

@@ -13,6 +13,7 @@ MOST_ROWS, MOST_TOKENS = 1_000_000, 10_000_000
 
 
 Optimizer = Literal["adamw", "adamw_8bit", "muon", "schedule_free", "sgd"]
+Attention = Literal["auto", "sdpa", "varlen", "flex", "flash"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Optimization:
     gradient_checkpointing: bool = False
     optimizer: Optimizer | None = None
     embedding_lr: float | None = None
+    packing: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Train(Optimization):
         batch: rows per optimizer step.
         micro_batch: rows per forward pass; by default the whole batch. It changes the loss by no more than rounding.
         boundaries: keep attention and positions inside documents; false: documents are only separated by a token.
+        packing: pack the examples of a forward pass into rows of `sequence` tokens, isolated like documents. The
+            examples of a step, its loss and its gradient are the same up to rounding.
+        attention: what computes attention inside documents. `sdpa`: with a dense mask; `varlen`: document by document,
+            on a CPU; `flex`: FlexAttention, `flash`: FlashAttention, on a GPU; `auto`: see
+            `cl.models.precision.attention`.
         precision: `fp32`, `bf16` (autocast) or `auto`: bf16 on a GPU that supports it or a CPU with AMX.
         compile: use torch.compile; `auto`: only if it saves time (see `cl.models.precision.resolve`).
         device: `cpu`, `cuda` or `auto`.
@@ -69,6 +76,7 @@ class Train(Optimization):
     nodes: int = 1
     distributed: Literal["ddp", "fsdp"] = "ddp"
     optimizer: Optimizer = "adamw"
+    attention: Attention = "auto"
 
     @property
     def processes(self) -> int:
@@ -77,7 +85,7 @@ class Train(Optimization):
 
     @property
     def optimization(self) -> Optimization:
-        """The settings that enter node keys as they are; device, precision and compile enter keys as resolved."""
+        """The settings that enter node keys as they are; `cl.graph.specs.Compute` holds the resolved ones."""
         found = {each.name: getattr(self, each.name) for each in fields(Optimization)}
         return Optimization(**found | {"optimizer": None if self.optimizer == "adamw" else self.optimizer})
 

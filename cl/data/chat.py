@@ -8,6 +8,7 @@ the day they are made.
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -74,12 +75,13 @@ class Chat:
             raise UserError(f"model.tokenizer: its chat templates ({names}) have no default; save one as chat_template")
         return str(found["default"])
 
-    def render(self, turns: Sequence[Mapping[str, str]], prompt: bool = False) -> str:
+    def render(self, turns: Sequence[Mapping[str, str]], prompt: bool = False, tools: list[Any] | None = None) -> str:
         """Render turns.
 
         Args:
             turns: role and content of each turn.
             prompt: also render the start of the assistant's next turn.
+            tools: JSON schemas of the functions that the assistant may call.
 
         Raises:
             UserError: if the template refuses the turns or is broken.
@@ -90,7 +92,12 @@ class Chat:
         template = CLOCK + template if "strftime_now" in template else template
         try:
             found = self.tokenizer.apply_chat_template(
-                list(turns), chat_template=template, add_generation_prompt=prompt, tokenize=False, **self.arguments
+                list(turns),
+                tools=tools,
+                chat_template=template,
+                add_generation_prompt=prompt,
+                tokenize=False,
+                **self.arguments,
             )
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
             roles = ", ".join(turn["role"] for turn in turns)
@@ -99,42 +106,47 @@ class Chat:
             raise UserError(f"model.tokenizer: its chat template refuses turns {roles}: {reason}; {remedy}") from error
         return str(found)
 
-    def turn(self, question: str, history: Sequence[tuple[str, str]] = ()) -> Turn:
+    def turn(self, question: str, history: Sequence[tuple[str, str]] = (), asked: str = "user") -> Turn:
         """Render the turn of a question with a mark as its answer.
 
         Args:
-            question: text of the user turn.
-            history: role and text of each earlier turn.
+            question: text of the turn before the answer.
+            history: role and text of each earlier turn; the role `tools` is `cl.tasks.example.ROLES`'.
+            asked: role of the question.
 
         Raises:
-            UserError: if the template leaves out the system turn, an earlier turn or the answer, and for two system
-                turns.
+            UserError: if the template leaves out the system turn, the tools, an earlier turn or the answer, and for two
+                system turns.
         """
         if self.system is not None and any(role == "system" for role, _ in history):
             raise UserError("model.system: the dialogues have a system turn of their own; remove model.system")
-        earlier = [{"role": role, "content": text} for role, text in history]
-        text = self.render([*self._before, *earlier, _user(question), {"role": "assistant", "content": ANSWER}])
+        tools = [tool for role, text in history if role == "tools" for tool in json.loads(text)]
+        earlier = [_turn(role, text) for role, text in history if role != "tools"]
+        turns = [*self._before, *earlier, _turn(asked, question), _turn("assistant", ANSWER)]
+        text = self.render(turns, tools=tools or None)
         before, mark, after = text.rpartition(ANSWER)
         if not mark:
             raise UserError("model.tokenizer: its chat template leaves out the assistant's answer; use another one")
         if self.system and self.system.strip() not in before:
             raise UserError("model.system: the chat template leaves the system turn out; remove model.system")
-        if lost := [role for role, content in history if content.strip() not in before]:
+        if lost := [turn["role"] for turn in earlier if not _within(turn["content"], before)]:
             raise UserError(f"model.tokenizer: its chat template leaves out an earlier {lost[0]} turn; use another one")
+        if tools and before == self.render(turns).rpartition(ANSWER)[0]:
+            raise UserError("model.tokenizer: its chat template leaves out the tools of a dialogue; use another one")
         lead = before[len(before.rstrip()) :] if self._whitespace else ""
         return Turn(before.removesuffix(lead), lead, after)
 
     @cached_property
     def _whitespace(self) -> bool:
         """Whether the model has to write whitespace before its answer: the prompt for an answer does not hold it."""
-        turns = [*self._before, _user(QUESTION)]
-        full = self.render([*turns, {"role": "assistant", "content": ANSWER}]).rpartition(ANSWER)[0]
+        turns = [*self._before, _turn("user", QUESTION)]
+        full = self.render([*turns, _turn("assistant", ANSWER)]).rpartition(ANSWER)[0]
         extra = full.removeprefix(self.render(turns, prompt=True))
         return bool(extra) and extra != full and extra.isspace()
 
     @property
     def _before(self) -> list[dict[str, str]]:
-        return [] if self.system is None else [{"role": "system", "content": self.system}]
+        return [] if self.system is None else [_turn("system", self.system)]
 
     @cached_property
     def ending(self) -> list[int]:
@@ -155,8 +167,13 @@ class Chat:
         return [int(self.tokenizer.eos_token_id)]
 
 
-def _user(question: str) -> dict[str, str]:
-    return {"role": "user", "content": question}
+def _turn(role: str, text: str) -> dict[str, str]:
+    return {"role": role, "content": text}
+
+
+def _within(content: str, text: str) -> bool:
+    """Whether the content of a turn stands in a text, as it is or as JSON, as some templates write results of tools."""
+    return content.strip() in text or json.dumps(content, ensure_ascii=False) in text
 
 
 def _special(tokenizer: Any) -> set[int]:

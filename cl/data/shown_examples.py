@@ -17,6 +17,8 @@ from cl.tasks.example import Example
 
 Shown = Example | str
 """An example, or a document."""
+FIRST = ("tools", "system")
+"""Roles of turns that come first; those of the example that is asked stay."""
 Tokens = tuple[list[int], list[int]]
 """Token ids of a question with all that is before it, and of its answer with the end of turn."""
 
@@ -35,10 +37,12 @@ def behind(asked: Example, shown: Sequence[Shown], chat: bool) -> Example:
     if not chat or not examples:
         texts = (f"{each.text}\n{each.answer}" if isinstance(each, Example) else each for each in shown)
         return replace(asked, question="".join(f"{text}\n\n" for text in texts) + asked.question)
-    system = [turn for turn in asked.history if turn[0] == "system"]
-    turns = [turn for each in examples for turn in (*each.history, ("user", each.question), ("assistant", each.answer))]
-    others = [turn for turn in (*turns, *asked.history) if turn[0] != "system"]
-    return replace(asked, history=(*system, *others))
+    first = [turn for turn in asked.history if turn[0] in FIRST]
+    turns = [
+        turn for each in examples for turn in (*each.history, (each.asked, each.question), ("assistant", each.answer))
+    ]
+    others = [turn for turn in (*turns, *asked.history) if turn[0] not in FIRST]
+    return replace(asked, history=(*first, *others))
 
 
 def fitted(

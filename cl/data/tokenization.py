@@ -1,6 +1,6 @@
 """From documents to arrays of token ids: packed text and dialogues.
 
-Text (`cl.data.packing`): a split becomes one flat array of token ids in which every document starts with a separator:
+Text (`cl.data.text_rounds`): a split becomes one flat array of token ids in which every document starts with a separator:
 
     SEP d1 d2 … SEP d1 d2 … SEP …
 
@@ -125,7 +125,7 @@ def arrays_of(
     compared = any(found.rejected for found in examples)
     if compared:
         # of style phrase, because a worse answer need not be one of the labels
-        worse = [Example(e.question, str(e.rejected), "phrase", history=e.history) for e in examples]
+        worse = [Example(e.question, str(e.rejected), "phrase", history=e.history, asked=e.asked) for e in examples]
         examples = [one for pair in zip(examples, worse, strict=True) for one in pair]
     pairs = [dialogue(found, tokenizer, separator, chat) for found in examples]
     ids = [np.array([*question, *answer], dtype=np.int32) for question, answer in pairs]
@@ -216,7 +216,7 @@ def dialogue(example: Example, tokenizer: Any, separator: int, chat: Chat | None
     if chat is None:
         question, _ = plain(example, tokenizer, separator)
         return question, [*_plain(example.answer, tokenizer), *ending_of(tokenizer, separator, None)]
-    turn = chat.turn(example.question, example.history)
+    turn = chat.turn(example.question, example.history, example.asked)
     question = tokenizer(turn.question, add_special_tokens=False)["input_ids"]
     return question, [*_plain(turn.lead + example.answer, tokenizer), *chat.ending]
 

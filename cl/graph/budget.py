@@ -92,7 +92,7 @@ class Budget:
 
 
 def check(experiment: Experiment, defined: Scenario) -> None:
-    """Check orders, revision and known tasks.
+    """Check orders, revision, known tasks and packing.
 
     Args:
         experiment: the experiment.
@@ -108,6 +108,9 @@ def check(experiment: Experiment, defined: Scenario) -> None:
     named = pretrained.tokenizer_model(model)
     if model.revision and "hub" not in map(pretrained.origin, (model.name, named.name)):
         raise UserError(f"model.revision: {model.revision} has no effect: nothing is from the hub; remove it")
+    kinds = {task.kind for task in (*defined.tasks.values(), *defined.general.values())}
+    if experiment.train.packing and kinds == {"text"}:
+        raise UserError(f"train.packing: has no effect: {defined.name} is text, whose rows are full; leave it out")
     if model.knows != tasks[: len(model.knows)]:
         raise UserError(f"model.knows: {model.knows} must be the first of the tasks {tasks}")
     if model.knows and pretrained.origin(model.name) == "fresh":

@@ -27,6 +27,8 @@ def check_model(experiment: Experiment, strategies: Iterable[Strategy]) -> None:
     outline = Outline(experiment.model)
     if outline.origin == "hub":
         return
+    if experiment.train.packing:
+        _check_packing(outline)
     for chosen in strategies:
         _check_lengths(experiment, chosen, outline)
         for part in chosen.parts:
@@ -44,6 +46,15 @@ def check_model(experiment: Experiment, strategies: Iterable[Strategy]) -> None:
             family = outline.model.config.model_type
             reason = f"{family} reads the documents of a row in groups, not as many in each process"
             raise UserError(f"train.distributed: fsdp: {reason}; use ddp")
+
+
+def _check_packing(outline: Outline) -> None:
+    """Raises UserError for a model that reads each document of a row as a row of its own."""
+    from cl.models import backbone
+
+    if backbone.of(outline.model).isolation == "documents":
+        family = outline.model.config.model_type
+        raise UserError(f"train.packing: {family} reads each document as a row of its own; set it to false")
 
 
 def _check_lengths(experiment: Experiment, chosen: Strategy, outline: Outline) -> None:

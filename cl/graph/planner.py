@@ -65,9 +65,14 @@ class Graph:
 
     @property
     def resolved_settings(self) -> list[str]:
-        """Device, precision and compile as command-line settings, with the values that `auto` was resolved to."""
+        """What `auto` was resolved to as command-line settings: device, precision, compile, attention."""
         compute = self.compute
-        found = {"device": compute.device, "precision": compute.precision, "compile": str(compute.compile).lower()}
+        found = {
+            "device": compute.device,
+            "precision": compute.precision,
+            "compile": str(compute.compile).lower(),
+            "attention": compute.attention or "sdpa",
+        }
         return [f"--train.{name}={value}" for name, value in found.items()]
 
     @property

@@ -34,7 +34,7 @@ class SharedNodes:
     Attributes:
         budget: training rows of each task.
         train: training settings that enter keys.
-        compute: device, precision and compilation as resolved on this machine.
+        compute: device, precision, compilation and attention as resolved on this machine.
         packing: how tokens become rows.
         local: settings that are needed at run time and are in no key.
     """
@@ -44,7 +44,9 @@ class SharedNodes:
         self.budget = Budget(experiment, defined)
         packed = all(task.kind == "text" for task in (*defined.tasks.values(), *defined.general.values()))
         parameters = pretrained.stated_parameters(experiment.model)
-        self.compute = Compute(*precision.resolve(experiment.train, parameters, packed))
+        device, number, compiled = precision.resolve(experiment.train, parameters, packed)
+        kernel = precision.attention(experiment.train, device, number, pretrained.Outline(experiment.model))
+        self.compute = Compute(device, number, compiled, kernel)
         self.train = experiment.train.optimization
         self.packing = Packing(self.train.sequence, self.train.boundaries, self.budget.lengths)
         self.local = Local(experiment.scenario, experiment.model)

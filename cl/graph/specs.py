@@ -44,11 +44,13 @@ class Compute:
         device: `cpu` or `cuda`.
         precision: `fp32` or `bf16`.
         compile: whether torch.compile is used.
+        attention: kernel of `cl.models.attention`. None: SDPA.
     """
 
     device: str
     precision: str
     compile: bool = False
+    attention: Literal["varlen", "flex", "flash"] | None = None
 
 
 @dataclass(frozen=True)

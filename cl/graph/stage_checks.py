@@ -7,7 +7,14 @@ from collections.abc import Iterable, Sequence
 from cl.errors import UserError
 from cl.graph.shared_nodes import SharedNodes
 from cl.graph.specs import row_length
-from cl.methods.checks import check_devices, check_objectives, check_optimizer, check_trained, check_weights
+from cl.methods.checks import (
+    check_devices,
+    check_objectives,
+    check_optimizer,
+    check_packing,
+    check_trained,
+    check_weights,
+)
 from cl.methods.contexts import Stage
 from cl.methods.method import LEARN, Trains, overrides
 from cl.methods.strategy import Part
@@ -45,6 +52,8 @@ def check(shared: SharedNodes, label: str, stage: Stage, active: Sequence[Part])
             check_weights(methods, shared.weights, train.optimizer, train.processes, sharded)
         except UserError as error:
             raise UserError(f"strategies.{label}: {error}") from error
+    if train.packing:
+        check_packing(part.method for part in active)
     if train.processes > 1:
         check_devices((part.method for part in active), sharded)
 

@@ -139,6 +139,18 @@ def check_weights(methods: Sequence[Method], weights: str, optimizer: str, devic
             raise UserError(f"model.weights: bf16: {name} needs fp32 where it reads trained weights; use fp32")
 
 
+def check_packing(methods: Iterable[Method]) -> None:
+    """Refuse methods that need one example per row.
+
+    Raises:
+        UserError: for a method that is not `packable`.
+    """
+    for method in methods:
+        if isinstance(method, Trains) and not method.packable:
+            name = type(method).__name__
+            raise UserError(f"train.packing: {name} needs one example per row; set it to false, or use lora")
+
+
 def check_devices(methods: Iterable[Method], sharded: bool) -> None:
     """Refuse methods that several devices cannot train together.
 

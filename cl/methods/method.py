@@ -193,12 +193,14 @@ class Trains(Method):
         adds_parameters: `prepare` decides which parameters are trained, so it runs before that of other methods, which
             read them, wherever the method stands in the list.
         freezes_weights: `prepare` leaves no weight of a linear module of the model itself trained.
+        packable: examples may be packed into one row (`train.packing`); false if each needs a beginning of its own.
     """
 
     shardable: ClassVar[bool] = False
     skips_parameters: ClassVar[bool] = False
     adds_parameters: ClassVar[bool] = False
     freezes_weights: ClassVar[bool] = False
+    packable: ClassVar[bool] = True
 
     def suits(self, outline: Outline) -> None:
         """Check that the architecture suits the method. Runs while planning; `outline.model` takes seconds to make.

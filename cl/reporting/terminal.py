@@ -54,6 +54,7 @@ def show_plan(
     console.print(
         f"scenario {escape(graph.scenario.name)} v{graph.scenario.version}, model {escape(experiment.model.name)}, "
         f"{compute.device}, {compute.precision}, {'compiled' if compute.compile else 'eager'}, "
+        f"{f'{compute.attention} attention, ' if compute.attention else ''}"
         f"store {escape(redacted(store.url))}"
     )
     waiting = {node.key for node in todo}

@@ -100,6 +100,7 @@ def open_stream(spec: StreamSpec, inputs: Inputs) -> Stream:
         learner = Learner(
             model, stage.train, own,
             separator=separator, total=stage.steps, t=stage.t, readings=plan.readings,
+            attention=stage.compute.attention,
         )  # fmt: skip
         legs.append((learner, len(trained)))
         same.append([id(p) for p in model.parameters() if p.requires_grad])

@@ -49,7 +49,8 @@ def run(spec: AmortiseSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     method = strategy.build_method(spec.method, f"bank of {spec.set}")
     assert isinstance(method, Modulates)
     model = modulation.frozen(pretrained.load(inputs[STATE])).to(spec.compute.device)
-    loss = TokenLoss(model, result_of(inputs[TOKENIZER])["separator_id"], spec.packing.boundaries)
+    separator = result_of(inputs[TOKENIZER])["separator_id"]
+    loss = TokenLoss(model, separator, spec.packing.boundaries, spec.compute.attention)
     folder = inputs[data(spec.set)]
     documents, learned, held = (
         dialogues(folder, spec.set, split, spec.packing.sequence) for split in ("train", "test", "validation")

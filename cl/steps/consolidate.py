@@ -45,7 +45,9 @@ def run(spec: ConsolidateSpec, inputs: Inputs, context: Context) -> dict[str, An
         for batch in trained(ledger, tasks, sources, size, separator):
             yield batch.to(device)
 
-    loss = TokenLoss(model, separator, spec.packing.boundaries)
+    # a memory is measured in fp32, which FlashAttention does not compute
+    kernel = None if spec.compute.attention == "flash" else spec.compute.attention
+    loss = TokenLoss(model, separator, spec.packing.boundaries, kernel)
     tensors = _state(inputs[STATE], spec.state)
     memory = load_file(inputs[MEMORY_NODE] / MEMORY) if MEMORY_NODE in inputs else {}
     seen = Learned(model, spec.t, tensors, memory, loss.total, loss.outputs, batches, tasks)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from cl.data import token_files
-from cl.data.packing import rounds
+from cl.data.text_rounds import rounds
 from cl.data.tokenization import arrays_of, as_text, chat_of, ending_of, separator_of
 from cl.errors import UserError
 from cl.graph.roles import TOKENIZER

@@ -118,7 +118,7 @@ def _scored(spec: SelectSpec, inputs: Inputs, found: list[Example], progress: Pr
     opened = adapters.load(inputs[STATE], inputs.get(BASE))
     model = (adapters.merged(opened) if adapters.mergeable(opened) else opened).to(spec.compute.device).eval()
     separator = result_of(inputs[TOKENIZER])["separator_id"]
-    loss = TokenLoss(model, separator, spec.packing.boundaries)
+    loss = TokenLoss(model, separator, spec.packing.boundaries, spec.compute.attention)
     tokenizer = pretrained.stored_tokenizer(inputs[TOKENIZER])
     better = [replace(example, rejected=None) for example in found]
     return Scored(loss, better, tokenizer, spec, progress)

@@ -60,9 +60,8 @@ def run(spec: TeacherSpec, inputs: Inputs, context: Context) -> dict[str, Any]:
     teaching, name, compute = spec.teaching, spec.set, spec.compute
     found = rows(inputs[data(name)], name, "train", spec.packing.sequence)
     separator = result_of(inputs[TOKENIZER])["separator_id"]
-    loss = TokenLoss(
-        teachers.opened(inputs[STATE], inputs.get(BASE), compute.device), separator, spec.packing.boundaries
-    )
+    model = teachers.opened(inputs[STATE], inputs.get(BASE), compute.device)
+    loss = TokenLoss(model, separator, spec.packing.boundaries, compute.attention)
     if teaching.mode == "cache_hidden" and not loss.splits:
         raise UserError("mode: cache_hidden needs logits that are a plain layer of hidden states; use cache_sampled")
     if not len(found):

@@ -181,6 +181,7 @@ def _learner(spec: TrainSpec, inputs: Inputs, local: Local, readings: Sequence[R
         t=spec.t,
         readings=readings,
         compiled=spec.compute.compile,
+        attention=spec.compute.attention,
     )
     stage = teachers.Setting(spec.t, spec.compute.device, spec.compute.precision, readings)
     for place, method in enumerate(training):
@@ -202,7 +203,8 @@ def _survey(spec: TrainSpec, inputs: Inputs, learner: Learner, plan: Plan, sourc
             yield batch.to(spec.compute.device)
 
     learner.model.eval()
-    with torch.random.fork_rng():  # random numbers of a survey must not change the training
+    # random numbers of a survey must not change the training
+    with torch.random.fork_rng(), loss.unpacked():
         for place in asking:
             memory = _memory(inputs, place)
             as_trained = partial(autocast, spec.compute.device, spec.compute.precision)

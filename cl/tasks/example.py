@@ -11,7 +11,8 @@ Style = Literal["number", "yes_no", "choice", "label", "phrase", "json", "brief"
 """Form of an answer: a number; Yes or No; an option's letter; one of the `options`; a word or phrase;
 a JSON value; an explanation of about 20 words; an explanation of about 50 words."""
 
-ROLES = ("system", "user", "assistant")
+ROLES = ("tools", "system", "user", "assistant", "tool")
+"""Roles of earlier turns; `tools` comes first and is the JSON list of the functions that a dialogue may call."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,9 @@ class Example:
         accepted: further right answers.
         rejected: worse answer, for a preference.
         split: split in the public benchmark; None: the split is decided by the hash of the question.
-        history: earlier turns of a dialogue, each with its role (system, user, assistant) and its text. The hash of the
-            first user turn decides the split, so all rows of a dialogue are in one split.
+        history: earlier turns of a dialogue, each with its role (one of ROLES) and its text. The hash of the first user
+            turn decides the split, so all rows of a dialogue are in one split.
+        asked: role of the question: a user's, or the result of a tool.
 
     Raises:
         UserError: for an empty question or answer, an unknown style, a label that is not in `options`, and earlier
@@ -42,6 +44,7 @@ class Example:
     rejected: str | None = None
     split: Literal["train", "validation", "test"] | None = None
     history: tuple[tuple[str, str], ...] = ()
+    asked: Literal["user", "tool"] = "user"
 
     def __post_init__(self) -> None:
         if not self.question.strip() or not self.answer.strip():

@@ -30,6 +30,7 @@ from cl.errors import UserError
 from cl.methods.checks import check_devices
 from cl.methods.method import Method, MicroBatch, Progress, Step, TakesRows, Trains, overrides
 from cl.models import adapters, backbone, decoding, losses, sharding
+from cl.models.attention import Kernel
 from cl.models.distillation import Teacher
 from cl.models.forward import TokenLoss, evaluating
 from cl.models.losses import Outputs
@@ -57,6 +58,7 @@ class Learner(pl.LightningModule):
         t: 1-based stage.
         readings: readings that the first column of a batch's `origin` indexes.
         compiled: use torch.compile.
+        attention: kernel that computes attention (`cl.models.attention`). None: SDPA.
 
     Attributes:
         teachers: maps a method's index to its teacher's prediction function.
@@ -75,6 +77,7 @@ class Learner(pl.LightningModule):
         t: int = 1,
         readings: Sequence[Reading] = (),
         compiled: bool = False,
+        attention: Kernel | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -84,16 +87,21 @@ class Learner(pl.LightningModule):
         self.teachers: dict[int, Callable[[Batch], Teacher]] = {}
         # What methods set on parameters (rate, decay): sharding replaces the parameters.
         self.own = {name: dict(found) for name, value in model.named_parameters() if (found := vars(value))}
-        self.token_loss = TokenLoss(model, separator, train.boundaries)
+        width = train.sequence if train.packing else None
+        self.token_loss = TokenLoss(model, separator, train.boundaries, attention, width)
         _check_context(model, train.sequence)
+        if train.packing and self.token_loss.backbone.isolation == "documents":  # of the hub: planning reads no model
+            family = model.config.model_type
+            raise UserError(f"train.packing: {family} reads each document as a row of its own; set it to false")
         self.objective = objective_of(self.methods)
         # If False, the summed cross-entropy of a micro-batch is enough.
         self.needs_outputs = bool(self.objective.name) or any(overrides(m, Trains.token_terms) for m in self.methods)
         self._loss: Callable[[Batch], Tensor] = self.token_loss.total
         self._outputs: Callable[[Batch], Outputs] = self.token_loss.outputs
         if compiled:
-            # documents that are read in groups have another shape in each batch
-            dynamic = None if self.token_loss.backbone.isolation == "documents" else False
+            # documents in groups, or examples in packed rows, have another shape in each batch
+            varies = train.packing or self.token_loss.backbone.isolation == "documents"
+            dynamic = None if varies else False
             self._loss = torch.compile(self._loss, dynamic=dynamic)
             self._outputs = torch.compile(self._outputs, dynamic=dynamic)
         self.seed = torch.initial_seed()

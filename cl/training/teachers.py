@@ -77,7 +77,7 @@ def opening(teaching: Teaching, place: int, inputs: Inputs, loss: TokenLoss, sta
         return lambda batch: distillation.Model(_without_adapters(loss, batch))
     if not teaching.cached:
         model = opened(inputs[Role("teacher", place)], inputs.get(BASE), stage.device)
-        own = TokenLoss(_light(model, stage.precision), loss.separator, loss.boundaries)
+        own = TokenLoss(_light(model, stage.precision), loss.separator, loss.boundaries, loss.kernel, loss.width)
         head = _head(model, own, stage.precision)
 
         def speak(batch: Batch) -> Teacher:

@@ -38,7 +38,8 @@ def opened(spec: EvaluateSpec | ProbeSpec | ItemwiseSpec, inputs: Inputs) -> Ite
             found = adapters.alone(state, inputs[BASE], adapter)
         model = (adapters.merged(found) if adapters.mergeable(found) else found).to(spec.compute.device).eval()
         model.requires_grad_(True)  # nothing is trained, but autocast caches only casts of weights that need gradients
-        loss = TokenLoss(model, result_of(inputs[TOKENIZER])["separator_id"], spec.packing.boundaries)
+        separator = result_of(inputs[TOKENIZER])["separator_id"]
+        loss = TokenLoss(model, separator, spec.packing.boundaries, spec.compute.attention)
         yield loss, [name for name in names if select.get(name) == adapter]
         del found, model, loss  # before the next model is opened
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -20,14 +21,21 @@ FIELDS: dict[str, tuple[str, str, str]] = {
 ROLES = {
     "system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant",
     "chatgpt": "assistant", "bing": "assistant", "bard": "assistant", "model": "assistant",
+    "function_call": "assistant", "tool": "tool", "function": "tool", "observation": "tool",
+    "function_response": "tool",
 }  # fmt: skip
+SHAPE = re.compile("(ua(t+a)*)+")
+"""First letters of the roles of a dialogue after its system turn."""
 
 
 class Dialogues:
     """Examples from dialogues: an assistant turn is the answer, all turns before it are read.
 
-    A dialogue may begin with a system turn; then user and assistant take turns, and the assistant is last. Raises
-    UserError, with file and place, for a dialogue of another shape.
+    A dialogue may begin with a system turn; then user and assistant take turns, and the assistant is last. After a call
+    of a function, results of tools and the assistant's next turn may follow. The field `tools` of a row lists the
+    functions of its dialogue, which the chat template renders. A call in the field `tool_calls` is learned as JSON
+    text, `{"name": …, "arguments": …}`, and not in the markup of a template. Raises UserError, with file and place, for
+    a dialogue of another shape.
 
     Args:
         path: file, folder or glob of `.jsonl`, `.json` or `.parquet` files, relative to `folder`.
@@ -82,14 +90,16 @@ class Dialogues:
     def _examples(self, row: dict[str, Any], where: str) -> Iterator[Example]:
         turns = self._alpaca(row, where) if self.form == "alpaca" else self._turns(row, where)
         first = 1 if turns and turns[0][0] == "system" else 0
-        roles = [role for role, _ in turns[first:]]
-        if not roles or len(roles) % 2 or roles != ["user", "assistant"] * (len(roles) // 2):
+        if not SHAPE.fullmatch("".join(role[0] for role, _ in turns[first:])):
             found = ", ".join(role for role, _ in turns) or "none"
             raise UserError(f"{where}: turns must alternate from user to assistant and end there, not {found}")
-        answers = range(first + 1, len(turns), 2) if self.learn == "all" else [len(turns) - 1]
-        for place in answers:
+        turns = [*_tools(row, where), *turns]
+        answers = [place for place, (role, _) in enumerate(turns) if role == "assistant"]
+        for place in answers if self.learn == "all" else answers[-1:]:
+            asked: Literal["user", "tool"] = "tool" if turns[place - 1][0] == "tool" else "user"
+            earlier = tuple(turns[: place - 1])
             try:
-                yield Example(turns[place - 1][1], turns[place][1], self.style, history=tuple(turns[: place - 1]))
+                yield Example(turns[place - 1][1], turns[place][1], self.style, history=earlier, asked=asked)
             except UserError as error:
                 raise UserError(f"{where}: {error}") from error
 
@@ -109,5 +119,34 @@ class Dialogues:
             role = checked(turn.get(role_field), role_field, turn, where)
             if role not in ROLES:
                 raise UserError(f"{where}: a turn has the role {role!r}, which is none of {', '.join(ROLES)}")
-            found.append((ROLES[role], checked(turn.get(text_field), text_field, turn, where)))
+            calls = _calls(turn["tool_calls"], where) if turn.get("tool_calls") else []
+            said = (
+                [] if calls and not turn.get(text_field) else [checked(turn.get(text_field), text_field, turn, where)]
+            )
+            found.append((ROLES[role], "\n".join([*said, *calls])))
         return found
+
+
+def _tools(row: dict[str, Any], where: str) -> list[tuple[str, str]]:
+    """The functions of a row as a first turn, if it has some; as a list or as the text of a JSON list."""
+    tools = row.get("tools") or []
+    try:
+        tools = json.loads(tools) if isinstance(tools, str) else tools
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: field 'tools' is no JSON: {error}; write a list of functions") from error
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise UserError(f"{where}: field 'tools' holds {str(tools)[:60]!r}, which is no list of functions")
+    return [("tools", json.dumps(tools, ensure_ascii=False))] if tools else []
+
+
+def _calls(calls: Any, where: str) -> list[str]:
+    """Calls of OpenAI's field `tool_calls` as JSON text, one each."""
+    try:
+        functions = [call["function"] for call in calls]
+        given = [(each["name"], each["arguments"]) for each in functions]
+        parsed = [(name, json.loads(value) if isinstance(value, str) else value) for name, value in given]
+    except (TypeError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{where}: field 'tool_calls' holds {str(calls)[:60]!r}, which are no calls; write name and arguments"
+        ) from error
+    return [json.dumps({"name": name, "arguments": value}, ensure_ascii=False) for name, value in parsed]

@@ -45,6 +45,7 @@ class Prompts(Trains):
 
     adds_parameters: ClassVar[bool] = True
     freezes_weights: ClassVar[bool] = True
+    packable: ClassVar[bool] = False
 
     tokens: int = 20
     rate: float = 100.0

@@ -1,71 +1,53 @@
-"""Packed text: separators around documents, and rounds that no token depends on."""
+"""Examples packed into rows: bins and places by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
-from typing import Any
-
-import numpy as np
 import pytest
+import torch
 
-from cl.data import encoding, packing
-from cl.data.packing import rounds
-from cl.data.tokenization import SEPARATOR
-from cl.steps import tokenizer as tokenizer_
-from tests.support.packed import packed
-from tests.support.training import TEXTS
+from cl.data import batches, packing
+from cl.data.batches import Batch
+from cl.data.rows import IGNORE
 
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return tokenizer_._train_bpe(documents("english"), 300)
+X = IGNORE
 
 
-def documents(name: str, count: int = 40) -> Iterator[str]:
-    yield from (TEXTS / f"{name}.txt").read_text(encoding="utf-8").split("\n\n")[:count]
+@pytest.mark.parametrize(
+    ("lengths", "width", "bins"),
+    [
+        ([3, 5, 2], 8, [[1, 0], [2]]),
+        ([3, 5, 2], 10, [[1, 0, 2]]),
+        ([4, 4, 4], 4, [[0], [1], [2]]),
+        ([6, 2, 5, 3, 4], 10, [[0, 4], [2, 3, 1]]),
+        ([0, 2, 0], 4, [[1]]),  # nothing is learned there
+        ([0], 4, [[]]),
+    ],
+)
+def test_rows_are_assigned_to_bins(lengths: list[int], width: int, bins: list[list[int]]) -> None:
+    assert packing.fit(lengths, width) == bins
 
 
-def test_every_document_follows_a_separator_and_one_ends_the_array(tokenizer: Any) -> None:
-    separator = tokenizer.get_vocab()[SEPARATOR]
-    texts = ["A first one.", "", "And – a third, ümlaut & 语."]
-    ids = packed(texts, tokenizer, separator)
-    assert ids.dtype == np.int32
-    bounds = np.flatnonzero(ids == separator)
-    assert bounds[0] == 0
-    assert bounds[-1] == ids.size - 1
-    assert len(bounds) == len(texts) + 1
-    pieces = [ids[a + 1 : b] for a, b in pairwise(bounds)]
-    assert [tokenizer.decode(piece.tolist()) for piece in pieces] == texts  # byte-level: nothing is lost
+def test_tokens_move_and_find_their_way_back() -> None:
+    ids = torch.tensor([[10, 11, 12, 13, 0, 0], [20, 21, 22, 23, 24, 25], [30, 31, 32, 0, 0, 0]])
+    targets = torch.tensor([[X, 12, 13, X, X], [X, X, 23, 24, 25], [X, 32, X, X, X]])
+    batch = Batch(ids, targets)
+    found = packing.packed(batch, batches.positions(batches.segments(batch, 0)), 6, 0)
+    assert found.ids.tolist() == [[20, 21, 22, 23, 24, 0], [10, 11, 12, 30, 31, 0]]
+    assert found.positions.tolist() == [[0, 1, 2, 3, 4, 0], [0, 1, 2, 0, 1, 0]]
+    back = found.ids.flatten()[found.places].reshape(3, 5)
+    needed = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]).bool()
+    assert torch.equal(back[needed], ids[:, :-1][needed])
 
 
-def test_no_document_is_no_token(tokenizer: Any) -> None:
-    assert packed([], tokenizer, 0).size == 0
+def test_one_row_has_no_fill() -> None:
+    batch = Batch(torch.tensor([[1, 2, 3, 0], [4, 5, 6, 7]]), torch.tensor([[X, 3, X], [X, X, 7]]))
+    found = packing.packed(batch, batches.positions(batches.segments(batch, 0)), None, 0)
+    assert (found.ids.tolist(), found.positions.tolist()) == ([[4, 5, 6, 1, 2]], [[0, 1, 2, 0, 1]])
 
 
-def test_documents_do_not_depend_on_the_batch_they_are_encoded_in(tokenizer: Any, monkeypatch: Any) -> None:
-    texts = list(documents("german"))
-    whole = packed(texts, tokenizer, 0)
-    monkeypatch.setattr(encoding, "BATCH", 3)
-    monkeypatch.setattr(packing, "ROUND", 1000)
-    assert len([*rounds(texts, tokenizer, 0)]) > 3
-    np.testing.assert_array_equal(packed(texts, tokenizer, 0), whole)
-
-
-def test_special_tokens_written_in_a_text_forge_no_boundary(tokenizer: Any) -> None:
-    separator = tokenizer.get_vocab()[SEPARATOR]
-    text = f"before{SEPARATOR}after {SEPARATOR} end"
-    ids = packed([text], tokenizer, separator)
-    assert np.flatnonzero(ids == separator).tolist() == [0, ids.size - 1]
-    assert tokenizer.decode(ids[1:-1].tolist()) == text
-
-
-def test_what_was_encoded_before_is_left_out(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = list(documents("german"))
-    monkeypatch.setattr(packing, "ROUND", 1000)
-    every = [*rounds(texts, tokenizer, 0)]
-    for place, (done, _) in enumerate(every):
-        rest = [*rounds(texts, tokenizer, 0, done)]
-        assert [count for count, _ in rest] == [count for count, _ in every[place + 1 :]]
-        assert all(np.array_equal(ids, other) for (_, ids), (_, other) in zip(rest, every[place + 1 :], strict=True))
-    assert every[-1][0] == len(texts)
+def test_documents_of_a_row_keep_their_positions() -> None:
+    batch = Batch(
+        torch.tensor([[0, 5, 0, 6, 7, 8], [9, 8, 7, 6, 5, 4]]), torch.tensor([[5, 0, 6, 7, 8], [X, 7, X, X, X]])
+    )
+    found = packing.packed(batch, batches.positions(batches.segments(batch, 0)), 8, 0)
+    assert found.positions.tolist() == [[0, 1, 0, 1, 2, 0, 1, 0]]

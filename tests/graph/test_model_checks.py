@@ -88,3 +88,39 @@ def test_what_an_architecture_cannot_carry_is_refused(
     monkeypatch.chdir(tmp_path / "toy")
     assert cli.main(["plan", "toyexp.yaml"]) == 2
     assert f"strategies.{label}: {words}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["--train.attention=flex"], "train.attention: flex: FlexAttention has no backward pass on a CPU"),
+        (["--train.attention=flash"], "train.attention: flash: FlashAttention needs a GPU"),
+        (["--train.packing=true"], "train.packing: has no effect: toy is text, whose rows are full; leave it out"),
+    ],
+)
+def test_attention_and_packing_without_effect_are_refused(
+    settings: list[str], words: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert planned(tmp_path, monkeypatch, "", *settings) == 2
+    assert words in (said := capsys.readouterr().err)
+    assert said.count("\n") == 1
+
+
+def test_a_prompt_before_each_example_is_not_packed(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_stream(tmp_path, train={"packing": True}, strategies={"prompt_tuning": None, "lora_sequential": None})
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["plan", "toyexp.yaml"]) == 2
+    assert "train.packing: Prompts needs one example per row; set it to false" in capsys.readouterr().err
+
+
+def test_a_family_that_reads_documents_one_by_one_is_not_packed(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = directory(tmp_path / "bloom", "bloom")
+    (tmp_path / "toy").mkdir()
+    write_stream(tmp_path / "toy", train={"packing": True}, model={"name": str(folder)})
+    monkeypatch.chdir(tmp_path / "toy")
+    assert cli.main(["plan", "toyexp.yaml"]) == 2
+    assert "train.packing: bloom reads each document as a row of its own; set it to false" in capsys.readouterr().err

@@ -47,7 +47,11 @@ from cl.registry import Named
 from cl.sample_order.specs import GridSpec, OrderSpec, TraceSpec
 
 HISTORY = History(3, (Stretch(1, 4, 128), Stretch(2, 5, None)))
-LORA, PACKING, COMPUTE = Named("lora", {"r": 4, "targets": ["q"]}), Packing(32, False), Compute("cuda", "bf16", True)
+LORA, PACKING, COMPUTE = (
+    Named("lora", {"r": 4, "targets": ["q"]}),
+    Packing(32, False),
+    Compute("cuda", "bf16", True, "flash"),
+)
 TRAIN = TrainSpec(
     t=1, steps=8, first=0, last=7, shares={"a": 0.75, "replay:b": 0.25}, seed=0, train=Optimization(betas=(0.8, 0.9)),
     compute=COMPUTE, methods=(LORA,), known={"b": 100}, continues=True, optimizer="keep", weights="4bit",

@@ -74,6 +74,7 @@ def differing(first: dict[str, str], second: dict[str, str]) -> set[str]:
                 "train.boundaries=false",
                 "train.precision=bf16",
                 "train.gradient_checkpointing=true",
+                "train.attention=varlen",
                 "seeds=[1]",
                 "model.name=neox-tiny",
                 "model.vocabulary=310",
@@ -105,6 +106,7 @@ def differing(first: dict[str, str], second: dict[str, str]) -> set[str]:
                 "checkpoints.share=0.5",
                 "checkpoints.background=false",
                 "tracking.uri=http://localhost:5000",
+                "train.attention=sdpa",  # what auto chooses for short rows
                 "train.devices=2",
                 "train.nodes=2",
                 "train.distributed=fsdp",

@@ -1,4 +1,4 @@
-"""Device, precision and compilation: what `auto` means."""
+"""Device, precision, compilation and attention: what `auto` means."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from cl.config.model import Model
 from cl.config.train import Train
 from cl.errors import UserError
 from cl.models import precision
+from cl.models.pretrained import Outline
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,58 @@ def test_cuda_where_there_is_none_is_an_error(monkeypatch: Any) -> None:
     with pytest.raises(UserError, match=r"train\.precision: auto needs a cuda device on this machine"):
         precision.resolve(Train(device="cuda"), 0.0)
     assert precision.resolve(Train(device="cuda", precision="bf16"), 0.0)[0] == "cuda"  # computed elsewhere
+
+
+def attention(train: Train, device: str = "cpu", number: str = "fp32") -> str | None:
+    return precision.attention(train, device, number, Outline(Model("llama-tiny")))
+
+
+@pytest.mark.parametrize(
+    ("train", "device", "number", "expected"),
+    [
+        (Train(), "cpu", "fp32", None),
+        (Train(sequence=2047), "cpu", "fp32", None),
+        (Train(sequence=2048), "cpu", "fp32", "varlen"),
+        (Train(packing=True), "cpu", "fp32", "varlen"),
+        (Train(sequence=2048, boundaries=False), "cpu", "fp32", None),
+        (Train(attention="varlen"), "cpu", "fp32", "varlen"),
+        (Train(sequence=4096, attention="sdpa"), "cpu", "fp32", None),
+        (Train(sequence=4096), "cuda", "fp32", None),
+        (Train(sequence=4096), "cuda", "bf16", None),  # flash-attn is not installed here
+        (Train(attention="flex"), "cuda", "bf16", "flex"),
+    ],
+)
+def test_attention_is_the_cheapest_kernel(train: Train, device: str, number: str, expected: str | None) -> None:
+    assert attention(train, device, number) == expected
+
+
+@pytest.mark.parametrize(
+    ("train", "device", "number", "words"),
+    [
+        (Train(attention="flash"), "cpu", "bf16", "FlashAttention needs a GPU .*; use varlen or sdpa"),
+        (Train(attention="flash"), "cuda", "fp32", "does not compute in fp32; take precision: bf16"),
+        (Train(attention="flash"), "cuda", "bf16", "flash-attn is not installed; install it, or use flex"),
+        (Train(attention="flex"), "cpu", "fp32", "no backward pass on a CPU; use varlen or sdpa"),
+        (Train(attention="varlen"), "cuda", "bf16", "varlen goes through documents one by one.*; use flash or flex"),
+        (Train(attention="varlen", boundaries=False), "cpu", "fp32", "varlen has no effect with train.boundaries"),
+    ],
+)
+def test_a_kernel_that_cannot_work_is_refused(train: Train, device: str, number: str, words: str) -> None:
+    with pytest.raises(UserError, match=rf"train\.attention: .*{words}"):
+        attention(train, device, number)
+
+
+def test_auto_does_not_choose_a_kernel_that_the_family_does_not_have(tmp_path: Path) -> None:
+    from tests.support import families
+
+    families.config("bloom").save_pretrained(tmp_path)
+    outline = Outline(Model(str(tmp_path)))
+    assert precision.attention(Train(sequence=4096), "cpu", "fp32", outline) is None
+    with pytest.raises(UserError, match=r"varlen: bloom reads each document as a row of its own; use auto"):
+        precision.attention(Train(attention="varlen"), "cpu", "fp32", outline)
+
+
+def test_a_model_of_the_hub_is_not_read() -> None:
+    outline = Outline(Model("owner/name", revision="main"))
+    assert precision.attention(Train(sequence=4096), "cpu", "fp32", outline) is None
+    assert precision.attention(Train(attention="varlen"), "cpu", "fp32", outline) == "varlen"

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
 from cl.config.model import Model
-from cl.data import encoding, packing, token_files
+from cl.data import encoding, text_rounds, token_files
 from cl.data.rows import rows
 from cl.data.tokenization import examples
 from cl.execution import runner
@@ -70,7 +70,7 @@ def test_a_killed_node_goes_on_from_its_last_round(tmp_path: Path, tokenizer: An
         ' tasks: {english: {sources: [{source: files, path: english.txt, separator: "\\n\\n"}]}}}'
     )
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    monkeypatch.setattr(packing, "ROUND", 2000)
+    monkeypatch.setattr(text_rounds, "ROUND", 2000)
     encoded: list[str] = []
     append = token_files.Growing.append
 
@@ -78,7 +78,7 @@ def test_a_killed_node_goes_on_from_its_last_round(tmp_path: Path, tokenizer: An
         encoded.extend(texts)
         return encoding.encoded(texts, found)
 
-    monkeypatch.setattr(packing, "encoded", noted)
+    monkeypatch.setattr(text_rounds, "encoded", noted)
 
     def run(name: str) -> tuple[dict[str, Any], bytes]:
         step = context(tmp_path / name, Local(str(tmp_path / "one.yaml"), Model(name="any")))

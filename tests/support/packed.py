@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cl.data.packing import rounds
+from cl.data.text_rounds import rounds
 
 
 def packed(texts: Sequence[str], tokenizer: Any, separator: int) -> npt.NDArray[np.int32]:

@@ -51,7 +51,17 @@ def test_alpaca_is_one_turn(tmp_path: Path) -> None:
         ({"messages": []}, "turns must alternate .*, not none"),
         ({"messages": "Hi"}, "field 'messages' holds 'Hi', which is no list of turns"),
         ({"turns": []}, "field 'messages' holds 'None', which is no list of turns"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "a turn has the role 'tool', which is none of system, user"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "turns must alternate .*, not tool"),
+        (
+            {"messages": [{"role": "robot", "content": "x"}]},
+            "a turn has the role 'robot', which is none of system, user",
+        ),
+        ({**OPENAI, "tools": "{"}, "field 'tools' is no JSON: .*; write a list of functions"),
+        ({**OPENAI, "tools": {"name": "x"}}, "field 'tools' holds .*, which is no list of functions"),
+        (
+            {"messages": [OPENAI["messages"][1], {"role": "assistant", "content": None, "tool_calls": [{"id": 1}]}]},
+            "field 'tool_calls' holds .*, which are no calls; write name and arguments",
+        ),
         ({"messages": [{"role": "user", "content": None}]}, "column 'content' holds None, which is not text"),
         ({"messages": [{"role": "user", "content": " "}, {"role": "assistant", "content": "x"}]}, "is empty"),
     ],
@@ -110,3 +120,65 @@ def test_rows_come_back_from_what_is_stored() -> None:
     tokenizer = made(CHATML)
     arrays = arrays_of("train", [FIRST, SECOND], tokenizer, 0, Chat(tokenizer))
     assert len(arrays["train.answers"]) == 2
+
+
+TOOLS = [{"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}]
+CALL = '{"name": "clock", "arguments": {"zone": "CET"}}'
+CALLED = [("user", "When?"), ("assistant", CALL), ("tool", '{"time": "9:00"}'), ("assistant", "At nine.")]
+WITH_TOOLS = (
+    "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+)
+
+
+def calling() -> dict[str, Any]:
+    """A row in the form of OpenAI, with a function, a call and its result."""
+    call = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": '{"zone": "CET"}'}}
+    turns: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in CALLED]
+    turns[1] = {"role": "assistant", "content": None, "tool_calls": [call]}
+    return {"messages": turns, "tools": TOOLS}
+
+
+def test_calls_of_functions_and_their_results_are_turns(tmp_path: Path) -> None:
+    tools = ("tools", json.dumps(TOOLS))
+    expected = [
+        Example("When?", CALL, "phrase", history=(tools,)),
+        Example('{"time": "9:00"}', "At nine.", "phrase", history=(tools, *CALLED[:2]), asked="tool"),
+    ]
+    assert read(tmp_path, calling()) == expected
+    assert read(tmp_path, calling(), learn="last") == expected[1:]
+    names = {"user": "human", "assistant": "function_call", "tool": "observation"}
+    turns = [{"from": names[role], "value": text} for role, text in CALLED[:3]] + [{"from": "gpt", "value": "At nine."}]
+    assert read(tmp_path, {"conversations": turns, "tools": json.dumps(TOOLS)}, form="sharegpt") == expected
+    assert [each.start for each in expected] == ["When?", "When?"]  # one split
+
+
+def test_a_call_beside_text_follows_it(tmp_path: Path) -> None:
+    row = calling()
+    row["messages"][1]["content"] = "Let me see."
+    assert read(tmp_path, row)[0].answer == f"Let me see.\n{CALL}"
+
+
+def test_tools_are_rendered_by_the_template(tmp_path: Path) -> None:
+    tokenizer = made(WITH_TOOLS)
+    _, answered = read(tmp_path, calling())
+    question, answer = dialogue(answered, tokenizer, 0, Chat(tokenizer))
+    text = tokenizer.decode(question)
+    assert text.startswith("<|im_start|>system\n[{")
+    assert '"name": "clock"' in text
+    assert text.endswith('<|im_start|>tool\n{"time": "9:00"}<|im_end|>\n<|im_start|>assistant\n')
+    assert tokenizer.decode(answer) == "At nine.<|im_end|>"
+
+
+def test_a_template_that_drops_tools_is_refused(tmp_path: Path) -> None:
+    tokenizer = made(CHATML)
+    with pytest.raises(UserError, match="its chat template leaves out the tools of a dialogue; use another one"):
+        dialogue(read(tmp_path, calling())[0], tokenizer, 0, Chat(tokenizer))
+
+
+def test_a_result_of_a_tool_may_be_rendered_as_json(tmp_path: Path) -> None:
+    tokenizer = made(
+        WITH_TOOLS.replace("{{ m.content }}", "{{ m.content | tojson if m.role == 'tool' else m.content }}")
+    )
+    question, _ = dialogue(read(tmp_path, calling())[1], tokenizer, 0, Chat(tokenizer))
+    assert '\\"time\\"' in tokenizer.decode(question)
