@@ -1,6 +1,6 @@
 """From documents to arrays of token ids: packed text and dialogues.
 
-Text (`cl.data.text_rounds`): a split becomes one flat array of token ids in which every document starts with a separator:
+Text (`cl.data.text_rounds`): a split becomes one flat array of token ids, in which a document begins with a separator:
 
     SEP d1 d2 … SEP d1 d2 … SEP …
 
