@@ -27,7 +27,7 @@ if Path(sys.path[0]) == Path(__file__).parent:  # `strategies` below is the pack
 Answer = Callable[..., list[list[int]]]
 SHOWN = {
     "fixed": "fixed batches, `generate`",
-    "continuous": "cl.models.continuous",
+    "continuous": "cl.models.generation.continuous",
     "paged": "transformers' continuous batching",
 }
 
@@ -72,7 +72,8 @@ def arms(model: Any, batch: int) -> dict[str, Answer]:
     """Functions from questions, limit and ends to answers, with what follows an end."""
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
-    from cl.models import continuous, decoding
+    from cl.models import decoding
+    from cl.models.generation import continuous
 
     def paged(questions: list[Any], limit: int, ends: set[int]) -> list[list[int]]:
         config = GenerationConfig(max_new_tokens=limit, do_sample=False, eos_token_id=sorted(ends), pad_token_id=0)

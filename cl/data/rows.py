@@ -112,7 +112,7 @@ class DialogueRows:
         targets = ids[1:].clone()
         targets[: int(self.answers[row]) - 1] = IGNORE
         if self.learned is not None:
-            targets[~torch.from_numpy(self.learned[self.starts[row] + 1 : self.starts[row + 1]])] = IGNORE
+            targets[torch.from_numpy(~self.learned[self.starts[row] + 1 : self.starts[row + 1]])] = IGNORE  # a copy
         return Row(ids, targets)
 
     def question(self, row: int) -> Tensor:

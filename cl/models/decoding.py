@@ -1,7 +1,8 @@
 """Greedy decoding of answers to questions; and samples that continue one text.
 
 Rows are padded on the left. Padding is masked out of attention and positions, so an answer depends on the questions
-beside it by no more than rounding. Rows that have ended are replaced by further questions (`cl.models.continuous`).
+beside it by no more than rounding. Rows that have ended are replaced by further questions
+(`cl.models.generation.continuous`).
 Where an architecture would read the padding, or cannot cache, questions are answered in fixed batches of one length. A
 prompt is placed between padding and question; peft's own `generate` puts the prompt before the padding, which separates
 prompt and question. The batch size is a setting and part of the node key.
@@ -18,7 +19,8 @@ import torch
 from torch import Tensor
 
 from cl.errors import UserError
-from cl.models import backbone, continuous
+from cl.models import backbone
+from cl.models.generation import continuous
 
 GREEDY: dict[str, Any] = {"do_sample": False}
 SAMPLED: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}

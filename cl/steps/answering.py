@@ -16,8 +16,9 @@ from torch import Tensor
 from cl.errors import UserError
 from cl.graph.measurement_specs import EvaluateSpec, ItemwiseSpec
 from cl.graph.roles import STATE, TOKENIZER, Inputs
-from cl.models import adapters, classifier_head, decoding, pretrained, served
+from cl.models import adapters, classifier_head, decoding, pretrained
 from cl.models.forward import TokenLoss
+from cl.models.generation import served
 
 
 @dataclass

@@ -12,12 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cl import cli
 from cl.execution.progress import Progress
 from tests.support.training import plan, write_strategy, write_toy
 
-NOW = Progress("train", "german", time.time() - 50, time.time(), 25, 100, 3.5, 900.0, socket.gethostname(), os.getpid())
+
+def now() -> Progress:
+    """A quarter of a stage, in 50 seconds, by this process."""
+    at = time.time()
+    return Progress("train", "german", at - 50, at, 25, 100, 3.5, 900.0, socket.gethostname(), os.getpid())
 
 
 def test_status_of_an_experiment(
@@ -25,7 +30,7 @@ def test_status_of_an_experiment(
 ) -> None:
     write_strategy(tmp_path, "defect", [{"tests.support.diverging:Defect": {}}])
     monkeypatch.chdir(write_toy(tmp_path, strategies={"finetune": None, "defect": None}))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("cl.commands.status.console", Console(width=200, force_terminal=False, color_system=None))
 
     def shown(*arguments: str) -> str:
         assert cli.main(["status", *arguments]) == 0
@@ -38,7 +43,7 @@ def test_status_of_an_experiment(
     german = graph.runs[0].stages[1].node
     folder = store.scratch / "work" / german.key
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "progress.json").write_text(json.dumps(vars(NOW)))
+    (folder / "progress.json").write_text(json.dumps(vars(now())))
     found = shown("toyexp.yaml")
     assert "1 running, 1 failed, " in found
     lines = {tuple(line.split()[:3]): line for line in found.splitlines()}
@@ -47,7 +52,7 @@ def test_status_of_an_experiment(
     assert any(key[:2] == ("waiting", "evaluate") for key in lines)
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
-    (folder / "progress.json").write_text(json.dumps(vars(replace(NOW, process=process.pid))))
+    (folder / "progress.json").write_text(json.dumps(vars(replace(now(), process=process.pid))))
     assert "stopped" in shown("toyexp.yaml")
     whole = shown("--store=store")
     assert "toyexp" in whole

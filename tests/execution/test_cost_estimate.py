@@ -15,7 +15,7 @@ from tests.support.training import execute, plan, write_toy
 
 
 def test_seconds_by_hand_where_nothing_is_measured(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost_estimate, "_calibrated", lambda *_: 512.0)  # tokens per second
+    monkeypatch.setattr(cost_estimate, "_guessed", lambda *_: 512.0)  # tokens per second
     graph = planned()
     train, row = graph.runs[0].stages[0].node, graph.runs[0].rows[1]
     found = cost_estimate.estimate(graph, [train, row], Store("store"))
@@ -30,7 +30,7 @@ def test_nothing_to_compute_costs_nothing(toy: Path) -> None:
 
 
 def test_answers_of_a_row_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost_estimate, "_calibrated", lambda *_: 512.0)
+    monkeypatch.setattr(cost_estimate, "_guessed", lambda *_: 512.0)
     graph, store = plan(write_stream(tmp_path))
     row = graph.runs[0].rows[1]
     spec: Any = row.spec

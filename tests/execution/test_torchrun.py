@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_an_invitation_is_accepted_once_and_left_when_it_is_withdrawn(
 def test_several_machines_need_a_launcher_that_has_them_and_a_shared_folder(tmp_path: Path) -> None:
     of = node("train", "german", local=Local("s", Model(name="m"), machines=2))
     with pytest.raises(UserError, match=r"train\.nodes: 2 machines need launcher slurm or ray"):
-        LocalLauncher(None).launch([of], None, None, ())
+        LocalLauncher(SimpleNamespace(fail_fast=False)).launch([of], None, None, ())
     bucket = Store("memory://bucket", tmp_path)
     with pytest.raises(UserError, match=r"train\.nodes: 2 machines need a store in a folder"):
         torchrun.train(of, bucket, tmp_path, None)

@@ -80,7 +80,7 @@ def test_twice_is_refused_and_so_is_another_command(tmp_path: Path, capsys: pyte
     with pytest.raises(UserError, match="--until: is given twice"):
         taken(["--until=row.1", "--until=row.2"])
     assert cli.main(["list", "models", "--until=row.1"]) == 2
-    assert "are options of run, plan, explain; leave them out" in capsys.readouterr().err
+    assert "are options of run, plan, explain, status, export; leave them out" in capsys.readouterr().err
 
 
 def test_a_part_is_a_beginning_of_the_whole(

@@ -45,7 +45,9 @@ from cl.methods.contexts import Teaching
 from cl.probes.probe import History, Stretch
 from cl.registry import Named
 from cl.sample_order.specs import GridSpec, OrderSpec, TraceSpec
+from cl.tasks.harness import HarnessSpec
 
+ANSWERING: Any = (("###",), "vllm 1", (HarnessSpec("h", "task", "0.4", "1", 5, "hash"),))
 HISTORY = History(3, (Stretch(1, 4, 128), Stretch(2, 5, None)))
 LORA, PACKING, COMPUTE = (
     Named("lora", {"r": 4, "targets": ["q"]}),
@@ -72,9 +74,24 @@ FULL: list[Spec] = [
     AmortiseSpec("a", 3, LORA, PACKING, COMPUTE),
     ModulateSpec("a", LORA, 64, 5, PACKING, COMPUTE, "validation"),
     TeacherSpec("a", 0, Teaching("previous", "cache_top_k", 5, 2.0), PACKING, COMPUTE, (3, 9)),
-    EvaluateSpec(("a", "b"), 64, 2, 5, PACKING, COMPUTE, {"a": "t1"}, "validation", ("strict",), 4, 2),
+    EvaluateSpec(
+        ("a", "b"),
+        64,
+        2,
+        5,
+        PACKING,
+        COMPUTE,
+        {"a": "t1"},
+        "validation",
+        ("strict",),
+        4,
+        2,
+        ("###",),
+        "vllm 1",
+        (HARNESS,),
+    ),
     ProbeSpec(LORA, ("a",), 2, PACKING, COMPUTE, {"a": "t1"}, "validation", 3, HISTORY),
-    ItemwiseSpec(("a", "b"), "strict", 64, 5, 2, PACKING, COMPUTE, "test"),
+    ItemwiseSpec(("a", "b"), "strict", 64, 5, 2, PACKING, COMPUTE, "test", *ANSWERING[:2]),
     GateSpec(2, "b", ("a",), ("kept",), LORA),
     PromoteSpec(),
     TraceSpec(**STREAM, order=(1, 0), keep="all"),

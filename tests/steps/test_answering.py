@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from cl.models import decoding, pretrained, served
+from cl.models import decoding, pretrained
+from cl.models.generation import served
 from cl.steps.answering import cut
 from tests.steps.test_evaluate import COLOURS, Answering
 from tests.support.vllm_server import standing_in

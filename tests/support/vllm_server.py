@@ -1,4 +1,4 @@
-"""A stand-in for a vLLM server: the requests that `cl.models.served` sends, answered over HTTP by a function."""
+"""A stand-in for a vLLM server: requests of `cl.models.generation.served`, answered over HTTP by a function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from cl.models.served import Server
+from cl.models.generation.served import Server
 
 Complete = Callable[[dict[str, Any]], list[list[int]] | None]
 """From a request to the token ids of each answer. None: the connection is cut without an answer."""

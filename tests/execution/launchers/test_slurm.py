@@ -136,6 +136,7 @@ def test_the_job_that_reports_settles_nothing_anew(toy: Path, monkeypatch: pytes
         "--train.device=cpu",
         f"--train.precision={planned.compute.precision}",
         "--train.compile=false",
+        "--train.attention=sdpa",
         "--launcher=local",
     ]
     again = planner.build(loading.load("toyexp.yaml", asked[0][6:-1]))

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from cl.models import continuous, decoding
-from cl.models.continuous import shared_length
+from cl.models import decoding
+from cl.models.generation import continuous
+from cl.models.generation.continuous import shared_length
 from tests.models.test_decoding import LIMIT, PAD, sharp
 from tests.support import families
 from tests.support.training import VOCABULARY

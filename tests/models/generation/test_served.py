@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from cl.errors import UserError
-from cl.models import decoding, served
+from cl.models import decoding
+from cl.models.generation import served
 from tests.models.test_decoding import END, LIMIT, PAD, questions, sharp
 from tests.support.vllm_server import install, standing_in
 

@@ -24,7 +24,7 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from cl.models import backbone
-from cl.models.growing_cache import Pairs, cache_of, pairs_of
+from cl.models.generation.growing_cache import Pairs, cache_of, pairs_of
 
 MOST_ROWS = 64
 """Rows that are decoded together, if `batch` is not more. With 64 rows in place of 8, a token of the packaged model
@@ -46,7 +46,7 @@ class Rows:
 
     Args:
         numbers: which question each row answers.
-        memory: keys and values of the tokens that were read, see `cl.models.growing_cache`.
+        memory: keys and values of the tokens that were read, see `cl.models.generation.growing_cache`.
         mask: 1 where a column of the memory holds a token of the row [rows, columns].
         tokens: the newest token of each row, which was not read yet [rows].
     """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from cl.models import growing_cache
-from cl.models.growing_cache import appended, cache_of, pairs_of
+from cl.models.generation import growing_cache
+from cl.models.generation.growing_cache import appended, cache_of, pairs_of
 from tests.support.training import tiny
 
 

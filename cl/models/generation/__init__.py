@@ -1,0 +1,1 @@
+"""Answers of many questions at once: batches that change, their cache, and a server."""
