@@ -59,7 +59,7 @@ def test_losses_of_examples_come_in_their_order() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # of torch, when it compiles
+@pytest.mark.filterwarnings("ignore")  # of torch while it compiles: its own imports, gradients of graph breaks
 @pytest.mark.parametrize("attention", [None, "varlen"])
 def test_compiled_packed_steps_have_the_same_losses(attention: Kernel | None) -> None:
     train = Train(batch=8, sequence=32, packing=True)
