@@ -104,8 +104,8 @@ class TokenLoss:
         segments = batches.segments(batch, self.separator) if apart else torch.zeros_like(ids)
         restarts = self.backbone.isolation == "positions" and prompt is None
         if restarts and width is not None:
-            long = None if attention.joins(self.model, self.kernel) else width
-            rows = packing.packed(batch, batches.positions(segments), long, self.separator)
+            width = None if attention.joins(self.model, self.kernel) else width
+            rows = packing.packed(batch, batches.positions(segments), width, self.separator)
             return self._read(rows.ids, positions=rows.positions).flatten(0, 1)[rows.places]
         # pieces of one length are rows of their own at less cost than a mask
         if restarts and batch.parts is None:
