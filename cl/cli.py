@@ -42,7 +42,7 @@ PARTIAL = ("run", "plan", "explain", "status", "export")
 """Commands that take a part of the graph."""
 FLAGS = ("-h", "--help", "--all", "--dry-run", "--undo", "--merged")
 """Options without a value."""
-OWN = ("--to", "--row")
+OWN = ("--to", "--row", "--graph")
 """Options with a value that are no settings of an experiment."""
 EPILOG = """
 examples:

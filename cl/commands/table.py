@@ -18,7 +18,11 @@ ARGUMENTS: dict[str, list[Argument]] = {
     "new": [("folder", {"type": str, "help": "a new folder, whose name is that of the study"})],
     "run": [_EXPERIMENT],
     "check": [("file", {"type": str, "help": "a YAML file; of an experiment also settings"})],
-    "plan": [_EXPERIMENT, _ALL],
+    "plan": [
+        _EXPERIMENT,
+        _ALL,
+        ("--graph", {"type": str | None, "default": None, "help": "draw the graph into a file, .svg or .mmd"}),
+    ],
     "explain": [
         _EXPERIMENT,
         ("node", {"type": str, "nargs": "?", "default": None, "help": "beginning of a key, or part of a name"}),
@@ -84,7 +88,7 @@ CALLS: dict[str, Callable[[Any, Any, list[str], Selection | None], object]] = {
     "new": lambda of, o, settings, part: of.new(o.folder),
     "run": lambda of, o, settings, part: of.run(o.experiment, settings, part),
     "check": lambda of, o, settings, part: of.check(o.file, settings),
-    "plan": lambda of, o, settings, part: of.plan(o.experiment, settings, o.all, part),
+    "plan": lambda of, o, settings, part: of.plan(o.experiment, settings, o.all, part, o.graph),
     "explain": lambda of, o, settings, part: of.explain(o.experiment, settings, o.node, o.all, part),
     "compare": lambda of, o, settings, part: of.compare(o.experiment, settings),
     "tune": lambda of, o, settings, part: of.tune(o.experiment, settings),
