@@ -115,7 +115,10 @@ def test_all_weights_learn_and_are_stored(model: Any, tmp_path: Path) -> None:
                 parameter -= 1e-3 * parameter.grad / (parameter.grad.norm() + 1e-9)
                 parameter.grad = None
     pretrained.save(model, tmp_path)
-    assert torch.equal(plain(pretrained.load(tmp_path).eval(), documents()[0]), plain(model, documents()[0]))
+    stored, weights = pretrained.load(tmp_path).eval(), model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in stored.state_dict().items())
+    # Some processors multiply experts that are mapped from a file in another order than those in memory.
+    assert_equal(plain(stored, documents()[0]), plain(model, documents()[0]))
     assert backbone.layers(model, backbone.of(model))
 
 

@@ -37,7 +37,7 @@ except ImportError as error:
 
 DEATHS = (NodeDiedError, OutOfMemoryError, WorkerCrashedError)  # after which a node is computed again
 PATIENCE = 10  # seconds for a cluster to answer
-ENDING = 5  # seconds for tasks to save a checkpoint when the command ends
+ENDING = 20  # seconds at most for tasks to save a checkpoint when the command ends
 POLL = 0.2  # seconds between two polls of the workers' messages
 OBJECTS = 100 * 2**20  # bytes of shared memory, which holds messages only
 
